@@ -1,0 +1,35 @@
+# The one task runner, for people and for CI. `make` alone lists the tasks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format figures clean
+
+help: ## list the tasks
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: $(VENV)/.installed-study ## train on real images under five losses and write runs/demo/report.html (options: ARGS="--help")
+	@$(BIN)/dilated-ce demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests, doctests and examples (options: ARGS="-k loss")
+	$(BIN)/pytest -n auto --cov --cov-report=term:skip-covered $(ARGS)
+
+check: $(VENV)/.installed-dev ## lint, formatting, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## format the code and apply safe fixes
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+figures: $(VENV)/.installed-study ## recompute the figures and tables that README shows
+	$(BIN)/python docs/figures/border_bias.py
+
+clean: ## remove the environment and all caches (not runs/)
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage*
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt tools/setup.sh
+	@tools/setup.sh $(PYTHON) $(VENV) $*

@@ -1,0 +1,241 @@
+"""Dilated balanced cross entropy, as a function and as a module."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dilated_ce._validation import (
+    Radius,
+    as_radii,
+    as_spacing,
+    as_volumes,
+    check_labels,
+    check_labels_form,
+    check_reduction,
+    check_weighting,
+)
+from dilated_ce.weights import weigh_voxels
+
+# What `F.cross_entropy` takes for "no such label"; never matches, as labels are checked first.
+_NO_LABEL = -100
+
+
+def dilated_balanced_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    radius: Radius,
+    *,
+    spacing: Sequence[float] | None = None,
+    overlap: str = "sum",
+    balance: str = "batch",
+    volumes: Tensor | Sequence[float] | None = None,
+    ignore_index: int | None = -100,
+    process_group: dist.ProcessGroup | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross entropy in which every class shares its weight with the voxels around it.
+
+    With the weights w(x) of `dilated_balanced_weights`,
+
+        loss = sum_x w(x) CE(x) / sum_x w(x),    CE(x) = -log softmax(logits(x))[target(x)]
+
+    With overlap="sum" and K classes present this is (1/K) sum_c mean of CE over D_c: the average,
+    over the classes, of the cross entropy in the class's neighbourhood D_c. A radius of 0 gives
+    balanced cross entropy, `F.cross_entropy(logits, target, weight=1 / n_c)` with the voxel counts
+    n_c; an infinite radius gives plain cross entropy when every class is in every image.
+
+    The idea is that of Hosseini and Soleymani Baghshah, "Dilated Balanced Cross Entropy Loss for
+    Medical Image Segmentation" (arXiv:2412.06045), who dilate with a disk. The formula above, the
+    exact ball in 3D and in physical units, the scopes of the volumes, ignored voxels and several
+    processes are ours.
+
+    Args:
+        logits: unnormalised scores (B, C, *spatial), C >= 2, 1 to 3 spatial axes. Half precision
+            is computed in float32.
+        target: class indices (B, *spatial) or (B, 1, *spatial), any integer dtype.
+        radius: >= 0, `math.inf`, or one such number per class; in the units of `spacing`. It
+            should cover the place where the network errs: the uncertainty of the border at least.
+        spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
+        overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
+        balance: the volumes of the dilated masks are counted over the "batch", or over each
+            "image" on its own.
+        volumes: volumes (C,) of the whole data set to use instead, in voxels.
+        ignore_index: label of the voxels that take no part; None when every voxel has a class.
+        process_group: the processes that hold the other parts of the batch
+            (`torch.distributed.group.WORLD` for all). The gradient averaged over them, as
+            DistributedDataParallel does, is then that of the whole batch in one process.
+        label_smoothing: 0 to 1, as in `F.cross_entropy`; the weight of a voxel stays w(x).
+        reduction: "mean" (the formula above), "sum", or "none".
+
+    Returns:
+        The loss, a scalar; with reduction="none" the map w(x) CE(x) (B, *spatial), with w scaled
+        to mean 1 over the valid voxels, so that its mean over them is the "mean" (and its sum the
+        "sum"). float32, or float64 for float64 logits. A batch without a valid voxel gives 0, and
+        a gradient of 0.
+
+    Raises:
+        TypeError: logits that are not floats, a target that is not integer, radius or spacing
+            that are not numbers.
+        ValueError: shapes that do not match, a label outside 0 ... C - 1, a negative or NaN
+            radius, or an unknown word for `overlap`, `balance` or `reduction`.
+
+    Example:
+        >>> import torch
+        >>> from dilated_ce import dilated_balanced_cross_entropy
+        >>> logits = torch.zeros(1, 2, 5, 5, requires_grad=True)
+        >>> target = torch.zeros(1, 5, 5, dtype=torch.long)
+        >>> target[0, 2, 2] = 1
+        >>> loss = dilated_balanced_cross_entropy(logits, target, radius=1)
+        >>> loss.backward()
+        >>> f"{loss.item():.4f}"  # log 2: the network is undecided everywhere
+        '0.6931'
+    """
+    check_weighting(overlap, balance, volumes, ignore_index)
+    check_reduction(reduction, label_smoothing)
+    target = _check_pair(logits, target)
+    num_classes = logits.shape[1]
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    weights, num_valid = weigh_voxels(
+        target,
+        check_labels("target", target, num_classes, ignore_index),
+        as_radii(radius, num_classes),
+        as_spacing(spacing, target.ndim - 1),
+        overlap=overlap,
+        balance=balance,
+        volumes=as_volumes(volumes, num_classes),
+        process_group=process_group,
+        dtype=dtype,
+    )
+    cross_entropy = F.cross_entropy(
+        logits.to(dtype),
+        target.long(),
+        ignore_index=_NO_LABEL if ignore_index is None else ignore_index,
+        label_smoothing=label_smoothing,
+        reduction="none",
+    )
+    weighted = weights * cross_entropy
+    if reduction == "none":
+        return weighted
+    if reduction == "sum":
+        return weighted.sum()
+    # Without a valid voxel in the whole batch the sum is 0, and so is the loss.
+    return weighted.sum() / torch.where(num_valid > 0, num_valid, 1)
+
+
+class DilatedBalancedCELoss(nn.Module):
+    """Dilated balanced cross entropy as a module: a drop-in for `nn.CrossEntropyLoss`.
+
+    The arguments are those of `dilated_balanced_cross_entropy`, where formula, shapes, units and
+    sources are given. All are checked here as far as they can be without data.
+
+    Raises:
+        TypeError, ValueError: as `dilated_balanced_cross_entropy`, at once or in the call.
+
+    Example:
+        >>> import torch
+        >>> from dilated_ce import DilatedBalancedCELoss
+        >>> criterion = DilatedBalancedCELoss(radius=3.0)
+        >>> logits = torch.randn(2, 4, 32, 32, requires_grad=True)
+        >>> target = torch.randint(0, 4, (2, 32, 32))
+        >>> criterion(logits, target).backward()
+        >>> criterion
+        DilatedBalancedCELoss(radius=3.0, overlap='sum', balance='batch', ignore_index=-100)
+    """
+
+    def __init__(
+        self,
+        radius: Radius,
+        *,
+        spacing: Sequence[float] | None = None,
+        overlap: str = "sum",
+        balance: str = "batch",
+        volumes: Tensor | Sequence[float] | None = None,
+        ignore_index: int | None = -100,
+        process_group: dist.ProcessGroup | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        check_weighting(overlap, balance, volumes, ignore_index)
+        check_reduction(reduction, label_smoothing)
+        as_radii(radius)
+        as_spacing(spacing)
+        self.radius = radius
+        self.spacing = spacing
+        self.overlap = overlap
+        self.balance = balance
+        self.ignore_index = ignore_index
+        self.process_group = process_group
+        self.label_smoothing = label_smoothing
+        self.reduction = reduction
+        # No buffer: `module.half()` would turn counts of millions of voxels into infinities.
+        self.volumes = as_volumes(volumes, None)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of `logits` (B, C, *spatial) against `target` (B, *spatial)."""
+        if self.volumes is not None:
+            self.volumes = self.volumes.to(logits.device)  # copied once, then a no-op
+        return dilated_balanced_cross_entropy(
+            logits,
+            target,
+            self.radius,
+            spacing=self.spacing,
+            overlap=self.overlap,
+            balance=self.balance,
+            volumes=self.volumes,
+            ignore_index=self.ignore_index,
+            process_group=self.process_group,
+            label_smoothing=self.label_smoothing,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """The arguments that shape the weights, for `print`."""
+        spacing = "" if self.spacing is None else f"spacing={self.spacing}, "
+        scope = "volumes=given" if self.volumes is not None else f"balance={self.balance!r}"
+        return (
+            f"radius={self.radius}, {spacing}overlap={self.overlap!r}, {scope}, "
+            f"ignore_index={self.ignore_index}"
+        )
+
+
+def _check_pair(logits: Tensor, target: Tensor) -> Tensor:
+    """The target as (B, *spatial), once it is known to fit the logits."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"logits: got {type(logits).__name__}, expected a torch.Tensor.")
+    if not logits.is_floating_point():
+        raise TypeError(
+            f"logits: got dtype {logits.dtype}, expected the network's output before "
+            "softmax, in floats."
+        )
+    if not 3 <= logits.ndim <= 5:
+        raise ValueError(
+            f"logits: got shape {tuple(logits.shape)}, expected (B, C, *spatial) with 1 to 3 "
+            "spatial axes. For one image without a batch axis use logits[None]."
+        )
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f"logits: got {logits.shape[1]} channel ({tuple(logits.shape)}), expected one per "
+            "class, background included. Give a binary network two output channels."
+        )
+    if isinstance(target, Tensor) and target.ndim == logits.ndim and target.shape[1] == 1:
+        target = target[:, 0]
+    check_labels_form("target", target)
+    expected = (logits.shape[0], *logits.shape[2:])
+    if target.shape != expected:
+        one_hot = target.shape == logits.shape
+        raise ValueError(
+            f"target: got shape {tuple(target.shape)}, expected {expected} or "
+            f"{(expected[0], 1, *expected[1:])} for logits of shape {tuple(logits.shape)}."
+            + (" Take target.argmax(1) of a one-hot target." if one_hot else "")
+        )
+    if target.device != logits.device:
+        raise ValueError(
+            f"target: got device {target.device}, expected that of the logits, {logits.device}. "
+            "Move it there with target.to(logits.device)."
+        )
+    return target

@@ -1,0 +1,219 @@
+"""From dilated class masks to the weight of every voxel.
+
+    v_c  = |D_c|                                    volume of the dilated mask of class c
+    w(x) = sum over { c : x in D_c } of 1 / v_c     (overlap="max": the largest of them)
+
+and the map is scaled to mean 1 over the valid voxels. A byte of packed masks has 256 values, so
+the volumes come from a count of the bytes and the weights from a table with 256 entries.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dilated_ce._validation import (
+    Radius,
+    as_radii,
+    as_spacing,
+    as_volumes,
+    check_labels,
+    check_labels_form,
+    check_num_classes,
+    check_weighting,
+)
+from dilated_ce.morphology import CLASSES_PER_PLANE, dilated_planes
+
+
+def dilated_balanced_weights(
+    labels: Tensor,
+    radius: Radius,
+    *,
+    num_classes: int,
+    spacing: Sequence[float] | None = None,
+    overlap: str = "sum",
+    balance: str = "batch",
+    volumes: Tensor | Sequence[float] | None = None,
+    ignore_index: int | None = -100,
+    process_group: dist.ProcessGroup | None = None,
+) -> Tensor:
+    """Weight every voxel by the inverse volumes of the dilated class masks that hold it.
+
+    With D_c the mask of class c dilated by the ball of `radius` (see `dilate_labels`) and
+    v_c its number of voxels,
+
+        w(x) = sum over { c : x in D_c } of 1 / v_c
+
+    scaled to mean 1 over the valid voxels. With radius 0 this is the weight of balanced cross
+    entropy, with an infinite radius and every class in every image it is 1 everywhere.
+
+    The paper (arXiv:2412.06045) bases the weight of a class on its dilated mask and gives it to
+    the class together with the pixels around it. The formula, what overlapping masks do, and the
+    scopes of the volumes are ours.
+
+    Args:
+        labels: class indices (B, *spatial), any integer dtype, 1 to 3 spatial axes.
+        radius: >= 0, `math.inf`, or one such number per class; in the units of `spacing`.
+        num_classes: number of classes C, background included.
+        spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
+        overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
+        balance: the volumes v_c are counted over the "batch", or over each "image" on its own.
+        volumes: volumes (C,) of the whole data set to use instead, in voxels, such as the sum of
+            `dilate_labels(...)` over all its images. A class with volume 0 takes no part.
+        ignore_index: label of the voxels that belong to no mask, are not counted and get weight 0;
+            None when every voxel has a class.
+        process_group: the processes that hold the other parts of the batch
+            (`torch.distributed.group.WORLD` for all). Volumes and mean are then those of the whole
+            batch. Every process of the group has to make the call. None: this process alone.
+
+    Returns:
+        float32 tensor (B, *spatial), mean 1 over the valid voxels, 0 at ignored ones. It carries
+        no gradient and, on an accelerator, needs no wait for the device.
+
+    Raises:
+        TypeError: labels that are not integers, radius or spacing that are not numbers.
+        ValueError: a label outside 0 ... C - 1, a negative or NaN radius, an unknown word for
+            `overlap` or `balance`, or shapes and lengths that do not match.
+
+    Example:
+        Two classes, 6 and 1 voxels. Dilated by one voxel they have 7 and 3:
+
+        >>> import torch
+        >>> from dilated_ce import dilated_balanced_weights
+        >>> labels = torch.tensor([[0, 0, 0, 0, 1, 0, 0]])
+        >>> weights = dilated_balanced_weights(labels, 1, num_classes=2)
+        >>> weights  # 7/2 * 1/7 outside the dilated mask of class 1, 7/2 * (1/7 + 1/3) in it
+        tensor([[0.5000, 0.5000, 0.5000, 1.6667, 1.6667, 1.6667, 0.5000]])
+        >>> weights.mean()
+        tensor(1.)
+    """
+    check_labels_form("labels", labels)
+    check_num_classes(num_classes)
+    check_weighting(overlap, balance, volumes, ignore_index)
+    weights, _ = weigh_voxels(
+        labels,
+        check_labels("labels", labels, num_classes, ignore_index),
+        as_radii(radius, num_classes),
+        as_spacing(spacing, labels.ndim - 1),
+        overlap=overlap,
+        balance=balance,
+        volumes=as_volumes(volumes, num_classes),
+        process_group=process_group,
+        dtype=torch.float32,
+    )
+    return weights
+
+
+def weigh_voxels(
+    labels: Tensor,
+    valid: Tensor | None,
+    radii: tuple[float, ...],
+    spacing: tuple[float, ...],
+    *,
+    overlap: str,
+    balance: str,
+    volumes: Tensor | None,
+    process_group: dist.ProcessGroup | None,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """The weight map (B, *spatial), and the number of valid voxels per process (a scalar).
+
+    The arguments are taken as checked. The mean of a loss over the whole batch, seen from one of
+    N processes whose gradients are averaged, is its sum over the voxels here divided by the
+    number of all valid voxels / N.
+    """
+    num_classes = len(radii)
+    planes = dilated_planes(labels, valid, radii, spacing)
+    counts = _count(planes, num_classes)
+    num_valid = _count_valid(labels, valid).to(dtype)
+
+    if volumes is not None:
+        scope_volumes = volumes.to(counts.device, dtype)[None]
+    elif balance == "image":
+        scope_volumes = counts.to(dtype)
+    else:
+        scope_volumes = _all_reduce(counts.sum(0, keepdim=True), process_group).to(dtype)
+    # A class that is absent from the scope takes no part: its share is 0 rather than 1 / 0.
+    shares = torch.where(scope_volumes > 0, 1 / scope_volumes, 0)
+
+    # The sum of the map before it is scaled. With overlap="sum" it follows from the counts, so
+    # that the table holds the final weights and the map is written once.
+    if overlap == "sum":
+        total = (counts.to(dtype) * shares).sum()
+        scale, num_valid = _scale_to_mean_one(total, num_valid, process_group)
+        return _look_up(planes, shares * scale, overlap), num_valid
+    weights = _look_up(planes, shares, overlap)
+    scale, num_valid = _scale_to_mean_one(weights.sum(), num_valid, process_group)
+    return weights * scale, num_valid
+
+
+def _scale_to_mean_one(
+    total: Tensor, num_valid: Tensor, process_group: dist.ProcessGroup | None
+) -> tuple[Tensor, Tensor]:
+    """The factor that gives the map mean 1 over the group, and the valid voxels per process."""
+    total, num_valid = _all_reduce(torch.stack([total, num_valid]), process_group).unbind()
+    scale = torch.where(total > 0, num_valid / total, 0)
+    return scale, num_valid / _group_size(process_group)
+
+
+def _count(planes: Tensor, num_classes: int) -> Tensor:
+    """The volume of every dilated mask in every image: int64 (B, C)."""
+    # bincount makes one pass for all 8 classes of a plane, but waits for an accelerator.
+    count_plane = _count_bytes if planes.device.type == "cpu" else _count_bits
+    counts = torch.cat([count_plane(plane.flatten(1)) for plane in planes], dim=1)
+    return counts[:, :num_classes]
+
+
+def _count_bytes(plane: Tensor) -> Tensor:
+    """How often each bit is set in the rows of bytes (B, N): int64 (B, 8), by 256-bin counts."""
+    bits = torch.arange(256)[:, None] >> torch.arange(CLASSES_PER_PLANE) & 1
+    counts = [torch.bincount(row, minlength=256) @ bits for row in plane]
+    return torch.stack(counts) if counts else bits.new_zeros(0, CLASSES_PER_PLANE)
+
+
+def _count_bits(plane: Tensor) -> Tensor:
+    """The same, bit by bit."""
+    return torch.stack([(plane >> bit & 1).sum(1) for bit in range(CLASSES_PER_PLANE)], dim=1)
+
+
+def _look_up(planes: Tensor, shares: Tensor, overlap: str) -> Tensor:
+    """The weight of every voxel from the shares (B or 1, C) of the classes whose masks hold it."""
+    shares = torch.nn.functional.pad(shares, (0, len(planes) * CLASSES_PER_PLANE - shares.shape[1]))
+    byte = torch.arange(256, device=planes.device)[:, None]
+    bit = torch.arange(CLASSES_PER_PLANE, device=planes.device)
+    member = (byte >> bit & 1).to(shares.dtype)  # (256, 8): is the class of `bit` in `byte`?
+    weights = None
+    for plane, plane_shares in zip(
+        planes, torch.split(shares, CLASSES_PER_PLANE, dim=1), strict=True
+    ):
+        contributions = member * plane_shares[:, None]
+        table = contributions.sum(-1) if overlap == "sum" else contributions.amax(-1)
+        index = plane.to(torch.int32)
+        if len(table) > 1:  # one table per image: the rows follow each other
+            rows = torch.arange(len(table), device=planes.device, dtype=torch.int32) * 256
+            index = index + rows.view(-1, *[1] * (plane.ndim - 1))
+        found = table.flatten().index_select(0, index.flatten()).view(plane.shape)
+        if weights is None:
+            weights = found
+        else:
+            weights = weights + found if overlap == "sum" else torch.maximum(weights, found)
+    assert weights is not None  # there is at least one class, so at least one plane
+    return weights
+
+
+def _count_valid(labels: Tensor, valid: Tensor | None) -> Tensor:
+    if valid is None:
+        return torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
+    return valid.count_nonzero()
+
+
+def _all_reduce(tensor: Tensor, process_group: dist.ProcessGroup | None) -> Tensor:
+    if process_group is None:
+        return tensor
+    dist.all_reduce(tensor, group=process_group)
+    return tensor
+
+
+def _group_size(process_group: dist.ProcessGroup | None) -> int:
+    return 1 if process_group is None else dist.get_world_size(process_group)

@@ -1,0 +1,74 @@
+"""Slow references that the project is held against: scipy, numpy and plain torch formulas.
+
+Written from the method's definition alone and sharing no code with the package.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+
+def dilated_masks(labels, radius, num_classes, spacing=None, ignore_index=None):
+    """bool (B, C, *spatial) from scipy's exact Euclidean distance transform."""
+    labels = np.asarray(labels)
+    radii = [radius] * num_classes if np.isscalar(radius) else list(radius)
+    valid = np.ones_like(labels, bool) if ignore_index is None else labels != ignore_index
+    out = np.zeros((labels.shape[0], num_classes, *labels.shape[1:]), bool)
+    for b, image in enumerate(labels):
+        for c, r in enumerate(radii):
+            mask = (image == c) & valid[b]
+            if mask.any():
+                distance = ndimage.distance_transform_edt(~mask, sampling=spacing)
+                out[b, c] = (distance <= r) & valid[b]
+    return out
+
+
+def weights(
+    labels,
+    radius,
+    num_classes,
+    spacing=None,
+    overlap="sum",
+    balance="batch",
+    volumes=None,
+    ignore_index=None,
+):
+    """float64 (B, *spatial), the weights of the method scaled to mean 1 over valid voxels."""
+    labels = np.asarray(labels)
+    masks = dilated_masks(labels, radius, num_classes, spacing, ignore_index)
+    valid = np.ones_like(labels, bool) if ignore_index is None else labels != ignore_index
+    counts = masks.reshape(*masks.shape[:2], math.prod(labels.shape[1:])).sum(-1).astype(float)
+    if volumes is not None:
+        counts = np.broadcast_to(np.asarray(volumes, float), counts.shape)
+    elif balance == "batch":
+        counts = np.broadcast_to(counts.sum(0), counts.shape)
+    inverse = np.divide(1.0, counts, out=np.zeros_like(counts), where=counts > 0)
+    shares = masks * inverse.reshape(*counts.shape, *[1] * (labels.ndim - 1))
+    raw = shares.sum(1) if overlap == "sum" else shares.max(1)
+    total = raw[valid].sum()
+    return raw * (valid.sum() / total) if total > 0 else raw
+
+
+def loss(logits: Tensor, labels: Tensor, radius, ignore_index=None, **options) -> Tensor:
+    """sum_x w(x) CE(x) / sum_x w(x), in double precision."""
+    w = torch.from_numpy(
+        weights(labels.numpy(), radius, logits.shape[1], ignore_index=ignore_index, **options)
+    )
+    log_p = F.log_softmax(logits.double(), 1)
+    valid = torch.ones_like(labels, dtype=torch.bool)
+    if ignore_index is not None:
+        valid = labels != ignore_index
+    picked = -log_p.gather(1, torch.where(valid, labels, 0).long()[:, None])[:, 0]
+    return (w * picked)[valid].sum() / max(int(valid.sum()), 1)
+
+
+def balanced_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = -100) -> Tensor:
+    """Cross entropy with each class weighted by its inverse frequency in the batch."""
+    valid = labels[labels != ignore_index]
+    counts = torch.bincount(valid, minlength=logits.shape[1]).to(logits.dtype)
+    weight = torch.where(counts > 0, 1 / counts, 0)
+    return F.cross_entropy(logits, labels, weight=weight, ignore_index=ignore_index)

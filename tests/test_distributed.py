@@ -1,0 +1,73 @@
+"""Oracle 6: one batch over two processes has the gradient of the whole batch in one."""
+
+import itertools
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from dilated_ce import dilated_balanced_cross_entropy, dilated_balanced_weights
+
+RADIUS = 1.5
+NUM_CLASSES = 4
+
+
+def batch_and_parts(case):
+    """A batch of label maps, and the slices of it that the two processes hold."""
+    labels = torch.randint(0, 3, (4, 9, 8), generator=torch.manual_seed(0))
+    labels[0, 2:5, 2:5] = 3  # a class that only the first process sees
+    if case == "ignored":
+        labels[1:3, :4] = -100
+    elif case == "nothing valid on one":
+        labels[2:] = -100
+    elif case == "nothing valid":
+        labels[:] = -100
+    parts = {"uneven": [slice(0, 1), slice(1, 4)], "empty": [slice(0, 4), slice(4, 4)]}
+    return labels, parts.get(case, [slice(0, 2), slice(2, 4)])
+
+
+CASES = ["even", "uneven", "empty", "ignored", "nothing valid on one", "nothing valid"]
+OPTIONS = [
+    {"balance": balance, "overlap": overlap}
+    for balance, overlap in itertools.product(["batch", "image"], ["sum", "max"])
+] + [{"volumes": [300, 200, 100, 20]}]
+
+
+def loss_and_gradient(logits, labels, process_group=None, **options):
+    logits = logits.clone().requires_grad_()
+    loss = dilated_balanced_cross_entropy(
+        logits, labels, RADIUS, process_group=process_group, **options
+    )
+    loss.backward()
+    return loss.detach(), logits.grad
+
+
+def check_process(rank, port):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    world = dist.group.WORLD
+    for case, options in itertools.product(CASES, OPTIONS):
+        labels, parts = batch_and_parts(case)
+        logits = torch.randn(
+            4, NUM_CLASSES, 9, 8, dtype=torch.float64, generator=torch.manual_seed(1)
+        )
+        whole_loss, whole_gradient = loss_and_gradient(logits, labels, **options)
+        mine = parts[rank]
+        loss, gradient = loss_and_gradient(logits[mine], labels[mine], world, **options)
+        # DistributedDataParallel averages the gradients of the parameters over the processes.
+        torch.testing.assert_close(gradient / 2, whole_gradient[mine])
+        dist.all_reduce(loss)
+        torch.testing.assert_close(loss / 2, whole_loss)
+
+        torch.testing.assert_close(
+            dilated_balanced_weights(
+                labels[mine], RADIUS, num_classes=NUM_CLASSES, process_group=world, **options
+            ),
+            dilated_balanced_weights(labels, RADIUS, num_classes=NUM_CLASSES, **options)[mine],
+        )
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="torch was built without distributed")
+def test_two_processes_give_the_gradient_of_one(free_port):
+    mp.spawn(check_process, args=(free_port,), nprocs=2)

@@ -1,0 +1,117 @@
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import oracles
+import pytest
+import strategies
+import torch
+from hypothesis import given
+from scipy import ndimage
+
+from dilated_ce import dilate_labels
+from dilated_ce.morphology import ball_lines
+
+
+@given(st.data())
+def test_equals_scipys_exact_distance_transform(data):
+    case = data.draw(strategies.label_maps())
+    spacing = data.draw(strategies.spacings(case.labels.ndim - 1))
+    radius = data.draw(
+        st.one_of(
+            strategies.radii(),
+            st.lists(strategies.radii(), min_size=case.num_classes, max_size=case.num_classes),
+        )
+    )
+    ours = dilate_labels(
+        case.labels,
+        radius,
+        num_classes=case.num_classes,
+        spacing=spacing,
+        ignore_index=case.ignore_index,
+    )
+    reference = oracles.dilated_masks(
+        case.labels, radius, case.num_classes, spacing, case.ignore_index
+    )
+    assert ours.dtype == torch.bool
+    assert ours.shape == reference.shape
+    np.testing.assert_array_equal(ours.numpy(), reference)
+
+
+@pytest.mark.parametrize("num_classes", [7, 8, 9, 16, 17, 70, 255, 256, 257, 300])
+def test_any_number_of_classes(num_classes):
+    labels = torch.randint(0, num_classes, (2, 11, 13), generator=torch.manual_seed(0))
+    ours = dilate_labels(labels, 2.5, num_classes=num_classes)
+    np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, 2.5, num_classes))
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3.7, 8, 25, 40])
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((1, 64, 48), (1.0, 1.0)), ((1, 14, 40, 37), (3.0, 0.8, 0.8))]
+)
+def test_large_images_and_radii(shape, spacing, radius):
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy((rng.random(shape) < 0.001).astype(np.int64))
+    ours = dilate_labels(labels, radius, num_classes=2, spacing=spacing)
+    np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, radius, 2, spacing))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.bool])
+def test_every_integer_dtype_gives_the_same(dtype):
+    labels = torch.randint(0, 2, (2, 9, 9), generator=torch.manual_seed(0))
+    assert torch.equal(
+        dilate_labels(labels.to(dtype), 2, num_classes=2), dilate_labels(labels, 2, num_classes=2)
+    )
+
+
+def test_non_contiguous_labels():
+    labels = torch.randint(0, 3, (9, 8, 2), generator=torch.manual_seed(0)).movedim(2, 0)
+    assert not labels.is_contiguous()
+    assert torch.equal(
+        dilate_labels(labels, 2, num_classes=3),
+        dilate_labels(labels.contiguous(), 2, num_classes=3),
+    )
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4), (2, 0, 4), (1, 1), (1, 1, 1, 1)])
+def test_empty_batch_and_one_voxel(shape):
+    masks = dilate_labels(torch.zeros(shape, dtype=torch.long), 3, num_classes=2)
+    assert masks.shape == (shape[0], 2, *shape[1:])
+    assert masks[:, 0].all()
+    assert not masks[:, 1].any()
+
+
+def test_images_do_not_touch_each_other():
+    labels = torch.zeros(2, 5, 5, dtype=torch.long)
+    labels[0, 2, 2] = 1
+    masks = dilate_labels(labels, math.inf, num_classes=2)
+    assert masks[0, 1].all()
+    assert not masks[1, 1].any()
+
+
+def test_an_ignored_label_may_look_like_a_class_modulo_256():
+    labels = torch.tensor([[0, 0, 256, 0, 0]])
+    masks = dilate_labels(labels, 1, num_classes=2, ignore_index=256)
+    assert masks[0].int().tolist() == [[1, 1, 0, 1, 1], [0, 0, 0, 0, 0]]
+
+
+def test_input_is_left_as_it_was():
+    labels = torch.randint(0, 3, (1, 8, 8), dtype=torch.uint8, generator=torch.manual_seed(0))
+    before = labels.clone()
+    for radius in (0, 2, math.inf):
+        dilate_labels(labels, radius, num_classes=3)
+    assert torch.equal(labels, before)
+
+
+@given(radius=strategies.radii(), spacing=strategies.spacings(3))
+def test_ball_lines_are_the_ball(radius, spacing):
+    spacing = spacing or (1.0, 1.0, 1.0)
+    shape = (4, 5, 6)
+    ball = np.zeros(shape, bool)
+    for half_length, offsets in enumerate(ball_lines(radius, spacing, shape)):
+        for dz, dy in offsets:
+            ball[dz, dy, : half_length + 1] = True
+    origin = np.ones(shape, bool)
+    origin[0, 0, 0] = False
+    distance = ndimage.distance_transform_edt(origin, sampling=spacing)
+    np.testing.assert_array_equal(ball, distance <= radius)

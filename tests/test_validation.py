@@ -1,0 +1,190 @@
+"""Wrong input fails at the door, and the message says what was got, expected and the fix."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from dilated_ce import (
+    DilatedBalancedCELoss,
+    dilate_labels,
+    dilated_balanced_cross_entropy,
+    dilated_balanced_weights,
+)
+
+LABELS = torch.zeros(2, 8, 8, dtype=torch.long)
+LOGITS = torch.zeros(2, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "radius", "options"),
+    [
+        (ValueError, "radius: got -1, expected >= 0", -1, {}),
+        (ValueError, "radius: got nan, expected >= 0", math.nan, {}),
+        (ValueError, "radius: got [1.0, -2.0, 3.0]", [1.0, -2.0, 3.0], {}),
+        (ValueError, "radius: got 2 values for 3 classes", [1.0, 2.0], {}),
+        (ValueError, "radius: got an empty sequence", [], {}),
+        (TypeError, "radius: got '3', expected a number, or one per class", "3", {}),
+        (TypeError, "radius: got None, expected a number", None, {}),
+        (TypeError, "radius: got [True]", True, {}),
+        (ValueError, "spacing: got 3 values ((1, 1, 1)), expected 2", 1, {"spacing": (1, 1, 1)}),
+        (ValueError, "spacing: got (1, 0), expected finite", 1, {"spacing": (1, 0)}),
+        (ValueError, "spacing: got (1, nan), expected finite", 1, {"spacing": (1, math.nan)}),
+        (ValueError, "spacing: got (1, inf), expected finite", 1, {"spacing": (1, math.inf)}),
+        (TypeError, "spacing: got 1.0, expected", 1, {"spacing": 1.0}),
+        (TypeError, "ignore_index: got 1.5 (float)", 1, {"ignore_index": 1.5}),
+    ],
+)
+def test_radius_spacing_and_ignored_label(error, message, radius, options):
+    calls = [
+        lambda: dilate_labels(LABELS, radius, num_classes=3, **options),
+        lambda: dilated_balanced_weights(LABELS, radius, num_classes=3, **options),
+        lambda: dilated_balanced_cross_entropy(LOGITS, LABELS, radius, **options),
+        lambda: DilatedBalancedCELoss(radius, **options)(LOGITS, LABELS),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=re.escape(message)):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (ValueError, "overlap: got 'mean', expected 'sum' or 'max'", {"overlap": "mean"}),
+        (ValueError, "balance: got 'global', expected 'batch' or 'image'", {"balance": "global"}),
+        (ValueError, "volumes: got [1.0, -1.0, 1.0]", {"volumes": [1.0, -1.0, 1.0]}),
+        (ValueError, "volumes: got [1.0, nan, 1.0]", {"volumes": [1.0, math.nan, 1.0]}),
+        (ValueError, "volumes: got shape (2,), expected (3,)", {"volumes": [1, 2]}),
+        (TypeError, "volumes: got dtype torch.bool", {"volumes": [True, True, True]}),
+        (
+            ValueError,
+            "balance='image' together with volumes",
+            {"volumes": [1, 2, 3], "balance": "image"},
+        ),
+    ],
+)
+def test_weighting(error, message, options):
+    calls = [
+        lambda: dilated_balanced_weights(LABELS, 1, num_classes=3, **options),
+        lambda: dilated_balanced_cross_entropy(LOGITS, LABELS, 1, **options),
+        lambda: DilatedBalancedCELoss(1, **options)(LOGITS, LABELS),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=re.escape(message)):
+            call()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"radius": -1},
+        {"radius": [1, math.nan]},
+        {"radius": 1, "spacing": (1, -1)},
+        {"radius": 1, "overlap": "mean"},
+        {"radius": 1, "balance": "global"},
+        {"radius": 1, "volumes": [[1, 2]]},
+        {"radius": 1, "reduction": "average"},
+        {"radius": 1, "label_smoothing": 1.5},
+        {"radius": 1, "label_smoothing": math.nan},
+    ],
+)
+def test_the_module_fails_when_it_is_made(options):
+    with pytest.raises(ValueError, match="expected"):
+        DilatedBalancedCELoss(**options)
+
+
+@pytest.mark.parametrize("num_classes", [0, -1])
+def test_num_classes_too_small(num_classes):
+    with pytest.raises(ValueError, match=f"num_classes: got {num_classes}, expected at least 1"):
+        dilate_labels(LABELS, 1, num_classes=num_classes)
+
+
+@pytest.mark.parametrize("num_classes", [2.0, "2", True])
+def test_num_classes_of_the_wrong_type(num_classes):
+    with pytest.raises(TypeError, match=r"num_classes: got .* expected an int"):
+        dilated_balanced_weights(LABELS, 1, num_classes=num_classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (LABELS.float(), TypeError, "got dtype torch.float32, expected integer class indices"),
+        (LABELS.cfloat(), TypeError, "got dtype torch.complex64"),
+        (np.zeros((2, 8, 8), int), TypeError, "got ndarray, expected a torch.Tensor"),
+        (LABELS[0, 0], ValueError, "got shape (8,), expected (B, *spatial)"),
+        (LABELS[..., None, None], ValueError, "got shape (2, 8, 8, 1, 1), expected (B, *spatial)"),
+        (LABELS + 3, ValueError, "got label 3, expected 0 ... 2 for 3 classes"),
+        (LABELS - 1, ValueError, "got label -1, expected 0 ... 2 for 3 classes"),
+        (
+            torch.arange(2 * 64).view(2, 8, 8),
+            ValueError,
+            "got labels 3, 4, 5, 6, 7, ..., expected 0 ... 2",
+        ),
+    ],
+)
+def test_labels(labels, error, message):
+    for call in (dilate_labels, dilated_balanced_weights):
+        with pytest.raises(error, match=re.escape(f"labels: {message}")):
+            call(labels, 1, num_classes=3)
+
+
+def test_a_label_out_of_range_beside_ignored_ones():
+    labels = LABELS.clone()
+    labels[0, 0, 0], labels[0, 0, 1] = 255, 7
+    message = "labels: got label 7, expected 0 ... 2 for 3 classes or ignore_index=255"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dilated_balanced_weights(labels, 1, num_classes=3, ignore_index=255)
+
+
+def test_without_an_ignored_label_minus_100_is_wrong():
+    with pytest.raises(ValueError, match="target: got label -100"):
+        dilated_balanced_cross_entropy(LOGITS, LABELS - 100, 1, ignore_index=None)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "error", "message"),
+    [
+        (LOGITS, LABELS[:1], ValueError, "target: got shape (1, 8, 8), expected (2, 8, 8) or"),
+        (LOGITS, LABELS[:, :4], ValueError, "target: got shape (2, 4, 8), expected (2, 8, 8)"),
+        (LOGITS, LOGITS.long(), ValueError, "Take target.argmax(1) of a one-hot target"),
+        (LOGITS, LABELS.float(), TypeError, "target: got dtype torch.float32"),
+        (LOGITS, None, TypeError, "target: got NoneType, expected a torch.Tensor"),
+        (LOGITS, LABELS + 3, ValueError, "target: got label 3, expected 0 ... 2"),
+        (LOGITS.long(), LABELS, TypeError, "logits: got dtype torch.int64, expected the network"),
+        (LOGITS.numpy(), LABELS, TypeError, "logits: got ndarray, expected a torch.Tensor"),
+        (LOGITS[0, 0], LABELS, ValueError, "logits: got shape (8, 8), expected (B, C, *spatial)"),
+        (LOGITS[:, :1], LABELS, ValueError, "logits: got 1 channel"),
+        (
+            LOGITS,
+            LABELS.to("meta"),
+            ValueError,
+            "target: got device meta, expected that of the logits, cpu",
+        ),
+    ],
+)
+def test_logits_and_target(logits, target, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        dilated_balanced_cross_entropy(logits, target, 1)
+
+
+@pytest.mark.parametrize("reduction", ["average", "", None])
+def test_reduction(reduction):
+    with pytest.raises(ValueError, match=r"reduction: got .* expected 'mean' or 'sum' or 'none'"):
+        dilated_balanced_cross_entropy(LOGITS, LABELS, 1, reduction=reduction)
+
+
+def test_tensors_and_arrays_serve_as_radius_and_spacing():
+    labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
+    expected = dilate_labels(labels, [1.0, 2.0, 3.0], num_classes=3, spacing=(1.0, 2.0))
+    for convert in (torch.tensor, np.array):
+        assert torch.equal(
+            dilate_labels(
+                labels, convert([1.0, 2.0, 3.0]), num_classes=3, spacing=convert([1.0, 2.0])
+            ),
+            expected,
+        )
+    shared = dilate_labels(labels, 2.0, num_classes=3)
+    for radius in (torch.tensor(2.0), np.float32(2.0), 2):
+        assert torch.equal(dilate_labels(labels, radius, num_classes=3), shared)
