@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format figures clean
+.PHONY: help demo test check format figures results clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -25,8 +25,13 @@ format: $(VENV)/.installed-dev ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-figures: $(VENV)/.installed-study ## recompute the figures and tables that README shows
+figures: $(VENV)/.installed-study ## recompute the figures and tables of README from results/
 	$(BIN)/python docs/figures/border_bias.py
+	$(BIN)/python tools/update_readme.py
+
+results: demo ## run the demo and renew every number in README
+	cp runs/demo/cases.csv runs/demo/study.json results/demo/
+	$(MAKE) figures
 
 clean: ## remove the environment and all caches (not runs/)
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage*

@@ -1,0 +1,20 @@
+"""The entry point of the command `dilated-ce`, and of `python -m dilated_ce`."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; without its libraries, say how to install them."""
+    try:
+        from dilated_ce.cli import app
+
+        app()
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"dilated-ce: the module {error.name!r} is missing. The loss needs torch alone, the "
+            "command line needs more: pip install 'dilated-ce[study]'"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,4 @@
+"""Does it help on my data? The same network trained under each loss, and what came of it.
+
+Reads top to bottom as config -> data -> losses -> training -> metrics -> runs -> report.
+"""

@@ -1,0 +1,54 @@
+"""What a study does, in one validated object. The demo of the command line is one such."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from dilated_ce.study.losses import parse_loss
+
+
+def _canonical_loss(text: str) -> str:
+    return str(parse_loss(text))
+
+
+Loss = Annotated[str, AfterValidator(_canonical_loss)]
+
+
+class Strict(BaseModel):
+    """Immutable, and an unknown or misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingConfig(Strict):
+    """How every network is trained, whatever its loss."""
+
+    steps: int = Field(default=400, ge=1, description="optimiser steps of each run")
+    batch_size: int = Field(default=8, ge=1, description="patches per step")
+    patch_size: int = Field(default=128, ge=16, description="side of a square patch, in pixels")
+    learning_rate: float = Field(default=6e-3, gt=0, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(default=1e-4, ge=0, description="of AdamW")
+    channels: tuple[int, ...] = Field(
+        default=(16, 32, 64, 128), min_length=2, description="channels of the U-Net's levels"
+    )
+    evaluations: int = Field(
+        default=5, ge=1, description="points of the learning curve on the test images"
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where to train")
+
+
+class StudyConfig(Strict):
+    """A comparison of losses: every loss with every seed on the same data."""
+
+    losses: tuple[Loss, ...] = Field(min_length=1, description="such as ce or dbce:radius=2")
+    seeds: int = Field(
+        default=2, ge=1, description="number of seeds; each gives its own initial weights"
+    )
+    training: TrainingConfig = TrainingConfig()
+    out: Path = Field(description="folder for runs, tables and the report")
+
+    def model_post_init(self, context: Any) -> None:
+        """Reject a loss given twice."""
+        if len(set(self.losses)) < len(self.losses):
+            raise ValueError(f"losses: got {', '.join(self.losses)}, expected each loss once.")

@@ -1,0 +1,129 @@
+"""The report of a study: one HTML file that opens offline and holds everything."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dilated_ce.study import figures
+from dilated_ce.study.config import StudyConfig
+from dilated_ce.study.data import Case, StudyData
+from dilated_ce.study.runs import Run, versions, write_atomically
+from dilated_ce.study.summary import METRICS, caution, compare, summarise
+
+WEIGHT_MAP_RADII = (0.0, 2.0, 4.0, 8.0, math.inf)
+SHOWN_CASES = 3  # the others are folded away
+
+
+def write_report(config: StudyConfig, data: StudyData, runs: Sequence[Run]) -> Path:
+    """Write `report.html` into the study's folder; the path to it."""
+    cases = pd.concat([run.cases for run in runs])
+    specs = list(dict.fromkeys(run.loss for run in runs))
+    by_loss = {spec: [run for run in runs if run.loss == spec] for spec in specs}
+    # Autoescape: names of files and folders come from outside and must not become markup.
+    environment = Environment(
+        loader=PackageLoader("dilated_ce.study"), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template("report.html.j2").render(
+        data=data,
+        config=config,
+        training=config.training.model_dump(),
+        versions=versions(),
+        specs=specs,
+        metrics=METRICS,
+        rows=_rows(cases, by_loss),
+        differences=compare(cases),
+        caution=caution(config.seeds, len(data.test)),
+        troubles=_troubles(runs),
+        trade_off=figures.trade_off(cases, specs),
+        learning_curves=figures.learning_curves(
+            {str(spec): _stack(by_loss[spec], "curve") for spec in specs},
+            {str(spec): _stack(by_loss[spec], "losses") for spec in specs},
+        ),
+        weight_map_case=data.test[0].name,
+        weight_map_image=figures.photograph(data.test[0]),
+        weight_maps=figures.weight_maps(data.test[0], len(data.classes), WEIGHT_MAP_RADII),
+        gallery=_gallery(data, cases, by_loss),
+        shown_cases=SHOWN_CASES,
+        colours={
+            "hit": figures.HITS,
+            "false positive": figures.FALSE_POSITIVES,
+            "false negative": figures.FALSE_NEGATIVES,
+        },
+    )
+    path = config.out / "report.html"
+    write_atomically(path, page)
+    return path
+
+
+def _rows(cases: pd.DataFrame, by_loss: dict[Any, list[Run]]) -> list[dict[str, Any]]:
+    rows = summarise(cases)
+    best = {metric: max(row.mean[metric] for row in rows) for metric in METRICS}
+    return [
+        {
+            "title": row.loss.title,
+            "name": str(row.loss),
+            "cells": [
+                {"text": text, "best": row.mean[metric] == best[metric]}
+                for metric, text in zip(METRICS, row.cells(), strict=True)
+            ],
+            "seconds": sum(run.info["seconds"] for run in by_loss[row.loss])
+            / len(by_loss[row.loss]),
+        }
+        for row in rows
+    ]
+
+
+def _troubles(runs: Sequence[Run]) -> list[str]:
+    """Runs that went wrong, in words; they stay in every table."""
+    troubles = []
+    for run in runs:
+        name = f"{run.loss.title}, seed {run.seed}"
+        if run.diverged:
+            troubles.append(f"{name}: the training loss became infinite or not a number.")
+        if run.collapsed:
+            troubles.append(f"{name}: collapsed; it finds no voxel of a class in any test image.")
+    return troubles
+
+
+def _stack(runs: Sequence[Run], table: str) -> pd.DataFrame:
+    return pd.concat([getattr(run, table).assign(seed=run.seed) for run in runs])
+
+
+def _gallery(
+    data: StudyData, cases: pd.DataFrame, by_loss: dict[Any, list[Run]]
+) -> list[dict[str, Any]]:
+    """Every test case under every loss (first seed): worst, median and best, then the others."""
+    dice = cases.groupby("case")["dice"].mean().sort_values(kind="stable")
+    picks = dict.fromkeys([0, len(dice) // 2, len(dice) - 1])
+    names = [dice.index[pick] for pick in picks]
+    roles = dict(zip(names, ("worst", "median", "best"), strict=False))
+    if len(names) < 3:
+        roles = {}
+    by_name = {case.name: case for case in data.test}
+    others = [case.name for case in data.test if case.name not in names]
+    return [_panels(by_name[name], roles.get(name, ""), cases, by_loss) for name in names + others]
+
+
+def _panels(
+    case: Case, role: str, cases: pd.DataFrame, by_loss: dict[Any, list[Run]]
+) -> dict[str, Any]:
+    panels = [{"title": "image", "source": figures.photograph(case), "dice": None}]
+    panels.append({"title": "truth", "source": figures.overlay(case, case.labels), "dice": None})
+    for spec, runs in by_loss.items():
+        rows = cases[
+            (cases["loss"] == str(spec))
+            & (cases["case"] == case.name)
+            & (cases["seed"] == runs[0].seed)
+        ]
+        panels.append(
+            {
+                "title": spec.title,
+                "source": figures.overlay(case, runs[0].prediction(case.name)),
+                "dice": 100 * rows["dice"].mean(),
+            }
+        )
+    return {"name": case.name, "role": role, "panels": panels}

@@ -1,0 +1,102 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceCELoss, DiceLoss
+
+from dilated_ce import dilated_balanced_cross_entropy
+from dilated_ce.study.losses import LOSSES, parse_loss, parse_losses
+
+LABELS = torch.randint(0, 3, (2, 1, 12, 12), generator=torch.manual_seed(0))
+LOGITS = torch.randn(2, 3, 12, 12, generator=torch.manual_seed(1))
+DICE = DiceLoss(to_onehot_y=True, softmax=True)(LOGITS, LABELS)
+
+
+def dbce(radius, **options):
+    return dilated_balanced_cross_entropy(LOGITS, LABELS, radius, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ce", F.cross_entropy(LOGITS, LABELS[:, 0])),
+        (
+            "balanced-ce",
+            F.cross_entropy(LOGITS, LABELS[:, 0], weight=1 / torch.bincount(LABELS.flatten())),
+        ),
+        ("dbce:radius=2", dbce(2)),
+        ("dbce:radius=2.5,balance=image,overlap=max", dbce(2.5, balance="image", overlap="max")),
+        ("dbce:radius=inf", F.cross_entropy(LOGITS, LABELS[:, 0])),
+        ("dice-ce", DiceCELoss(to_onehot_y=True, softmax=True)(LOGITS, LABELS)),
+        ("dice-ce", DICE + F.cross_entropy(LOGITS, LABELS[:, 0])),
+        ("dbce-dice:radius=2", DICE + dbce(2)),
+        ("dbce-dice:radius=2,balance=image", DICE + dbce(2, balance="image")),
+    ],
+)
+def test_each_loss_is_what_its_name_says(text, expected):
+    torch.testing.assert_close(parse_loss(text).build()(LOGITS, LABELS.to(torch.uint8)), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "radius", "slug"),
+    [
+        ("ce", "CE", math.inf, "ce"),
+        ("balanced-ce", "Balanced CE", 0, "balanced-ce"),
+        ("dbce:radius=2.0", "DBCE (R = 2)", 2, "dbce-radius2"),
+        (
+            "dbce:balance=image,radius=8",
+            "DBCE (R = 8, balance = image)",
+            8,
+            "dbce-radius8-balanceimage",
+        ),
+        ("dice-ce", "Dice + CE", None, "dice-ce"),
+        ("dbce-dice:radius=0.5", "Dice + DBCE (R = 0.5)", 0.5, "dbce-dice-radius0.5"),
+    ],
+)
+def test_names(text, title, radius, slug):
+    spec = parse_loss(text)
+    assert (spec.title, spec.radius, spec.slug) == (title, radius, slug)
+    assert parse_loss(str(spec)) == spec
+
+
+def test_a_list_keeps_parameters_with_their_loss():
+    specs = parse_losses(" ce, dbce:radius=2,balance=image ,dice-ce,dbce:radius=4")
+    assert list(map(str, specs)) == [
+        "ce",
+        "dbce:radius=2,balance=image",
+        "dice-ce",
+        "dbce:radius=4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the list of losses is empty"),
+        ("focal", "unknown loss 'focal'; expected one of ce, balanced-ce, dbce"),
+        ("dbce", "loss 'dbce': radius is missing; write dbce:radius=..."),
+        ("dbce:radius", "got 'radius', expected radius=..."),
+        ("dbce:radus=2", "got 'radus=2', expected radius=..., balance=..., overlap=..."),
+        ("dbce:radius=two", "got 'radius=two', expected a number"),
+        ("dbce:radius=-1", "got -1.0, expected >= 0"),
+        ("dbce:radius=nan", "got nan, expected >= 0"),
+        ("dbce:radius=1,radius=2", "radius is given twice"),
+        ("dbce:radius=1,balance=world", "balance: got 'world', expected 'batch' or 'image'"),
+        ("ce:radius=1", "got 'radius=1', expected no parameters"),
+        ("ce,ce", "loss 'ce' is given twice"),
+        ("dbce:radius=2,dbce:radius=2.0", "loss 'dbce:radius=2' is given twice"),
+    ],
+)
+def test_wrong_names(text, message):
+    with pytest.raises(ValueError, match=r".*") as error:
+        parse_losses(text)
+    assert message in str(error.value)
+
+
+def test_every_loss_accepts_what_the_study_gives_it():
+    for name in LOSSES:
+        text = name if name in ("ce", "balanced-ce", "dice-ce") else f"{name}:radius=1"
+        loss = parse_loss(text).build()(LOGITS, LABELS.to(torch.uint8))
+        assert loss.ndim == 0
+        assert loss.isfinite()

@@ -1,0 +1,177 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import dilated_ce
+from dilated_ce import cli
+from dilated_ce.study import stare
+from dilated_ce.study.data import DataError
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Call the command line in this process: exit code and what it printed, without line breaks."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        done = CliRunner().invoke(cli.app, list(map(str, arguments)))
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", done.output)
+        return done.exit_code, re.sub(r"\s+", " ", plain)
+
+    return call
+
+
+TINY = ("demo", "--synthetic", "--losses", "ce,dbce:radius=1", "--steps", 1, "--seeds", 1)
+
+
+def test_help_lists_commands_and_options(run):
+    code, text = run("--help")
+    assert code == 0
+    assert "demo" in text
+    code, text = run("demo", "--help")
+    assert code == 0
+    for option in ("--data", "--synthetic", "--losses", "--seeds", "--steps", "--out", "--fresh"):
+        assert option in text
+
+
+def test_help_is_quick_to_come():
+    """It loads neither the networks nor the plots."""
+    code = (
+        "import sys, dilated_ce.cli\n"
+        "print([m for m in ('monai', 'lightning', 'matplotlib', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("missing", ["typer", "monai"])
+def test_without_the_extra_it_says_what_to_install(missing, tmp_path):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"sys.argv = ['dilated-ce', 'demo', '--synthetic', '--out', {str(tmp_path)!r}]\n"
+        "from dilated_ce.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"the module '{missing}" in done.stderr
+    assert "pip install 'dilated-ce[study]'" in done.stderr
+
+
+def test_version(run):
+    assert run("--version") == (0, f"{dilated_ce.__version__} ")
+
+
+def test_the_shell_completes_commands_and_options():
+    def complete(words):
+        done = subprocess.run(
+            [Path(sys.executable).with_name("dilated-ce")],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={
+                **os.environ,
+                "_DILATED_CE_COMPLETE": "complete_bash",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(len(words.split()) - 1),
+            },
+        )
+        return done.stdout.split()
+
+    assert complete("dilated-ce de") == ["demo"]
+    assert complete("dilated-ce demo --se") == ["--seeds"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--losses", "focal"], "Invalid value for --losses: unknown loss 'focal'; expected one"),
+        (["--losses", "dbce"], "radius is missing; write dbce:radius=..."),
+        (["--losses", "dbce:radius=-1"], "got -1.0, expected >= 0"),
+        (["--losses", ""], "the list of losses is empty"),
+        (["--seeds", "0"], "--seeds"),
+        (["--steps", "none"], "--steps"),
+        (["--device", "tpu"], "Invalid value for --device: got 'tpu'"),
+        (["--scale", "0"], "Invalid value for --scale: got 0.0; expected"),
+        (["--synthetic", "--scale", "0.5"], "synthetic images are not resized"),
+        (["--synthetic", "--data", "."], "expected one of --data and --synthetic, got both"),
+        (["--step", "3"], "No such option: --step"),
+        (["extra"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_options_are_usage_errors(run, arguments, message):
+    code, text = run("demo", *arguments)
+    assert code == 2
+    assert message in text
+
+
+def test_a_demo_from_start_to_end_and_again(run, tmp_path):
+    code, text = run(*TINY, "--out", tmp_path)
+    assert code == 0
+    assert "synthetic discs: 10 training and 10 test images" in text
+    assert "2/2 DBCE (R = 1), seed 0: Dice" in text
+    assert "DBCE (R = 1) is" in text
+    assert len(pd.read_csv(tmp_path / "cases.csv")) == 2 * 10
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    code, text = run(*TINY, "--out", tmp_path)
+    assert code == 0
+    assert text.count("kept from an earlier run") == 2
+
+
+def test_missing_data_is_named(run, tmp_path):
+    code, text = run("demo", "--data", tmp_path / "nowhere")
+    assert code == 1
+    assert "nowhere is no folder; expected one with images/ and masks/" in text
+
+
+def test_without_a_network_it_names_the_options_and_trains_nothing(run, monkeypatch, tmp_path):
+    def no_network(*args, **options):
+        raise DataError("the archive could not be fetched from http://...: no route to host")
+
+    monkeypatch.setattr(stare, "load_stare", no_network)
+    code, text = run("demo", "--out", tmp_path / "out")
+    assert code == 1
+    assert "no route to host" in text
+    assert "--data DIR" in text
+    assert "--synthetic" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_an_interruption_keeps_what_is_finished(run, tmp_path, sent, code):
+    steps = (*TINY[:-4], "--steps", "8", "--seeds", "1", "--out", tmp_path)
+    command = [sys.executable, "-m", "dilated_ce", *steps]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not process.stdout.readline().lstrip().startswith("1/2"):
+            assert process.poll() is None
+        time.sleep(0.5)  # into the second run
+        process.send_signal(sent)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == code
+    if sent == signal.SIGINT:
+        assert "Interrupted. 1 finished run is kept" in " ".join(printed.split())
+    assert not (tmp_path / "cases.csv").exists()
+    code, text = run(*steps)
+    assert code == 0
+    assert text.count("kept from an earlier run") == 1
+
+
+def test_a_folder_that_cannot_be_written(run, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, text = run(*TINY, "--out", tmp_path / "file")
+    assert code == 1
+    assert "file cannot be written" in text

@@ -1,0 +1,70 @@
+"""Write the measured tables into README, from the files under results/.
+
+python tools/update_readme.py           rewrite what lies between the markers
+python tools/update_readme.py --check   fail if README is not what the files say
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from dilated_ce.study.summary import METRICS, compare, summarise
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def demo_table() -> str:
+    """The demo's scores, and the differences in words."""
+    cases = pd.read_csv(ROOT / "results" / "demo" / "cases.csv")
+    header = ["loss", *(f"{metric.capitalize()} (%)" for metric in METRICS)]
+    lines = [_row(header), _row(["---", *["---:"] * len(METRICS)])]
+    lines += [_row([row.loss.title, *row.cells()]) for row in summarise(cases)]
+    differences = [f"- {difference.sentence}." for difference in compare(cases)]
+    return "\n".join([*lines, "", *differences])
+
+
+def border_table() -> str:
+    """Where the border of a disc of radius 8 px is predicted."""
+    table = pd.read_csv(ROOT / "results" / "border_bias" / "crossings.csv", dtype=str)
+    radii = table["radius"].replace({"0": "0 (balanced CE)", "inf": "∞ (CE)"})
+    return "\n".join(
+        [
+            _row(["R (px)", *radii]),
+            _row(["---", *["---:"] * len(table)]),
+            _row(["predicted border (px)", *table["predicted_border_px"]]),
+        ]
+    )
+
+
+def render(text: str) -> str:
+    """README with its tables renewed."""
+    for name, table in (("demo", demo_table()), ("border-bias", border_table())):
+        pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"
+        text, count = re.subn(
+            pattern, lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL
+        )
+        if count != 1:
+            raise SystemExit(f"README.md: expected one marker for {name}, found {count}.")
+    return text
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Rewrite or check README."""
+    path = ROOT / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = render(old)
+    if "--check" in sys.argv[1:]:
+        if new != old:
+            raise SystemExit("README.md does not say what results/ holds: run make figures.")
+    else:
+        path.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
