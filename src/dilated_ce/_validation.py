@@ -157,12 +157,12 @@ def check_labels(
     Returns:
         bool tensor of the shape of `labels`, False at ignored voxels, or None if none can be.
 
-    On an accelerator the check is an asynchronous assertion, as in PyTorch's own cross entropy:
-    nothing waits for the device, and a label out of range ends the program there.
+    On CUDA and in compiled code the check is an asynchronous assertion, as in PyTorch's own cross
+    entropy: nothing waits for the device, and a label out of range ends the program there.
     """
-    on_cpu = labels.device.type == "cpu" and not torch.compiler.is_compiling()
+    asynchronous = labels.device.type == "cuda" or torch.compiler.is_compiling()
     low, high = 0, num_classes - 1
-    if on_cpu and labels.numel() > 0:
+    if not asynchronous and labels.numel() > 0:
         # One pass settles the usual case, in which every label is a class and none is ignored.
         low, high = (int(value) for value in labels.aminmax())
         ignorable = ignore_index is not None and low <= ignore_index <= high
@@ -171,7 +171,7 @@ def check_labels(
     valid = None if ignore_index is None else labels != ignore_index
     in_range = (labels >= 0) & (labels < num_classes)
     allowed = in_range if valid is None else in_range | ~valid
-    if not on_cpu:
+    if asynchronous:
         torch._assert_async(allowed.all(), f"{name}: a label lies outside 0 ... {num_classes - 1}.")
     elif not allowed.all():
         wrong = torch.unique(labels[~allowed]).tolist()

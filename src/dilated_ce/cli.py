@@ -139,8 +139,9 @@ def _demo_config(losses: str, seeds: int, steps: int, device: str, out: Path) ->
         )
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
+        text = problem["msg"].removeprefix("Value error, ")
         raise typer.BadParameter(
-            f"got {problem['input']!r}. {problem['msg']}.", param_hint=f"--{problem['loc'][-1]}"
+            f"got {problem['input']!r}. {text}.", param_hint=f"--{problem['loc'][-1]}"
         ) from None
 
 

@@ -49,7 +49,8 @@ def test_a_run_that_went_wrong_is_reported(tiny_config, tiny_data):
     config = tiny_config.model_copy(update={"losses": ("ce",), "seeds": 1})
     [(run, _)] = run_study(config, tiny_data)
     cases = run.cases
-    cases[["dice", "recall", "precision"]] = 0.0
+    cases[["dice", "recall", "precision"]] = (0.0, 0.0, float("nan"))
     cases.to_csv(run.folder / "cases.csv", index=False)
     page = write_report(config, tiny_data, [run]).read_text(encoding="utf-8")
     assert "CE, seed 0: collapsed" in page
+    assert "<td>-</td>" in page

@@ -1,9 +1,17 @@
 """What a study does, in one validated object. The demo of the command line is one such."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+import torch
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from dilated_ce.study.losses import parse_loss
 
@@ -37,6 +45,23 @@ class TrainingConfig(Strict):
     )
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where to train")
 
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, device: str) -> str:
+        if device == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+            raise ValueError("PyTorch sees no GPU here; expected auto or cpu")
+        return device
+
+    @model_validator(mode="after")
+    def _patches_fit_the_network(self) -> "TrainingConfig":
+        factor = 2 ** (len(self.channels) - 1)
+        if self.patch_size % factor:
+            raise ValueError(
+                f"patch_size: got {self.patch_size}, expected a multiple of {factor}, as each of "
+                f"{len(self.channels)} levels but the first halves it"
+            )
+        return self
+
 
 class StudyConfig(Strict):
     """A comparison of losses: every loss with every seed on the same data."""
@@ -48,7 +73,9 @@ class StudyConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     out: Path = Field(description="folder for runs, tables and the report")
 
-    def model_post_init(self, context: Any) -> None:
-        """Reject a loss given twice."""
-        if len(set(self.losses)) < len(self.losses):
-            raise ValueError(f"losses: got {', '.join(self.losses)}, expected each loss once.")
+    @field_validator("losses")
+    @classmethod
+    def _each_once(cls, losses: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(losses)) < len(losses):
+            raise ValueError(f"got {', '.join(losses)}, expected each loss once")
+        return losses

@@ -69,8 +69,10 @@ def trade_off(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
     figure = Figure(figsize=(4.8, 4.2), layout="constrained")
     axes = figure.subplots()
     scores = per_seed(cases).dropna()
-    low = max(0, min(scores[["recall", "precision"]].min(), default=0) - 6)
-    high = min(100, max(scores[["recall", "precision"]].max(), default=100) + 6)
+    bounds = scores[["recall", "precision"]].to_numpy()
+    if bounds.size == 0:  # no network found anything
+        bounds = np.array([0.0, 100.0])
+    low, high = max(0.0, bounds.min() - 6), min(100.0, bounds.max() + 6)
     grid = np.linspace(max(low, 0.1), high, 200)
     recall, precision = np.meshgrid(grid, grid)
     lines = axes.contour(
@@ -83,18 +85,17 @@ def trade_off(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
     )
     axes.clabel(lines, fmt="Dice %d", fontsize=7)
     for index, spec in enumerate(specs):
-        if str(spec) in scores.index:
-            points = scores.loc[str(spec)]
-            axes.scatter(
-                points["recall"],
-                points["precision"],
-                s=48,
-                color=LINE_COLOURS[index % len(LINE_COLOURS)],
-                marker="osD^vPX"[index % 7],
-                edgecolor="white",
-                label=spec.title,
-                zorder=3,
-            )
+        points = scores[scores.index.get_level_values("loss") == str(spec)]
+        axes.scatter(
+            points["recall"],
+            points["precision"],
+            s=48,
+            color=LINE_COLOURS[index % len(LINE_COLOURS)],
+            marker="osD^vPX"[index % 7],
+            edgecolor="white",
+            label=spec.title,
+            zorder=3,
+        )
     axes.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(low, high), ylim=(low, high))
     axes.grid(False)
     axes.legend(frameon=False, fontsize=8, loc="lower left")

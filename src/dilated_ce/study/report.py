@@ -61,7 +61,7 @@ def write_report(config: StudyConfig, data: StudyData, runs: Sequence[Run]) -> P
 
 def _rows(cases: pd.DataFrame, by_loss: dict[Any, list[Run]]) -> list[dict[str, Any]]:
     rows = summarise(cases)
-    best = {metric: max(row.mean[metric] for row in rows) for metric in METRICS}
+    best = pd.DataFrame([row.mean for row in rows]).max()  # leaves out what has no meaning
     return [
         {
             "title": row.loss.title,
