@@ -65,6 +65,10 @@ def check_process(rank, port):
             ),
             dilated_balanced_weights(labels, RADIUS, num_classes=NUM_CLASSES, **options)[mine],
         )
+    first_alone = dist.new_group([0])
+    if rank == 1:
+        with pytest.raises(ValueError, match="got a group that this process is not in"):
+            loss_and_gradient(logits[mine], labels[mine], first_alone)
     dist.destroy_process_group()
 
 

@@ -2,6 +2,7 @@ import math
 import pickle
 
 import hypothesis.strategies as st
+import numpy as np
 import oracles
 import pytest
 import strategies
@@ -229,7 +230,7 @@ def test_channel_axis_of_the_target_is_optional():
     ) == dilated_balanced_cross_entropy(logits, labels, 2)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.bool])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.uint16, torch.bool])
 def test_integer_dtypes(dtype):
     labels = torch.randint(0, 2, (2, 8, 8), generator=torch.manual_seed(0))
     logits = random_logits(labels, 2)
@@ -297,7 +298,24 @@ class TestModule:
         assert copy(logits, labels) == module(logits, labels)
 
     def test_prints_its_arguments(self):
-        assert repr(DilatedBalancedCELoss(2, spacing=(1.0, 3.0), volumes=[1, 2])) == (
-            "DilatedBalancedCELoss(radius=2, spacing=(1.0, 3.0), overlap='sum', volumes=given, "
-            "ignore_index=-100)"
+        assert repr(DilatedBalancedCELoss(2, spacing=(1, 3), volumes=[1, 2])) == (
+            "DilatedBalancedCELoss(radius=2.0, spacing=(1.0, 3.0), overlap='sum', volumes=[1, 2], "
+            "ignore_index=-100, label_smoothing=0.0, reduction='mean')"
         )
+
+    def test_later_changes_of_what_it_was_given_do_not_reach_it(self):
+        labels = torch.randint(0, 2, (2, 8, 8), generator=torch.manual_seed(0))
+        logits = random_logits(labels, 2)
+        radius, volumes = [1.0, 2.0], np.array([400.0, 90.0])
+        module = DilatedBalancedCELoss(radius, volumes=volumes)
+        expected = module(logits, labels)
+        radius[0], volumes[0] = -1.0, 1.0
+        assert module(logits, labels) == expected
+
+    def test_volumes_are_never_trained(self):
+        volumes = torch.nn.Parameter(torch.tensor([400.0, 90.0]))
+        module = DilatedBalancedCELoss(1, volumes=volumes)
+        assert list(module.parameters()) == []
+        labels = torch.randint(0, 2, (2, 8, 8), generator=torch.manual_seed(0))
+        weights = dilated_balanced_weights(labels, 1, num_classes=2, volumes=volumes)
+        assert not weights.requires_grad

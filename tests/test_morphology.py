@@ -56,7 +56,10 @@ def test_large_images_and_radii(shape, spacing, radius):
     np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, radius, 2, spacing))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.bool])
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint64, torch.bool],
+)
 def test_every_integer_dtype_gives_the_same(dtype):
     labels = torch.randint(0, 2, (2, 9, 9), generator=torch.manual_seed(0))
     assert torch.equal(
@@ -93,6 +96,29 @@ def test_an_ignored_label_may_look_like_a_class_modulo_256():
     labels = torch.tensor([[0, 0, 256, 0, 0]])
     masks = dilate_labels(labels, 1, num_classes=2, ignore_index=256)
     assert masks[0].int().tolist() == [[1, 1, 0, 1, 1], [0, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("ignore_index", [-100, 300, -1])
+def test_an_ignored_label_that_the_dtype_cannot_hold_matches_nothing(ignore_index):
+    wrapped = ignore_index % 256
+    labels = torch.tensor([[0, 0, wrapped, 0, 0]], dtype=torch.uint8)
+    with pytest.raises(ValueError, match=f"got label {wrapped}, expected 0 ... 1"):
+        dilate_labels(labels, 1, num_classes=2, ignore_index=ignore_index)
+
+
+@pytest.mark.parametrize(("dtype", "num_classes"), [(torch.uint8, 257), (torch.int8, 200)])
+def test_more_classes_than_the_dtype_can_hold(dtype, num_classes):
+    labels = torch.tensor([[0, 12, 40, 12]], dtype=dtype)
+    masks = dilate_labels(labels, 0, num_classes=num_classes, ignore_index=12)
+    assert masks.sum((0, 2)).nonzero().flatten().tolist() == [0, 40]
+
+
+@pytest.mark.parametrize("num_classes", [3, 20])
+def test_every_class_with_a_radius_of_its_own(num_classes):
+    labels = torch.randint(0, num_classes, (2, 15, 16), generator=torch.manual_seed(0))
+    radius = [0.5 * index for index in range(num_classes - 1)] + [math.inf]
+    ours = dilate_labels(labels, radius, num_classes=num_classes)
+    np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, radius, num_classes))
 
 
 def test_input_is_left_as_it_was():

@@ -26,10 +26,16 @@ LOGITS = torch.zeros(2, 3, 8, 8)
         (ValueError, "radius: got [1.0, -2.0, 3.0]", [1.0, -2.0, 3.0], {}),
         (ValueError, "radius: got 2 values for 3 classes", [1.0, 2.0], {}),
         (ValueError, "radius: got an empty sequence", [], {}),
-        (TypeError, "radius: got '3', expected a number, or one per class", "3", {}),
+        (TypeError, "radius: got '3', expected a number, or a sequence", "3", {}),
         (TypeError, "radius: got None, expected a number", None, {}),
-        (TypeError, "radius: got [True]", True, {}),
-        (ValueError, "spacing: got 3 values ((1, 1, 1)), expected 2", 1, {"spacing": (1, 1, 1)}),
+        (TypeError, "radius: got True, expected a number", True, {}),
+        (ValueError, "spacing: got 3 values ((1", 1, {"spacing": (1, 1, 1)}),
+        (TypeError, "radius: got {0: 1, 1: 2}, expected", {0: 1, 1: 2}, {}),
+        (TypeError, "radius: got {1}, expected", {1}, {}),
+        (TypeError, "expected a number, or a sequence", (r for r in (1, 2, 3)), {}),
+        (TypeError, "radius: got 1000", 10**400, {}),
+        (TypeError, "spacing: got array(1.), expected", 1, {"spacing": np.array(1.0)}),
+        (ValueError, "ignore_index: got 1000", 1, {"ignore_index": 10**30}),
         (ValueError, "spacing: got (1, 0), expected finite", 1, {"spacing": (1, 0)}),
         (ValueError, "spacing: got (1, nan), expected finite", 1, {"spacing": (1, math.nan)}),
         (ValueError, "spacing: got (1, inf), expected finite", 1, {"spacing": (1, math.inf)}),
@@ -58,6 +64,9 @@ def test_radius_spacing_and_ignored_label(error, message, radius, options):
         (ValueError, "volumes: got [1.0, nan, 1.0]", {"volumes": [1.0, math.nan, 1.0]}),
         (ValueError, "volumes: got shape (2,), expected (3,)", {"volumes": [1, 2]}),
         (TypeError, "volumes: got dtype torch.bool", {"volumes": [True, True, True]}),
+        (TypeError, "volumes: got ['a', 'b', 'c'], expected one", {"volumes": ["a", "b", "c"]}),
+        (ValueError, "volumes: got [0, 0, 0], expected the voxels", {"volumes": [0, 0, 0]}),
+        (TypeError, "process_group: got 'world', expected a group", {"process_group": "world"}),
         (
             ValueError,
             "balance='image' together with volumes",
@@ -88,11 +97,20 @@ def test_weighting(error, message, options):
         {"radius": 1, "reduction": "average"},
         {"radius": 1, "label_smoothing": 1.5},
         {"radius": 1, "label_smoothing": math.nan},
+        {"radius": [1, 2, 3], "volumes": [1, 2]},
+        {"radius": 1, "spacing": []},
+        {"radius": 1, "spacing": [1, 1, 1, 1]},
     ],
 )
 def test_the_module_fails_when_it_is_made(options):
     with pytest.raises(ValueError, match="expected"):
         DilatedBalancedCELoss(**options)
+
+
+@pytest.mark.parametrize("label_smoothing", [None, "0.1", True])
+def test_label_smoothing_of_the_wrong_type(label_smoothing):
+    with pytest.raises(TypeError, match=r"label_smoothing: got .*, expected a number, 0 to 1"):
+        DilatedBalancedCELoss(1, label_smoothing=label_smoothing)
 
 
 @pytest.mark.parametrize("num_classes", [0, -1])
@@ -150,12 +168,14 @@ def test_without_an_ignored_label_minus_100_is_wrong():
         (LOGITS, LABELS[:, :4], ValueError, "target: got shape (2, 4, 8), expected (2, 8, 8)"),
         (LOGITS, LOGITS.long(), ValueError, "Take target.argmax(1) of a one-hot target"),
         (LOGITS, LABELS.float(), TypeError, "target: got dtype torch.float32"),
+        (LOGITS, LABELS[..., None, None], ValueError, "target: got shape (2, 8, 8, 1, 1)"),
+        (LOGITS[0], LABELS[0], ValueError, "use logits[None] and target[None]"),
         (LOGITS, None, TypeError, "target: got NoneType, expected a torch.Tensor"),
         (LOGITS, LABELS + 3, ValueError, "target: got label 3, expected 0 ... 2"),
         (LOGITS.long(), LABELS, TypeError, "logits: got dtype torch.int64, expected the network"),
         (LOGITS.numpy(), LABELS, TypeError, "logits: got ndarray, expected a torch.Tensor"),
         (LOGITS[0, 0], LABELS, ValueError, "logits: got shape (8, 8), expected (B, C, *spatial)"),
-        (LOGITS[:, :1], LABELS, ValueError, "logits: got 1 channel"),
+        (LOGITS[:, :1], LABELS, ValueError, "logits: got shape (2, 1, 8, 8) with 1 channel"),
         (
             LOGITS,
             LABELS.to("meta"),
@@ -186,5 +206,5 @@ def test_tensors_and_arrays_serve_as_radius_and_spacing():
             expected,
         )
     shared = dilate_labels(labels, 2.0, num_classes=3)
-    for radius in (torch.tensor(2.0), np.float32(2.0), 2):
-        assert torch.equal(dilate_labels(labels, radius, num_classes=3), shared)
+    for radius in (torch.tensor(2.0), np.float32(2.0), np.array(2.0), 2):
+        assert torch.equal(dilate_labels(labels, radius, num_classes=np.int64(3)), shared)

@@ -6,9 +6,10 @@ reads the labels themselves, `check_labels`, runs on the device without waiting 
 
 import math
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 # One length per axis, or one value per class.
@@ -24,9 +25,10 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def check_num_classes(num_classes: int) -> None:
     """Raise TypeError or ValueError unless `num_classes` is an integer >= 1."""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int):
+    if not _is_integer(num_classes):
         raise TypeError(
-            f"num_classes: got {num_classes!r} ({type(num_classes).__name__}), expected an int."
+            f"num_classes: got {num_classes!r} ({type(num_classes).__name__}), expected an int. "
+            "Count the background as a class of its own."
         )
     if num_classes < 1:
         raise ValueError(
@@ -36,70 +38,78 @@ def check_num_classes(num_classes: int) -> None:
 
 
 def check_ignore_index(ignore_index: int | None) -> None:
-    """Raise TypeError unless `ignore_index` is an integer or None."""
-    if ignore_index is not None and (
-        isinstance(ignore_index, bool) or not isinstance(ignore_index, int)
-    ):
+    """Raise TypeError or ValueError unless `ignore_index` is an integer of 64 bits or None."""
+    if ignore_index is None:
+        return
+    if not _is_integer(ignore_index):
         raise TypeError(
             f"ignore_index: got {ignore_index!r} ({type(ignore_index).__name__}), expected an "
             "int, or None when no voxel is to be ignored."
         )
+    if not -(2**63) <= ignore_index < 2**63:
+        raise ValueError(f"ignore_index: got {ignore_index}, expected an integer of 64 bits.")
 
 
-def as_radii(radius: Radius, num_classes: int | None = None) -> tuple[float, ...]:
-    """The radius of each class, from one number for all of them or one number per class.
-
-    With `num_classes=None` (not known yet) only the values are checked, and one number stays one.
-    """
-    shared = isinstance(radius, Real) or (isinstance(radius, Tensor) and radius.ndim == 0)
-    radii = _as_floats("radius", [radius] if shared else radius, "a number, or one per class")
-    for value in radii:
-        if math.isnan(value) or value < 0:
-            raise ValueError(
-                f"radius: got {radius!r}, expected >= 0. "
-                "Use 0 for balanced cross entropy and math.inf for plain cross entropy."
-            )
-    if not radii:
-        raise ValueError("radius: got an empty sequence, expected one number per class.")
-    if num_classes is None:
-        return radii
-    if shared:
-        return radii * num_classes
-    if len(radii) != num_classes:
+def as_radius(radius: Radius) -> float | tuple[float, ...]:
+    """One checked number for all classes, or one per class."""
+    values = _as_floats("radius", radius, "a number, or a sequence with one per class")
+    each = values if isinstance(values, tuple) else (values,)
+    if any(math.isnan(value) or value < 0 for value in each):
         raise ValueError(
-            f"radius: got {len(radii)} values for {num_classes} classes, expected one number for "
+            f"radius: got {radius!r}, expected >= 0. "
+            "Use 0 for balanced cross entropy and math.inf for plain cross entropy."
+        )
+    if not each:
+        raise ValueError("radius: got an empty sequence, expected one number per class.")
+    return values
+
+
+def as_radii(radius: Radius, num_classes: int) -> tuple[float, ...]:
+    """The radius of each class, from one number for all of them or one number per class."""
+    values = as_radius(radius)
+    if not isinstance(values, tuple):
+        return (values,) * num_classes
+    if len(values) != num_classes:
+        raise ValueError(
+            f"radius: got {len(values)} values for {num_classes} classes, expected one number for "
             "all classes, or one per class with the background first."
         )
-    return radii
+    return values
 
 
 def as_spacing(spacing: Sequence[float] | None, ndim: int | None = None) -> tuple[float, ...]:
     """The size of a voxel along each of `ndim` axes; ones when `spacing` is None.
 
-    With `ndim=None` (not known yet) only the values are checked.
+    With `ndim=None` (not known yet) any of 1 to 3 axes will do.
     """
     if spacing is None:
         return (1.0,) * (ndim or 0)
-    example = f"{ndim or 'one'} number{'' if ndim == 1 else 's'}, one per spatial axis"
-    values = _as_floats("spacing", spacing, example)
+    count = "1 to 3 numbers" if ndim is None else f"{ndim} number{'s' if ndim > 1 else ''}"
+    expected = f"{count}, one per spatial axis"
+    values = _as_floats("spacing", spacing, expected)
+    if not isinstance(values, tuple):
+        raise TypeError(f"spacing: got {spacing!r}, expected {expected}.")
     if not all(math.isfinite(value) and value > 0 for value in values):
         raise ValueError(f"spacing: got {spacing!r}, expected finite numbers > 0.")
-    if ndim is not None and len(values) != ndim:
+    if not (1 <= len(values) <= 3 if ndim is None else len(values) == ndim):
         raise ValueError(
-            f"spacing: got {len(values)} values ({spacing!r}), expected {example}, in the order "
+            f"spacing: got {len(values)} values ({spacing!r}), expected {expected}, in the order "
             "of the tensor's axes (for an image (B, C, D, H, W): depth, height, width)."
         )
     return values
 
 
 def as_volumes(volumes: Tensor | Sequence[float] | None, num_classes: int | None) -> Tensor | None:
-    """The data-set-wide dilated volumes as a tensor of shape (C,).
+    """The data-set-wide dilated volumes as a tensor of shape (C,), cut off from any graph.
 
     Values are checked unless they lie on an accelerator, where reading them would wait for it.
     """
     if volumes is None:
         return None
-    tensor = torch.as_tensor(volumes)
+    try:
+        tensor = torch.as_tensor(volumes).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"volumes: got {volumes!r}, expected one voxel count per class.") from error
     if tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"volumes: got dtype {tensor.dtype}, expected voxel counts.")
     if tensor.ndim != 1 or (num_classes is not None and len(tensor) != num_classes):
@@ -108,8 +118,14 @@ def as_volumes(volumes: Tensor | Sequence[float] | None, num_classes: int | None
             f"volumes: got shape {tuple(tensor.shape)}, expected {expected}: the number of voxels "
             "in the dilated mask of each class, summed over the data set."
         )
-    if tensor.device.type == "cpu" and not (tensor.isfinite().all() and (tensor >= 0).all()):
-        raise ValueError(f"volumes: got {tensor.tolist()}, expected finite numbers >= 0.")
+    if tensor.device.type == "cpu":
+        if not (tensor.isfinite().all() and (tensor >= 0).all()):
+            raise ValueError(f"volumes: got {tensor.tolist()}, expected finite numbers >= 0.")
+        if not (tensor > 0).any():
+            raise ValueError(
+                f"volumes: got {tensor.tolist()}, expected the voxels of at least one class: "
+                "with 0 for all of them nothing would be learnt."
+            )
     return tensor
 
 
@@ -125,15 +141,36 @@ def check_weighting(overlap: str, balance: str, volumes: object, ignore_index: i
     check_ignore_index(ignore_index)
 
 
+def check_process_group(process_group: object) -> None:
+    """Raise TypeError or ValueError unless this process is in the group, or there is none."""
+    if process_group is None:
+        return
+    if dist.is_available() and (
+        process_group == dist.GroupMember.NON_GROUP_MEMBER  # what new_group gives to outsiders
+        or (isinstance(process_group, dist.ProcessGroup) and dist.get_rank(process_group) < 0)
+    ):
+        raise ValueError(
+            "process_group: got a group that this process is not in, expected one that it is in; "
+            "only the processes of a group can share a batch."
+        )
+    if not (dist.is_available() and isinstance(process_group, dist.ProcessGroup)):
+        raise TypeError(
+            f"process_group: got {process_group!r}, expected a group of torch.distributed, such "
+            "as torch.distributed.group.WORLD once init_process_group has been called."
+        )
+
+
 def check_reduction(reduction: str, label_smoothing: float) -> None:
     """Raise ValueError unless both are what `F.cross_entropy` takes."""
     check_choice("reduction", reduction, ("mean", "sum", "none"))
+    if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, Real):
+        raise TypeError(f"label_smoothing: got {label_smoothing!r}, expected a number, 0 to 1.")
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing: got {label_smoothing!r}, expected 0 to 1.")
 
 
-def check_labels_form(name: str, labels: Tensor) -> None:
-    """Raise TypeError or ValueError unless `labels` are integers (B, *spatial), 1D to 3D."""
+def as_labels(name: str, labels: Tensor) -> Tensor:
+    """Integer labels (B, *spatial), 1D to 3D, in a dtype that torch can compare and shift."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"{name}: got {type(labels).__name__}, expected a torch.Tensor.")
     if labels.is_floating_point() or labels.is_complex():
@@ -145,8 +182,13 @@ def check_labels_form(name: str, labels: Tensor) -> None:
     if not 2 <= labels.ndim <= 4:
         raise ValueError(
             f"{name}: got shape {tuple(labels.shape)}, expected (B, *spatial) with 1 to 3 spatial "
-            f"axes. For one image without a batch axis use {name}[None]."
+            f"axes. Use {name}[None] for one image without a batch axis, {name}[:, 0] to drop a "
+            "channel axis."
         )
+    if labels.dtype == torch.bool:
+        return labels.to(torch.uint8)
+    # Torch has few operations for the wide unsigned dtypes, which 16-bit label files come in.
+    return labels.long() if labels.dtype in _WIDE_UNSIGNED else labels
 
 
 def check_labels(
@@ -160,16 +202,20 @@ def check_labels(
     On CUDA and in compiled code the check is an asynchronous assertion, as in PyTorch's own cross
     entropy: nothing waits for the device, and a label out of range ends the program there.
     """
+    # In a narrow dtype a number out of its range would wrap around: -100 is 156 in uint8.
+    dtype = torch.iinfo(labels.dtype)
+    highest = min(num_classes - 1, dtype.max)
+    if ignore_index is not None and not dtype.min <= ignore_index <= dtype.max:
+        ignore_index = None
     asynchronous = labels.device.type == "cuda" or torch.compiler.is_compiling()
-    low, high = 0, num_classes - 1
     if not asynchronous and labels.numel() > 0:
         # One pass settles the usual case, in which every label is a class and none is ignored.
         low, high = (int(value) for value in labels.aminmax())
         ignorable = ignore_index is not None and low <= ignore_index <= high
-        if low >= 0 and high < num_classes and not ignorable:
+        if low >= 0 and high <= highest and not ignorable:
             return None
     valid = None if ignore_index is None else labels != ignore_index
-    in_range = (labels >= 0) & (labels < num_classes)
+    in_range = (labels >= 0) & (labels <= highest)
     allowed = in_range if valid is None else in_range | ~valid
     if asynchronous:
         torch._assert_async(allowed.all(), f"{name}: a label lies outside 0 ... {num_classes - 1}.")
@@ -179,21 +225,31 @@ def check_labels(
         ignored = "" if ignore_index is None else f" or ignore_index={ignore_index}"
         raise ValueError(
             f"{name}: got label{'s' if len(wrong) > 1 else ''} {shown}, expected 0 ... "
-            f"{num_classes - 1} for {num_classes} classes{ignored}. Check the number of classes "
-            "(background included), or name the label of unannotated voxels as ignore_index."
+            f"{num_classes - 1} for {num_classes} class{'es' if num_classes > 1 else ''}{ignored}. "
+            "Check the number of classes (background included), or name the label of unannotated "
+            "voxels as ignore_index."
         )
     return valid
 
 
-def _as_floats(name: str, values: object, expected: str) -> tuple[float, ...]:
-    if isinstance(values, Tensor):
-        values = values.tolist()
+_WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _as_floats(name: str, values: object, expected: str) -> float | tuple[float, ...]:
+    """A number as a float, a sequence, array or tensor of numbers as a tuple of floats."""
     message = f"{name}: got {values!r}, expected {expected}."
-    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
-        raise TypeError(message)
-    floats = []
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, Real | Tensor):
-            raise TypeError(message)
-        floats.append(float(value))
-    return tuple(floats)
+    if hasattr(values, "tolist"):  # of an array or a tensor
+        values = values.tolist()
+    try:
+        if isinstance(values, list | tuple):
+            if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+                return tuple(float(value) for value in values)
+        elif isinstance(values, Real) and not isinstance(values, bool):
+            return float(values)
+    except OverflowError:
+        pass
+    raise TypeError(message)

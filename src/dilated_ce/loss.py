@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from dilated_ce._validation import (
     Radius,
+    as_labels,
     as_radii,
+    as_radius,
     as_spacing,
     as_volumes,
     check_labels,
-    check_labels_form,
+    check_process_group,
     check_reduction,
     check_weighting,
 )
@@ -43,10 +45,11 @@ def dilated_balanced_cross_entropy(
 
         loss = sum_x w(x) CE(x) / sum_x w(x),    CE(x) = -log softmax(logits(x))[target(x)]
 
-    With overlap="sum" and K classes present this is (1/K) sum_c mean of CE over D_c: the average,
-    over the classes, of the cross entropy in the class's neighbourhood D_c. A radius of 0 gives
-    balanced cross entropy, `F.cross_entropy(logits, target, weight=1 / n_c)` with the voxel counts
-    n_c; an infinite radius gives plain cross entropy when every class is in every image.
+    With overlap="sum", batch volumes and K classes present this is (1/K) sum_c mean of CE over D_c:
+    the average, over the classes, of the cross entropy in the class's neighbourhood D_c. A radius
+    of 0 then gives balanced cross entropy, `F.cross_entropy(logits, target, weight=1 / n_c)` with
+    the voxel counts n_c. An infinite radius gives plain cross entropy when every class is in every
+    image (and, for balance="image", every image has as many valid voxels).
 
     The idea is that of Hosseini and Soleymani Baghshah, "Dilated Balanced Cross Entropy Loss for
     Medical Image Segmentation" (arXiv:2412.06045), who dilate with a disk. The formula above, the
@@ -63,11 +66,16 @@ def dilated_balanced_cross_entropy(
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes of the dilated masks are counted over the "batch", or over each
             "image" on its own.
-        volumes: volumes (C,) of the whole data set to use instead, in voxels.
+        volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
+            `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
+            and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
+            unless another class's dilated mask holds them.
         ignore_index: label of the voxels that take no part; None when every voxel has a class.
-        process_group: the processes that hold the other parts of the batch
-            (`torch.distributed.group.WORLD` for all). The gradient averaged over them, as
-            DistributedDataParallel does, is then that of the whole batch in one process.
+        process_group: the processes that hold the other parts of the batch, such as
+            `torch.distributed.group.WORLD` (None until `init_process_group` has been called, so
+            ask for it after that). The gradient averaged over them, as DistributedDataParallel
+            does, is then that of the whole batch in one process. Every process of the group has
+            to make the call. None: this process alone.
         label_smoothing: 0 to 1, as in `F.cross_entropy`; the weight of a voxel stays w(x).
         reduction: "mean" (the formula above), "sum", or "none".
 
@@ -78,10 +86,14 @@ def dilated_balanced_cross_entropy(
         a gradient of 0.
 
     Raises:
-        TypeError: logits that are not floats, a target that is not integer, radius or spacing
-            that are not numbers.
-        ValueError: shapes that do not match, a label outside 0 ... C - 1, a negative or NaN
-            radius, or an unknown word for `overlap`, `balance` or `reduction`.
+        TypeError: logits that are not floats, a target that is not integer, or another argument
+            of the wrong type.
+        ValueError: shapes or lengths that do not match, a label outside 0 ... C - 1, a number out
+            of its range, an unknown word for `overlap`, `balance` or `reduction`, or a group that
+            this process is not in.
+
+        On CUDA and in compiled code a label out of range is a device-side assertion, as it is in
+        `F.cross_entropy`: no call waits for the device to find it.
 
     Example:
         >>> import torch
@@ -96,6 +108,7 @@ def dilated_balanced_cross_entropy(
     """
     check_weighting(overlap, balance, volumes, ignore_index)
     check_reduction(reduction, label_smoothing)
+    check_process_group(process_group)
     target = _check_pair(logits, target)
     num_classes = logits.shape[1]
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
@@ -127,10 +140,11 @@ def dilated_balanced_cross_entropy(
 
 
 class DilatedBalancedCELoss(nn.Module):
-    """Dilated balanced cross entropy as a module: a drop-in for `nn.CrossEntropyLoss`.
+    """Dilated balanced cross entropy as a module, in the place of `nn.CrossEntropyLoss`.
 
     The arguments are those of `dilated_balanced_cross_entropy`, where formula, shapes, units and
-    sources are given. All are checked here as far as they can be without data.
+    sources are given. All are checked here as far as they can be without data. There are no class
+    weights, as the classes are balanced already, and targets are class indices.
 
     Raises:
         TypeError, ValueError: as `dilated_balanced_cross_entropy`, at once or in the call.
@@ -142,8 +156,9 @@ class DilatedBalancedCELoss(nn.Module):
         >>> logits = torch.randn(2, 4, 32, 32, requires_grad=True)
         >>> target = torch.randint(0, 4, (2, 32, 32))
         >>> criterion(logits, target).backward()
-        >>> criterion
-        DilatedBalancedCELoss(radius=3.0, overlap='sum', balance='batch', ignore_index=-100)
+        >>> DilatedBalancedCELoss(radius=[2, 4], balance="image")
+        DilatedBalancedCELoss(radius=(2.0, 4.0), overlap='sum', balance='image', ignore_index=-100,
+        label_smoothing=0.0, reduction='mean')
     """
 
     def __init__(
@@ -162,10 +177,9 @@ class DilatedBalancedCELoss(nn.Module):
         super().__init__()
         check_weighting(overlap, balance, volumes, ignore_index)
         check_reduction(reduction, label_smoothing)
-        as_radii(radius)
-        as_spacing(spacing)
-        self.radius = radius
-        self.spacing = spacing
+        check_process_group(process_group)
+        self.radius = as_radius(radius)
+        self.spacing = None if spacing is None else as_spacing(spacing)
         self.overlap = overlap
         self.balance = balance
         self.ignore_index = ignore_index
@@ -173,7 +187,10 @@ class DilatedBalancedCELoss(nn.Module):
         self.label_smoothing = label_smoothing
         self.reduction = reduction
         # No buffer: `module.half()` would turn counts of millions of voxels into infinities.
-        self.volumes = as_volumes(volumes, None)
+        # A copy, as the caller may go on counting in it.
+        num_classes = len(self.radius) if isinstance(self.radius, tuple) else None
+        checked = as_volumes(volumes, num_classes)
+        self.volumes = None if checked is None else checked.clone()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of `logits` (B, C, *spatial) against `target` (B, *spatial)."""
@@ -194,13 +211,19 @@ class DilatedBalancedCELoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """The arguments that shape the weights, for `print`."""
-        spacing = "" if self.spacing is None else f"spacing={self.spacing}, "
-        scope = "volumes=given" if self.volumes is not None else f"balance={self.balance!r}"
-        return (
-            f"radius={self.radius}, {spacing}overlap={self.overlap!r}, {scope}, "
-            f"ignore_index={self.ignore_index}"
-        )
+        """The arguments, for `print`."""
+        shown = {
+            "radius": self.radius,
+            "spacing": self.spacing,
+            "overlap": self.overlap,
+            "balance": self.balance if self.volumes is None else None,
+            "volumes": None if self.volumes is None else self.volumes.tolist(),
+            "ignore_index": self.ignore_index,
+            "process_group": self.process_group,
+            "label_smoothing": self.label_smoothing,
+            "reduction": self.reduction,
+        }
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if value is not None)
 
 
 def _check_pair(logits: Tensor, target: Tensor) -> Tensor:
@@ -219,19 +242,22 @@ def _check_pair(logits: Tensor, target: Tensor) -> Tensor:
         )
     if logits.shape[1] < 2:
         raise ValueError(
-            f"logits: got {logits.shape[1]} channel ({tuple(logits.shape)}), expected one per "
-            "class, background included. Give a binary network two output channels."
+            f"logits: got shape {tuple(logits.shape)} with {logits.shape[1]} channel(s), expected "
+            "one per class, background included. Give a binary network two output channels."
         )
     if isinstance(target, Tensor) and target.ndim == logits.ndim and target.shape[1] == 1:
         target = target[:, 0]
-    check_labels_form("target", target)
+    target = as_labels("target", target)
     expected = (logits.shape[0], *logits.shape[2:])
     if target.shape != expected:
-        one_hot = target.shape == logits.shape
+        hint = ""
+        if target.shape == logits.shape:
+            hint = " Take target.argmax(1) of a one-hot target."
+        elif target.shape == logits.shape[1:]:
+            hint = " For one image without a batch axis use logits[None] and target[None]."
         raise ValueError(
             f"target: got shape {tuple(target.shape)}, expected {expected} or "
-            f"{(expected[0], 1, *expected[1:])} for logits of shape {tuple(logits.shape)}."
-            + (" Take target.argmax(1) of a one-hot target." if one_hot else "")
+            f"{(expected[0], 1, *expected[1:])} for logits of shape {tuple(logits.shape)}." + hint
         )
     if target.device != logits.device:
         raise ValueError(

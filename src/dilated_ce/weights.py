@@ -15,12 +15,13 @@ from torch import Tensor
 
 from dilated_ce._validation import (
     Radius,
+    as_labels,
     as_radii,
     as_spacing,
     as_volumes,
     check_labels,
-    check_labels_form,
     check_num_classes,
+    check_process_group,
     check_weighting,
 )
 from dilated_ce.morphology import CLASSES_PER_PLANE, dilated_planes
@@ -45,8 +46,9 @@ def dilated_balanced_weights(
 
         w(x) = sum over { c : x in D_c } of 1 / v_c
 
-    scaled to mean 1 over the valid voxels. With radius 0 this is the weight of balanced cross
-    entropy, with an infinite radius and every class in every image it is 1 everywhere.
+    scaled to mean 1 over the valid voxels. With radius 0 and batch volumes this is the weight of
+    balanced cross entropy; with an infinite radius and every class in every image it is 1
+    everywhere (for balance="image": when every image has as many valid voxels).
 
     The paper (arXiv:2412.06045) bases the weight of a class on its dilated mask and gives it to
     the class together with the pixels around it. The formula, what overlapping masks do, and the
@@ -59,22 +61,26 @@ def dilated_balanced_weights(
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes v_c are counted over the "batch", or over each "image" on its own.
-        volumes: volumes (C,) of the whole data set to use instead, in voxels, such as the sum of
-            `dilate_labels(...)` over all its images. A class with volume 0 takes no part.
+        volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
+            `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
+            and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
+            unless another class's dilated mask holds them.
         ignore_index: label of the voxels that belong to no mask, are not counted and get weight 0;
             None when every voxel has a class.
-        process_group: the processes that hold the other parts of the batch
-            (`torch.distributed.group.WORLD` for all). Volumes and mean are then those of the whole
-            batch. Every process of the group has to make the call. None: this process alone.
+        process_group: the processes that hold the other parts of the batch, such as
+            `torch.distributed.group.WORLD` (None until `init_process_group` has been called, so
+            ask for it after that). Volumes and mean are then those of the whole batch. Every
+            process of the group has to make the call. None: this process alone.
 
     Returns:
-        float32 tensor (B, *spatial), mean 1 over the valid voxels, 0 at ignored ones. It carries
-        no gradient and, on an accelerator, needs no wait for the device.
+        float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
+        ignored ones. It carries no gradient and, on CUDA, needs no wait for the device.
 
     Raises:
-        TypeError: labels that are not integers, radius or spacing that are not numbers.
-        ValueError: a label outside 0 ... C - 1, a negative or NaN radius, an unknown word for
-            `overlap` or `balance`, or shapes and lengths that do not match.
+        TypeError: labels that are not integers, or another argument of the wrong type.
+        ValueError: a label outside 0 ... C - 1 (on CUDA and in compiled code a device-side
+            assertion), a number out of its range, an unknown word for `overlap` or `balance`,
+            shapes and lengths that do not match, or a group that this process is not in.
 
     Example:
         Two classes, 6 and 1 voxels. Dilated by one voxel they have 7 and 3:
@@ -88,9 +94,10 @@ def dilated_balanced_weights(
         >>> weights.mean()
         tensor(1.)
     """
-    check_labels_form("labels", labels)
+    labels = as_labels("labels", labels)
     check_num_classes(num_classes)
     check_weighting(overlap, balance, volumes, ignore_index)
+    check_process_group(process_group)
     weights, _ = weigh_voxels(
         labels,
         check_labels("labels", labels, num_classes, ignore_index),
