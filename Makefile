@@ -29,7 +29,8 @@ figures: $(VENV)/.installed-study ## recompute the figures and tables of README 
 	$(BIN)/python docs/figures/border_bias.py
 	$(BIN)/python tools/update_readme.py
 
-results: demo ## run the demo and renew every number in README
+results: ## run the demo as it stands and renew every number in README
+	@$(MAKE) demo ARGS=
 	cp runs/demo/cases.csv runs/demo/study.json results/demo/
 	$(MAKE) figures
 

@@ -101,8 +101,9 @@ def test_the_shell_completes_commands_and_options():
         (["--seeds", "0"], "--seeds"),
         (["--steps", "none"], "--steps"),
         (["--device", "tpu"], "Invalid value for --device: got 'tpu'"),
-        (["--scale", "0"], "Invalid value for --scale: got 0.0; expected"),
+        (["--scale", "0"], "Invalid value for --scale: got 0, expected more than 0"),
         (["--synthetic", "--scale", "0.5"], "synthetic images are not resized"),
+        (["--losses", "ce,ce"], "Invalid value for --losses: ce is given twice"),
         (["--synthetic", "--data", "."], "expected one of --data and --synthetic, got both"),
         (["--step", "3"], "No such option: --step"),
         (["extra"], "unexpected extra argument"),
@@ -117,7 +118,7 @@ def test_wrong_options_are_usage_errors(run, arguments, message):
 def test_a_demo_from_start_to_end_and_again(run, tmp_path):
     code, text = run(*TINY, "--out", tmp_path)
     assert code == 0
-    assert "synthetic discs: 10 training and 10 test images" in text
+    assert "synthetic discs: 10 training images and 10 test images" in text
     assert "2/2 DBCE (R = 1), seed 0: Dice" in text
     assert "DBCE (R = 1) is" in text
     assert len(pd.read_csv(tmp_path / "cases.csv")) == 2 * 10
@@ -163,7 +164,7 @@ def test_an_interruption_keeps_what_is_finished(run, tmp_path, sent, code):
         _, printed = process.communicate(timeout=60)
     assert process.returncode == code
     if sent == signal.SIGINT:
-        assert "Interrupted. 1 finished run is kept" in " ".join(printed.split())
+        assert "Interrupted. Finished here: one run, kept in" in " ".join(printed.split())
     assert not (tmp_path / "cases.csv").exists()
     code, text = run(*steps)
     assert code == 0
@@ -174,4 +175,31 @@ def test_a_folder_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
     code, text = run(*TINY, "--out", tmp_path / "file")
     assert code == 1
-    assert "file cannot be written" in text
+    assert "Is there room in" in text
+
+
+def test_a_folder_with_another_study_is_left_alone(run, image_folder, tmp_path):
+    assert run(*TINY, "--out", tmp_path / "out")[0] == 0
+    report = (tmp_path / "out" / "report.html").read_bytes()
+    code, text = run("demo", "--data", image_folder(), "--out", tmp_path / "out")
+    assert code == 1
+    assert "holds a study of other data (synthetic discs" in text
+    assert (tmp_path / "out" / "report.html").read_bytes() == report
+
+
+def test_names_with_markup_are_printed_as_they_are(run, tmp_path):
+    code, text = run(*TINY, "--out", tmp_path / "a[/x] [bold]b")
+    assert code == 0
+    assert "a[/x] [bold]b/report.html" in text
+
+
+@pytest.mark.parametrize(
+    ("data", "synthetic", "expected"),
+    [
+        (None, False, "runs/demo"),
+        (None, True, "runs/demo-synthetic"),
+        (Path("/data/polyps"), False, "runs/demo-polyps"),
+    ],
+)
+def test_each_data_set_has_a_folder_of_its_own(data, synthetic, expected):
+    assert cli._default_folder(data, synthetic) == Path(expected)

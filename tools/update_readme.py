@@ -4,25 +4,36 @@ python tools/update_readme.py           rewrite what lies between the markers
 python tools/update_readme.py --check   fail if README is not what the files say
 """
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from dilated_ce.study.summary import METRICS, compare, summarise
+from dilated_ce.study.summary import METRICS, compare, read_cases, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def demo_table() -> str:
-    """The demo's scores, and the differences in words."""
-    cases = pd.read_csv(ROOT / "results" / "demo" / "cases.csv")
+    """What the demo measured: how, the scores, and the differences in words."""
+    folder = ROOT / "results" / "demo"
+    cases = read_cases(folder / "cases.csv")
+    study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    if study["data"]["name"] != "STARE":
+        raise SystemExit(f"{folder} holds {study['data']['name']}, expected STARE.")
+    seconds = sum(study["seconds"].values())
+    intro = (
+        f"{len(study['data']['test'])} test images, mean ± half the range over "
+        f"{study['config']['seeds']} seeds; the {len(study['seconds'])} runs took "
+        f"{seconds / 60:.1f} minutes on {study['versions']['device']}:"
+    )
     header = ["loss", *(f"{metric.capitalize()} (%)" for metric in METRICS)]
     lines = [_row(header), _row(["---", *["---:"] * len(METRICS)])]
     lines += [_row([row.loss.title, *row.cells()]) for row in summarise(cases)]
     differences = [f"- {difference.sentence}." for difference in compare(cases)]
-    return "\n".join([*lines, "", *differences])
+    return "\n".join([intro, "", *lines, "", *differences])
 
 
 def border_table() -> str:

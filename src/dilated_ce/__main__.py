@@ -11,8 +11,8 @@ def main() -> None:
         app()
     except ModuleNotFoundError as error:
         sys.exit(
-            f"dilated-ce: the module {error.name!r} is missing. The loss needs torch alone, the "
-            "command line needs more: pip install 'dilated-ce[study]'"
+            f"dilated-ce: the module {error.name!r} is missing. The loss works without it, the "
+            "command line does not: pip install 'dilated-ce[study]'"
         )
 
 

@@ -51,7 +51,9 @@ def demo(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Your own images: a folder with images/ and masks/, in files of the same names.",
+            help="Your own 2D images: a folder with images/ and masks/, in files of the same "
+            "names. In the masks each value is a class, the smallest the background. The last "
+            "quarter of the names is the test part, unless there are train/ and test/ in it.",
             show_default="STARE, fetched once",
             metavar="DIR",
         ),
@@ -60,10 +62,14 @@ def demo(
         bool, typer.Option("--synthetic", help="Noisy discs made on the spot; no download.")
     ] = False,
     losses: Annotated[
-        str, typer.Option(help="Losses with their parameters, such as ce,dbce:radius=4.")
+        str,
+        typer.Option(
+            help="ce, balanced-ce, dice-ce, dbce or dbce-dice; the last two take radius=..., "
+            "balance=batch|image and overlap=sum|max: ce,dbce:radius=4,balance=image."
+        ),
     ] = DEMO_LOSSES,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each loss.")] = 2,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 350,
     scale: Annotated[
         float | None,
         typer.Option(
@@ -74,30 +80,42 @@ def demo(
         str, typer.Option(help="Where to train: auto (a GPU if there is one), cpu or gpu.")
     ] = "auto",
     out: Annotated[
-        Path, typer.Option(help="Folder for the runs, cases.csv and report.html.", metavar="DIR")
-    ] = Path("runs/demo"),
+        Path | None,
+        typer.Option(
+            help="Folder for the runs, cases.csv and report.html.",
+            show_default="runs/demo, with another name for other data",
+            metavar="DIR",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train all runs again, the finished ones too.")
     ] = False,
 ) -> None:
     """Train a small U-Net on retinal vessels under five losses and show the difference.
 
-    Takes about 7 minutes on 2 CPU cores. Finished runs are kept: after an interruption, run the
-    same command again.
+    As it stands it takes less than 10 minutes on 2 CPU cores. Finished runs are kept: after an
+    interruption, run the same command again.
     """
     from dilated_ce.study.report import write_report
-    from dilated_ce.study.runs import run_study
+    from dilated_ce.study.runs import StudyError, run_study
+    from dilated_ce.study.summary import count
 
     if data is not None and synthetic:
         raise typer.BadParameter("expected one of --data and --synthetic, got both.")
-    if scale is not None and (synthetic or not 0 < scale <= 4):
-        problem = "synthetic images are not resized" if synthetic else f"got {scale}"
-        raise typer.BadParameter(f"{problem}; expected 0 to 4.", param_hint="--scale")
-    config = _demo_config(losses, seeds, steps, device, out)
+    if scale is not None and synthetic:
+        raise typer.BadParameter("synthetic images are not resized.", param_hint="--scale")
+    if scale is not None and not 0 < scale <= 4:
+        raise typer.BadParameter(
+            f"got {scale:g}, expected more than 0 and at most 4.", param_hint="--scale"
+        )
+    config = _demo_config(losses, seeds, steps, device, out or _default_folder(data, synthetic))
     study_data = _load(data, synthetic, scale)
     console.print(
-        f"[bold]{escape(study_data.name)}[/]: {len(study_data.train)} training and "
-        f"{len(study_data.test)} test images, foreground {study_data.foreground:.1%} of the pixels"
+        f"[bold]{escape(study_data.name)}[/]: "
+        f"{count(len(study_data.train), 'training image')} and "
+        f"{count(len(study_data.test), 'test image')}, foreground "
+        f"{study_data.foreground:.1%} of the pixels. {escape(study_data.split)}",
+        highlight=False,
     )
 
     runs: list[Run] = []
@@ -109,15 +127,30 @@ def demo(
                 progress.on_run(run, kept)
         report = write_report(config, study_data, runs)
     except KeyboardInterrupt:
-        kept_runs = "1 finished run is" if len(runs) == 1 else f"{len(runs)} finished runs are"
+        same = "the same command without --fresh" if fresh else "the same command"
         errors.print(
-            f"\nInterrupted. {kept_runs} kept in {out}; the same command goes on from there."
+            f"\nInterrupted. Finished here: {count(len(runs), 'run')}, kept in "
+            f"{escape(str(config.out))}; {same} goes on from there.",
+            soft_wrap=True,
         )
         raise typer.Exit(130) from None
+    except StudyError as error:
+        _fail(str(error))
     except OSError as error:
-        _fail(f"{out} cannot be written: {error}")
+        _fail(f"{error}. Is there room in {config.out}, and may you write there?")
     _print_table(config, study_data, runs)
-    console.print(f"\nPictures and curves: [bold]{report}[/]\nScores per image:    {out}/cases.csv")
+    console.print(
+        f"\nPictures and curves: [bold]{escape(str(report))}[/]\n"
+        f"Scores per image:    {escape(str(config.out / 'cases.csv'))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _default_folder(data: Path | None, synthetic: bool) -> Path:
+    if data is not None:
+        return Path("runs") / f"demo-{data.resolve().name}"
+    return Path("runs/demo-synthetic" if synthetic else "runs/demo")
 
 
 def _demo_config(losses: str, seeds: int, steps: int, device: str, out: Path) -> "StudyConfig":
@@ -132,7 +165,7 @@ def _demo_config(losses: str, seeds: int, steps: int, device: str, out: Path) ->
         raise typer.BadParameter(str(error), param_hint="--losses") from None
     try:
         return StudyConfig(
-            losses=tuple(map(str, specs)),
+            losses=specs,
             seeds=seeds,
             training=TrainingConfig(steps=steps, device=device),
             out=out,
@@ -140,9 +173,9 @@ def _demo_config(losses: str, seeds: int, steps: int, device: str, out: Path) ->
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         text = problem["msg"].removeprefix("Value error, ")
-        raise typer.BadParameter(
-            f"got {problem['input']!r}. {text}.", param_hint=f"--{problem['loc'][-1]}"
-        ) from None
+        option = problem["loc"][-1]
+        got = "" if option == "losses" else f"got {problem['input']!r}. "
+        raise typer.BadParameter(f"{got}{text}.", param_hint=f"--{option}") from None
 
 
 def _load(folder: Path | None, synthetic: bool, scale: float | None) -> "StudyData":
@@ -174,6 +207,7 @@ class RunProgress:
         self.steps = config.training.steps
         self.num_runs = len(config.losses) * config.seeds
         self.finished = 0
+        self.total = self.num_runs * self.steps
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -183,7 +217,7 @@ class RunProgress:
             console=console,
             transient=True,
         )
-        self.all_runs = self.bars.add_task("", total=self.num_runs * self.steps)
+        self.all_runs = self.bars.add_task("", total=self.total)
         self.this_run = self.bars.add_task("", total=self.steps)
         self._describe()
 
@@ -195,7 +229,9 @@ class RunProgress:
     def on_run(self, run: "Run", kept: bool) -> None:
         """Count a finished run and print its score."""
         self.finished += 1
-        self.bars.update(self.all_runs, completed=self.finished * self.steps)
+        if kept:  # no progress: it would make the others look as fast
+            self.total -= self.steps
+            self.bars.update(self.all_runs, total=self.total)
         self.bars.reset(self.this_run)
         self._describe()
         how = "kept from an earlier run" if kept else f"{run.info['seconds']:.0f} s"
@@ -217,12 +253,12 @@ class RunProgress:
 def _print_table(config: "StudyConfig", data: "StudyData", runs: "list[Run]") -> None:
     import pandas as pd
 
-    from dilated_ce.study.summary import METRICS, caution, compare, summarise
+    from dilated_ce.study.summary import METRICS, caution, compare, count, summarise
 
     cases = pd.concat([run.cases for run in runs])
     table = Table(
-        title=f"{len(data.test)} test images: mean in %, ± half the range over "
-        f"{config.seeds} seed{'s' if config.seeds > 1 else ''}",
+        title=f"{count(len(data.test), 'test image').capitalize()}: mean in %"
+        + (f", ± half the range over {config.seeds} seeds" if config.seeds > 1 else ""),
         title_justify="left",
     )
     table.add_column("loss")
@@ -233,7 +269,7 @@ def _print_table(config: "StudyConfig", data: "StudyData", runs: "list[Run]") ->
     console.print()
     console.print(table)
     for difference in compare(cases):
-        console.print(f"  {difference.sentence}", highlight=False)
+        console.print(f"  {escape(difference.sentence)}", highlight=False, soft_wrap=True)
     console.print(f"  [dim]({caution(config.seeds, len(data.test))})[/]", highlight=False)
 
 

@@ -52,9 +52,9 @@ def dilated_balanced_cross_entropy(
     image (and, for balance="image", every image has as many valid voxels).
 
     The idea is that of Hosseini and Soleymani Baghshah, "Dilated Balanced Cross Entropy Loss for
-    Medical Image Segmentation" (arXiv:2412.06045), who dilate with a disk. The formula above, the
-    exact ball in 3D and in physical units, the scopes of the volumes, ignored voxels and several
-    processes are ours.
+    Medical Image Segmentation" (arXiv:2412.06045): weights based on dilated masks, for a class
+    together with the pixels around it. The formula above, the exact ball in 2D, 3D and physical
+    units, the scopes of the volumes, ignored voxels and several processes are ours.
 
     Args:
         logits: unnormalised scores (B, C, *spatial), C >= 2, 1 to 3 spatial axes. Half precision

@@ -7,14 +7,17 @@ from dilated_ce.study.config import StudyConfig, TrainingConfig
 
 def test_losses_are_kept_in_their_canonical_form(tmp_path):
     config = StudyConfig(losses=("dbce:balance=image,radius=2.0",), out=tmp_path)
-    assert config.losses == ("dbce:radius=2,balance=image",)
+    assert list(map(str, config.losses)) == ["dbce:radius=2,balance=image"]
+    written = config.model_dump(mode="json")
+    assert written["losses"] == ["dbce:radius=2,balance=image"]
+    assert StudyConfig(**written) == config
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"losses": ()}, "losses"),
-        ({"losses": ("dbce:radius=2", "dbce:radius=2.0")}, "expected each loss once"),
+        ({"losses": ("dbce:radius=2", "dbce:radius=2.0")}, "dbce:radius=2 is given twice"),
         ({"losses": ("focal",)}, "unknown loss 'focal'"),
         ({"losses": ("ce",), "seeds": 0}, "seeds"),
         ({"losses": ("ce",), "sedes": 2}, "sedes"),

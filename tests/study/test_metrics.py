@@ -17,9 +17,12 @@ def test_equals_the_counts(prediction, labels):
         found, true = prediction == index, labels == index
         hits = int((found & true).sum())
         either = int(found.sum() + true.sum())
-        assert scores.dice == pytest.approx(2 * hits / either if either else 1)
-        for value, total in ((scores.recall, true.sum()), (scores.precision, found.sum())):
+        for value, count, total in (
+            (scores.dice, 2 * hits, either),
+            (scores.recall, hits, true.sum()),
+            (scores.precision, hits, found.sum()),
+        ):
             if total:
-                assert value == pytest.approx(hits / total)
+                assert value == pytest.approx(count / total)
             else:
                 assert math.isnan(value)

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.report import write_report
 from dilated_ce.study.runs import run_study
 
@@ -41,12 +42,12 @@ def test_names_from_outside_do_not_become_markup(make_report, tiny_data):
 
 def test_a_single_loss_and_a_single_test_image(make_report, tiny_data):
     data = replace(tiny_data, test=tiny_data.test[:1])
-    page = make_report(data, losses=("dbce:radius=2",), seeds=1)
+    page = make_report(data, losses=(parse_loss("dbce:radius=2"),), seeds=1)
     assert "one seed on one test image" in page
 
 
 def test_a_run_that_went_wrong_is_reported(tiny_config, tiny_data):
-    config = tiny_config.model_copy(update={"losses": ("ce",), "seeds": 1})
+    config = tiny_config.model_copy(update={"losses": (parse_loss("ce"),), "seeds": 1})
     [(run, _)] = run_study(config, tiny_data)
     cases = run.cases
     cases[["dice", "recall", "precision"]] = (0.0, 0.0, float("nan"))

@@ -1,14 +1,21 @@
+import dataclasses
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import TINY
 
 from dilated_ce.study import runs
 from dilated_ce.study.data import make_synthetic
+from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.metrics import score
-from dilated_ce.study.runs import run_study, write_atomically
+from dilated_ce.study.report import write_report
+from dilated_ce.study.runs import StudyError, run_study, write_atomically
+from dilated_ce.study.summary import read_cases
+
+
+def only_ce(config):
+    return config.model_copy(update={"losses": (parse_loss("ce"),), "seeds": 1})
 
 
 def kept(config, data, **options):
@@ -18,24 +25,26 @@ def kept(config, data, **options):
 def test_what_a_study_leaves_behind(tiny_config, tiny_data):
     finished = [run for run, _ in run_study(tiny_config, tiny_data)]
     assert [(str(run.loss), run.seed) for run in finished] == [
-        (loss, seed) for seed in (0, 1) for loss in tiny_config.losses
+        (str(loss), seed) for seed in (0, 1) for loss in tiny_config.losses
     ]
-    table = pd.read_csv(tiny_config.out / "cases.csv")
-    assert list(table.columns) == [
-        "loss", "radius", "balance", "seed", "case", "class", "dice", "recall", "precision",
-    ]  # fmt: skip
+    table = read_cases(tiny_config.out / "cases.csv")
+    columns = "loss radius balance overlap seed case class dice recall precision"
+    assert " ".join(table.columns) == columns
     assert len(table) == 3 * 2 * len(tiny_data.test)
     assert set(table["radius"]) == {np.inf, 2, 1}
+    assert set(table.loc[table["radius"] == 2, "balance"]) == {"batch"}
+    assert table.loc[table["loss"] == "ce", "balance"].isna().all()
     for run in finished:
         assert len(run.losses) == TINY.steps
         assert run.curve["step"].tolist() == [TINY.steps]
         for case in tiny_data.test:
-            [expected] = score(run.prediction(case.name), case.labels, num_classes=2)
+            [expected] = score(run.predictions[case.name], case.labels, num_classes=2)
             row = run.cases.set_index("case").loc[case.name]
             assert row["dice"] == pytest.approx(expected.dice)
     described = json.loads((tiny_config.out / "study.json").read_text())
     assert described["data"]["sha256"] == tiny_data.digest
-    assert described["config"]["losses"] == list(tiny_config.losses)
+    assert described["config"]["losses"] == list(map(str, tiny_config.losses))
+    assert set(described["seconds"]) == {run.folder.name for run in finished}
 
 
 def test_finished_runs_are_kept_and_missing_ones_are_made(tiny_config, tiny_data):
@@ -75,16 +84,67 @@ def test_a_study_that_was_killed_goes_on_to_the_same_table(tiny_config, tiny_dat
 
 
 def test_what_shapes_a_run_makes_it_be_redone(tiny_config, tiny_data):
-    one = tiny_config.model_copy(update={"losses": ("ce",), "seeds": 1})
+    one = only_ce(tiny_config)
     kept(one, tiny_data)
-    assert kept(one.model_copy(update={"losses": ("ce", "dice-ce")}), tiny_data) == [True, False]
+    two = one.model_copy(update={"losses": tuple(map(parse_loss, ("ce", "dice-ce")))})
+    assert kept(two, tiny_data) == [True, False]
     more_steps = one.model_copy(update={"training": TINY.model_copy(update={"steps": 4})})
     assert kept(more_steps, tiny_data) == [False]
-    assert kept(more_steps, make_synthetic(num_cases=6, size=48)) == [False]
+
+
+def test_another_version_of_a_library_makes_a_run_be_redone(tiny_config, tiny_data, monkeypatch):
+    one = only_ce(tiny_config)
+    kept(one, tiny_data)
+    monkeypatch.setattr(runs, "__version__", "9.9")
+    assert kept(one, tiny_data) == [False]
+
+
+def test_a_study_of_other_data_is_not_overwritten(tiny_config, tiny_data):
+    one, other = only_ce(tiny_config), make_synthetic(num_cases=6, size=48)
+    kept(one, tiny_data)
+    before = (one.out / "cases.csv").read_bytes()
+    with pytest.raises(StudyError, match=r"holds a study of other data .* --out, or .* --fresh"):
+        kept(one, other)
+    assert (one.out / "cases.csv").read_bytes() == before
+    assert kept(one, tiny_data) == [True]
+    assert kept(one, other, fresh=True) == [False]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", b"[1]"),
+        ("cases.csv", None),
+        ("curve.csv", b""),
+        ("losses.csv", b"step,loss\n"),
+        ("predictions.npz", b"PK damaged"),
+    ],
+)
+def test_a_damaged_run_is_made_again(tiny_config, tiny_data, name, content):
+    one = only_ce(tiny_config)
+    [(run, _)] = run_study(one, tiny_data)
+    path = run.folder / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    assert kept(one, tiny_data) == [False]
+    assert kept(one, tiny_data) == [True]
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "names", "null", "NA", "nan", "1"])
+def test_a_case_may_have_any_name(tiny_config, tiny_data, name):
+    test = (dataclasses.replace(tiny_data.test[0], name=name), *tiny_data.test[1:])
+    data = dataclasses.replace(tiny_data, test=test, classes=("background", name))
+    [(run, _)] = run_study(only_ce(tiny_config), data)
+    assert run.cases["case"].tolist() == [name, tiny_data.test[1].name]
+    assert set(run.cases["class"]) == {name}
+    assert set(run.predictions) == {name, tiny_data.test[1].name}
+    assert write_report(only_ce(tiny_config), data, [run]).exists()
 
 
 def test_a_collapse_and_a_divergence_are_seen(tiny_config, tiny_data):
-    one = tiny_config.model_copy(update={"losses": ("ce",), "seeds": 1})
+    one = only_ce(tiny_config)
     [(run, _)] = run_study(one, tiny_data)
     cases, losses = run.cases, run.losses
     cases["recall"] = 0.5

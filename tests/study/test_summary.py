@@ -34,12 +34,21 @@ def test_a_class_weighs_as_much_as_another_and_a_case_as_another(cases):
 def test_differences_are_taken_seed_by_seed(cases):
     first, second = compare(cases)
     assert str(first.reference) == "ce"
-    assert (first.mean, first.lowest, first.highest) == pytest.approx((5, -10, 20))
+    assert first.mean == pytest.approx(5)
+    assert first.seeds == pytest.approx((20, -10))
     assert first.sentence == (
         "DBCE (R = 2) is 5.0 points of Dice above CE (-10.0 to +20.0 over the seeds)"
     )
     assert str(second.reference) == "balanced-ce"
     assert second.mean == pytest.approx(20)
+
+
+def test_one_seed_has_no_spread(cases):
+    one = cases[cases["seed"] == 0]
+    assert summarise(one)[0].cells() == ["60.0", "50.0", "-"]
+    assert compare(one)[0].sentence == "DBCE (R = 2) is 20.0 points of Dice above CE"
+    level = one.assign(dice=0.5)
+    assert compare(level)[0].sentence == "DBCE (R = 2) is level with CE"
 
 
 def test_without_a_reference_there_is_nothing_to_compare(cases):

@@ -21,7 +21,7 @@ def test_a_run_is_repeatable_and_leaves_the_data_alone(tiny_data):
         np.testing.assert_array_equal(case.image, image)
 
 
-@pytest.mark.parametrize(("steps", "evaluations", "points"), [(3, 3, [1, 2, 3]), (5, 2, [2, 4, 5])])
+@pytest.mark.parametrize(("steps", "evaluations", "points"), [(3, 3, [1, 2, 3]), (5, 2, [3, 5])])
 def test_the_last_point_of_the_curve_is_the_end(tiny_data, steps, evaluations, points):
     config = TINY.model_copy(update={"steps": steps, "evaluations": evaluations})
     counted = []
@@ -71,3 +71,16 @@ def test_a_whole_image_is_predicted_at_its_own_size(tiny_data):
     prediction = segmenter.result.predictions[tiny_data.test[0].name]
     assert prediction.shape == tiny_data.test[0].labels.shape
     assert prediction.dtype == np.uint8
+
+
+def test_a_run_leaves_the_process_as_it_was(tiny_data):
+    import logging
+    import warnings
+
+    from monai.data import get_track_meta
+
+    filters, level = list(warnings.filters), logging.getLogger("lightning.pytorch").level
+    train(tiny_data, parse_loss("ce").build(), 0, TINY)
+    assert get_track_meta()
+    assert warnings.filters == filters
+    assert logging.getLogger("lightning.pytorch").level == level

@@ -5,22 +5,24 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     field_validator,
     model_validator,
 )
 
-from dilated_ce.study.losses import parse_loss
+from dilated_ce.study.losses import LossSpec, parse_loss
 
 
-def _canonical_loss(text: str) -> str:
-    return str(parse_loss(text))
+def _as_loss(loss: str | LossSpec) -> LossSpec:
+    return loss if isinstance(loss, LossSpec) else parse_loss(loss)
 
 
-Loss = Annotated[str, AfterValidator(_canonical_loss)]
+# Written as text, such as "dbce:radius=2", in files and by callers alike.
+Loss = Annotated[LossSpec, PlainValidator(_as_loss), PlainSerializer(str)]
 
 
 class Strict(BaseModel):
@@ -32,7 +34,7 @@ class Strict(BaseModel):
 class TrainingConfig(Strict):
     """How every network is trained, whatever its loss."""
 
-    steps: int = Field(default=400, ge=1, description="optimiser steps of each run")
+    steps: int = Field(default=350, ge=1, description="optimiser steps of each run")
     batch_size: int = Field(default=8, ge=1, description="patches per step")
     patch_size: int = Field(default=128, ge=16, description="side of a square patch, in pixels")
     learning_rate: float = Field(default=6e-3, gt=0, description="peak of the one-cycle schedule")
@@ -75,7 +77,8 @@ class StudyConfig(Strict):
 
     @field_validator("losses")
     @classmethod
-    def _each_once(cls, losses: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(losses)) < len(losses):
-            raise ValueError(f"got {', '.join(losses)}, expected each loss once")
+    def _each_once(cls, losses: tuple[LossSpec, ...]) -> tuple[LossSpec, ...]:
+        twice = next((loss for loss in losses if losses.count(loss) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is given twice, expected each loss once")
         return losses

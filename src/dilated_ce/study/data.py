@@ -1,23 +1,21 @@
 """Images with their label maps, split into training and test cases."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.data import create_test_image_2d
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+
+from dilated_ce.study.images import naming, read_image
+from dilated_ce.study.masks import MaskError, classes_of_masks, read_mask
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}
-LOSSY_SUFFIXES = {".jpg", ".jpeg"}
-MAX_CLASSES = 50  # masks with larger values are grey values rather than class indices
 
 
 class DataError(Exception):
@@ -38,7 +36,8 @@ class StudyData:
     """The cases of a study, and what the report says about them."""
 
     name: str
-    source: str  # where it is from and whom to credit, one sentence
+    source: str  # where it is from and whom to credit, a sentence
+    split: str  # how it was split into training and test cases, a sentence
     classes: tuple[str, ...]  # names, background first
     train: tuple[Case, ...]
     test: tuple[Case, ...]
@@ -68,73 +67,61 @@ def load_folder(folder: Path, scale: float = 1.0) -> StudyData:
     """Read 2D images and masks with the same names from `images/` and `masks/`.
 
     The last quarter of the sorted names is the test part; a folder with `train/` and `test/`, each
-    with `images/` and `masks/`, is taken as it is split. Masks hold class indices, or grey values
-    where more than 127 is foreground.
+    with `images/` and `masks/`, is taken as it is split. For the masks see `classes_of_masks`.
 
     Raises:
         DataError: with every problem found in the files, by name.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; expected one with images/ and masks/.")
-    if (folder / "images").is_dir():
-        pairs = _pair_files(folder)
-        if len(pairs) < 2:
-            raise DataError(
-                f"{folder}/images: got {len(pairs)} image, expected at least 2: one to train on "
-                "and one to test on."
-            )
-        num_test = max(1, len(pairs) // 4)
-        split = {"train": pairs[:-num_test], "test": pairs[-num_test:]}
-    elif (folder / "train" / "images").is_dir() and (folder / "test" / "images").is_dir():
-        split = {part: _pair_files(folder / part) for part in ("train", "test")}
-    else:
-        raise DataError(
-            f"{folder}: found neither images/ and masks/, nor train/ and test/ that hold them."
-        )
-
+    parts, split = _split_files(folder)
     problems: list[str] = []
-    images: dict[str, list[tuple[str, NDArray[np.float32], NDArray[np.uint8]]]] = {}
-    values: set[int] = set()
-    lossy = False
-    for part, pairs in split.items():
-        images[part] = []
-        for image_path, mask_path in pairs:
-            try:
-                image, mask = read_image(image_path), read_mask(mask_path)
-            except (OSError, ValueError, Image.DecompressionBombError) as error:
-                problems.append(f"{image_path.name}: {error}")
-                continue
+    images: dict[str, NDArray[np.float32]] = {}
+    masks: dict[str, NDArray[np.uint16]] = {}
+    for image_path, mask_path in (pair for pairs in parts.values() for pair in pairs):
+        pair = f"images/{image_path.name}, masks/{mask_path.name}"
+        try:
+            with naming(f"images/{image_path.name}"):
+                image = read_image(image_path)
+            with naming(f"masks/{mask_path.name}"):
+                mask = read_mask(mask_path)
             if image.shape[1:] != mask.shape:
-                problems.append(
-                    f"{image_path.name}: the image is {_size(image[0])} pixels, its mask "
-                    f"{_size(mask)}; both have to match"
-                )
-            values.update(np.unique(mask).tolist())
-            lossy |= mask_path.suffix.lower() in LOSSY_SUFFIXES
-            images[part].append((image_path.stem, image, mask))
+                raise ValueError(f"{pair}: got {_size(image[0])} and {_size(mask)} pixels")
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        # The image is resized at once, as 100 large photographs would not fit into memory.
+        images[str(image_path)] = rescale_image(image, _scaled(mask.shape, scale))
+        masks[str(mask_path)] = mask
     if problems:
-        raise DataError(_listing(f"{len(problems)} of the images cannot be used", problems))
+        heading = f"{folder}: {len(problems)} of the cases cannot be used"
+        raise DataError(_listing(heading, problems))
+    try:
+        classes, label_maps = classes_of_masks(masks)
+    except MaskError as error:
+        raise DataError(f"{folder}: {error}") from error
 
-    grey = max(values) >= MAX_CLASSES
-    if grey and not lossy and len(values) > 2:
-        shown = ", ".join(map(str, sorted(values)[:8]))
-        raise DataError(
-            f"{folder}: the masks hold the values {shown}{', ...' if len(values) > 8 else ''}; "
-            f"expected two grey values such as 0 and 255, or class indices below {MAX_CLASSES}."
-        )
-    if values == {0}:
-        raise DataError(f"{folder}: all masks are empty; expected a foreground to learn.")
-    num_classes = 2 if grey else max(max(values) + 1, 2)
     cases = {
         part: tuple(
-            rescale(Case(name, image, (mask > 127).astype(np.uint8) if grey else mask), scale)
-            for name, image, mask in entries
+            Case(
+                image_path.stem,
+                images[str(image_path)],
+                rescale_labels(label_maps[str(mask_path)], scale),
+            )
+            for image_path, mask_path in pairs
         )
-        for part, entries in images.items()
+        for part, pairs in parts.items()
     }
-    names = ("foreground",) if num_classes == 2 else tuple(map(str, range(1, num_classes)))
+    for part, part_cases in cases.items():
+        shares = [np.count_nonzero(case.labels) / case.labels.size for case in part_cases]
+        if max(shares) == 0 or min(shares) == 1:
+            what = "no foreground in any mask" if max(shares) == 0 else "nothing but foreground"
+            raise DataError(f"{folder}: the {part} part has {what}; expected some of both.")
     return StudyData(
-        folder.resolve().name, str(folder), ("background", *names), cases["train"], cases["test"]
+        folder.resolve().name,
+        f"Images from the folder {folder.resolve().name}.",
+        split,
+        classes,
+        cases["train"],
+        cases["test"],
     )
 
 
@@ -159,59 +146,57 @@ def make_synthetic(num_cases: int = 20, size: int = 160) -> StudyData:
     return StudyData(
         "synthetic discs",
         "Made by MONAI's create_test_image_2d; says nothing about medical images.",
+        "The first half is for training.",
         ("background", "disc"),
         tuple(cases[:half]),
         tuple(cases[half:]),
     )
 
 
-def rescale(case: Case, scale: float) -> Case:
-    """Resize by area; a pixel of the label map takes the class with the largest share in it."""
+def rescale_image(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize an image or maps (C, H, W) to (C, *shape), each pixel the mean over its area."""
+    if image.shape[1:] == shape:
+        return image
+    resized: NDArray[np.float32] = F.interpolate(torch.from_numpy(image)[None], shape, mode="area")[
+        0
+    ].numpy()
+    return resized
+
+
+def rescale_labels(labels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Resize a label map; a pixel takes the class with the largest share in its area."""
     if scale == 1.0:
-        return case
-    height, width = (max(1, round(side * scale)) for side in case.labels.shape)
-
-    def resize(array: NDArray[np.float32]) -> NDArray[np.float32]:
-        area: NDArray[np.float32] = F.interpolate(
-            torch.from_numpy(array)[None], (height, width), mode="area"
-        )[0].numpy()
-        return area
-
-    one_hot = case.labels[None] == np.arange(int(case.labels.max()) + 1)[:, None, None]
-    shares = resize(one_hot.astype(np.float32))
+        return labels
+    one_hot = labels[None] == np.arange(int(labels.max()) + 1)[:, None, None]
+    shares = rescale_image(one_hot.astype(np.float32), _scaled(labels.shape, scale))
     # A tie goes to the foreground: thin structures should not vanish.
-    labels = (len(shares) - 1 - shares[::-1].argmax(0)).astype(np.uint8)
-    return Case(case.name, resize(case.image), labels)
+    return (len(shares) - 1 - shares[::-1].argmax(0)).astype(np.uint8)
 
 
-def read_image(file: Path | IO[bytes]) -> NDArray[np.float32]:
-    """An image of 8 or 16 bits as float32 (3, H, W) from 0 to 1; grey images are repeated."""
-    with _open(file) as image:
-        if image.mode.startswith("I;16"):
-            grey = np.asarray(image, dtype=np.float32) / 65535
-            return np.repeat(grey[None], 3, axis=0)
-        if image.mode in ("I", "F"):
-            raise ValueError(f"got pixels of 32 bits (mode {image.mode}), expected 8 or 16 bits")
-        rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-        return np.ascontiguousarray(rgb.transpose(2, 0, 1))
-
-
-def read_mask(file: Path | IO[bytes]) -> NDArray[np.uint8]:
-    """A mask as uint8 (H, W): indices of a palette image, else grey values."""
-    with _open(file) as image:
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"got a mask of mode {image.mode}, expected 8 bits per pixel")
-        return np.array(image if image.mode in ("1", "P") else image.convert("L"), dtype=np.uint8)
-
-
-@contextmanager
-def _open(file: Path | IO[bytes]) -> Iterator[Image.Image]:
-    try:
-        with Image.open(file) as image:
-            image.load()
-            yield image
-    except UnidentifiedImageError:
-        raise ValueError("is not an image that Pillow can read") from None
+def _split_files(folder: Path) -> tuple[dict[str, list[tuple[Path, Path]]], str]:
+    """The pairs of image and mask of the training and the test part, and how they were split."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; expected one with images/ and masks/.")
+    if (folder / "images").is_dir():
+        pairs = _pair_files(folder)
+        if len(pairs) < 2:
+            raise DataError(
+                f"{folder}/images: got {len(pairs)} image, expected at least 2: one to train on "
+                "and one to test on."
+            )
+        num_test = max(1, len(pairs) // 4)
+        parts = {"train": pairs[:-num_test], "test": pairs[-num_test:]}
+        return parts, "The last quarter of the sorted names is the test part."
+    if (folder / "train" / "images").is_dir() and (folder / "test" / "images").is_dir():
+        parts = {part: _pair_files(folder / part) for part in ("train", "test")}
+        others = sorted(
+            path.name for path in folder.iterdir() if path.is_dir() and path.name not in parts
+        )
+        unused = f"; {', '.join(others)} is not used" if others else ""
+        return parts, f"Split as the folders train and test are{unused}."
+    raise DataError(
+        f"{folder}: found neither images/ and masks/, nor train/ and test/ that hold them."
+    )
 
 
 def _pair_files(folder: Path) -> list[tuple[Path, Path]]:
@@ -221,18 +206,23 @@ def _pair_files(folder: Path) -> list[tuple[Path, Path]]:
     images, masks = (_files_by_name(folder / part) for part in ("images", "masks"))
     if not images:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{folder}/images holds no image; expected files with {suffixes}.")
+        raise DataError(
+            f"{folder}/images holds no image; expected files with {suffixes}. Folders in it are "
+            "not searched."
+        )
     problems = [f"images/{name}: no mask of that name" for name in images if name not in masks]
     problems += [f"masks/{name}: no image of that name" for name in masks if name not in images]
     if problems:
-        raise DataError(_listing(f"{folder}: images and masks do not pair up", problems))
+        heading = f"{folder}: images and masks do not pair up; a mask has its image's name"
+        raise DataError(_listing(heading, problems))
     return [(images[name], masks[name]) for name in sorted(images)]
 
 
 def _files_by_name(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+        hidden = path.name.startswith(".")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not hidden:
             if path.stem in files:
                 raise DataError(f"{folder}: {files[path.stem].name} and {path.name} share a name.")
             files[path.stem] = path
@@ -242,6 +232,11 @@ def _files_by_name(folder: Path) -> dict[str, Path]:
 def _listing(heading: str, problems: list[str], most: int = 20) -> str:
     more = [f"... and {len(problems) - most} more"] if len(problems) > most else []
     return "\n  - ".join([heading + ":", *problems[:most], *more])
+
+
+def _scaled(shape: Sequence[int], scale: float) -> tuple[int, int]:
+    height, width = (max(1, round(side * scale)) for side in shape)
+    return height, width
 
 
 def _size(plane: NDArray[np.generic]) -> str:

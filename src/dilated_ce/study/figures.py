@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -16,11 +16,12 @@ from PIL import Image
 
 from dilated_ce import dilated_balanced_weights
 from dilated_ce.study.data import Case
-from dilated_ce.study.losses import LossSpec, parse_loss
+from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.summary import per_seed
 
 # Okabe and Ito's colours, told apart by colour-blind people too.
 LINE_COLOURS = ("#767676", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+MARKERS = "osD^vPXp*"  # not as many as colours: both together name a loss
 HITS, FALSE_POSITIVES, FALSE_NEGATIVES = "#F2F2F2", "#FF9F1C", "#3DA5FF"
 
 STYLE = {
@@ -91,7 +92,7 @@ def trade_off(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
             points["precision"],
             s=48,
             color=LINE_COLOURS[index % len(LINE_COLOURS)],
-            marker="osD^vPX"[index % 7],
+            marker=MARKERS[index % len(MARKERS)],
             edgecolor="white",
             label=spec.title,
             zorder=3,
@@ -103,7 +104,9 @@ def trade_off(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
 
 
 @mpl.rc_context(STYLE)
-def learning_curves(curves: dict[str, pd.DataFrame], losses: dict[str, pd.DataFrame]) -> str:
+def learning_curves(
+    curves: Mapping[LossSpec, pd.DataFrame], losses: Mapping[LossSpec, pd.DataFrame]
+) -> str:
     """Test Dice along the steps, and the training loss relative to its start.
 
     Args:
@@ -112,14 +115,20 @@ def learning_curves(curves: dict[str, pd.DataFrame], losses: dict[str, pd.DataFr
     """
     figure = Figure(figsize=(9.6, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for index, name in enumerate(curves):
-        style = {"color": LINE_COLOURS[index % len(LINE_COLOURS)], "label": parse_loss(name).title}
-        curve = curves[name].groupby("step")["dice"].agg(["mean", "min", "max"]) * 100
-        left.plot(curve.index, curve["mean"], marker="osD^vPX"[index % 7], markersize=4, **style)
+    for index, spec in enumerate(curves):
+        style = {
+            "color": LINE_COLOURS[index % len(LINE_COLOURS)],
+            "linestyle": ("-", "--", ":", "-.")[index // len(LINE_COLOURS) % 4],
+            "label": spec.title,
+        }
+        curve = curves[spec].groupby("step")["dice"].agg(["mean", "min", "max"]) * 100
+        left.plot(
+            curve.index, curve["mean"], marker=MARKERS[index % len(MARKERS)], markersize=4, **style
+        )
         left.fill_between(
             curve.index, curve["min"], curve["max"], color=style["color"], alpha=0.15, linewidth=0
         )
-        mean = losses[name].groupby("step")["loss"].mean()
+        mean = losses[spec].groupby("step")["loss"].mean()
         smooth = mean.ewm(span=max(2, len(mean) // 15)).mean()
         right.plot(smooth.index, smooth / mean.iloc[0], **style)
     left.set(xlabel="step", ylabel="test Dice (%)", title="Test Dice (band: range over seeds)")

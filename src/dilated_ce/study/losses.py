@@ -75,7 +75,7 @@ LOSSES: dict[str, tuple[str, Callable[..., nn.Module]]] = {
 
 @dataclass(frozen=True)
 class LossSpec:
-    """A loss by name with its parameters, as the user writes it: `dbce:radius=2`."""
+    """A loss by name with those of its parameters that differ from their defaults."""
 
     name: str
     parameters: tuple[tuple[str, float | str], ...] = ()
@@ -95,11 +95,12 @@ class LossSpec:
         return f"{title} ({', '.join(shown)})" if shown else title
 
     @property
-    def radius(self) -> float | None:
-        """The radius, for the losses that have one (0 for balanced CE, infinite for CE)."""
-        implied = {"ce": math.inf, "balanced-ce": 0.0}
-        radius = dict(self.parameters).get("radius", implied.get(self.name))
-        return None if radius is None else float(radius)
+    def settings(self) -> dict[str, float | str]:
+        """All parameters by name, defaults too; the radius of CE and balanced CE as what it is."""
+        signature = inspect.signature(LOSSES[self.name][1]).parameters
+        defaults = {key: p.default for key, p in signature.items() if p.default is not p.empty}
+        implied = {"ce": {"radius": math.inf}, "balanced-ce": {"radius": 0.0}}
+        return {**implied.get(self.name, {}), **defaults, **dict(self.parameters)}
 
     @property
     def slug(self) -> str:
@@ -139,7 +140,14 @@ def parse_loss(text: str) -> LossSpec:
     ]
     if missing:
         raise ValueError(f"loss {name!r}: {missing[0]} is missing; write {name}:{missing[0]}=...")
-    spec = LossSpec(name, tuple((key, parameters[key]) for key in signature if key in parameters))
+    spec = LossSpec(
+        name,
+        tuple(
+            (key, parameters[key])
+            for key, parameter in signature.items()
+            if key in parameters and parameters[key] != parameter.default
+        ),
+    )
     try:
         spec.build()
     except ValueError as error:
@@ -153,7 +161,7 @@ def parse_losses(text: str) -> tuple[LossSpec, ...]:
     A part that holds "=" but names no loss belongs to the loss before it.
 
     Raises:
-        ValueError: as `parse_loss`; an empty list, or a loss given twice.
+        ValueError: as `parse_loss`, or an empty list.
 
     Example:
         >>> [str(spec) for spec in parse_losses("ce,dbce:radius=2,balance=image")]
@@ -167,11 +175,7 @@ def parse_losses(text: str) -> tuple[LossSpec, ...]:
             entries.append(part)
     if not entries:
         raise ValueError("the list of losses is empty; name at least one, such as ce.")
-    specs = tuple(parse_loss(entry) for entry in entries)
-    for spec in specs:
-        if specs.count(spec) > 1:
-            raise ValueError(f"loss {str(spec)!r} is given twice.")
-    return specs
+    return tuple(parse_loss(entry) for entry in entries)
 
 
 def _number(name: str, part: str, value: str) -> float:
@@ -184,5 +188,7 @@ def _number(name: str, part: str, value: str) -> float:
 
 
 def _plain(value: float | str) -> str:
-    """2.0 as '2'."""
-    return f"{value:g}" if isinstance(value, float) else value
+    """2.0 as '2', and any other number so that it can be read back."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)

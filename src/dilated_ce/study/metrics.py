@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Scores:
     """Of one class in one case, 0 to 1; NaN where a score has no meaning.
 
-    Recall has none without a true voxel, precision none without a predicted one. Dice is 1 where
-    the class is rightly absent.
+    Recall has none without a true voxel, precision none without a predicted one, and Dice none
+    without either: a class that is rightly absent is no success to count.
     """
 
     dice: float
@@ -46,6 +46,4 @@ def score(
         compute_confusion_matrix_metric(name, confusion)
         for name in ("f1 score", "sensitivity", "precision")
     )
-    true_positives, false_positives, _, false_negatives = confusion.unbind(-1)
-    dice[true_positives + false_positives + false_negatives == 0] = 1.0
     return [Scores(*values) for values in torch.stack([dice, recall, precision], 1).tolist()]

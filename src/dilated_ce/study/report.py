@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dilated_ce.study import figures
 from dilated_ce.study.config import StudyConfig
-from dilated_ce.study.data import Case, StudyData
+from dilated_ce.study.data import StudyData
+from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.runs import Run, versions, write_atomically
-from dilated_ce.study.summary import METRICS, caution, compare, summarise
+from dilated_ce.study.summary import METRICS, caution, compare, count, summarise
 
 WEIGHT_MAP_RADII = (0.0, 2.0, 4.0, 8.0, math.inf)
 SHOWN_CASES = 3  # the others are folded away
@@ -27,24 +28,26 @@ def write_report(config: StudyConfig, data: StudyData, runs: Sequence[Run]) -> P
     environment = Environment(
         loader=PackageLoader("dilated_ce.study"), autoescape=True, undefined=StrictUndefined
     )
+    environment.filters["count"] = count
     page = environment.get_template("report.html.j2").render(
         data=data,
         config=config,
         training=config.training.model_dump(),
-        versions=versions(),
+        versions=versions(config.training.device),
         specs=specs,
         metrics=METRICS,
         rows=_rows(cases, by_loss),
         differences=compare(cases),
         caution=caution(config.seeds, len(data.test)),
+        omitted=int(cases[list(METRICS)].isna().any(axis=1).sum()),
+        num_scores=len(cases),
         troubles=_troubles(runs),
         trade_off=figures.trade_off(cases, specs),
         learning_curves=figures.learning_curves(
-            {str(spec): _stack(by_loss[spec], "curve") for spec in specs},
-            {str(spec): _stack(by_loss[spec], "losses") for spec in specs},
+            {spec: _stack(by_loss[spec], "curve") for spec in specs},
+            {spec: _stack(by_loss[spec], "losses") for spec in specs},
         ),
         weight_map_case=data.test[0].name,
-        weight_map_image=figures.photograph(data.test[0]),
         weight_maps=figures.weight_maps(data.test[0], len(data.classes), WEIGHT_MAP_RADII),
         gallery=_gallery(data, cases, by_loss),
         shown_cases=SHOWN_CASES,
@@ -59,7 +62,7 @@ def write_report(config: StudyConfig, data: StudyData, runs: Sequence[Run]) -> P
     return path
 
 
-def _rows(cases: pd.DataFrame, by_loss: dict[Any, list[Run]]) -> list[dict[str, Any]]:
+def _rows(cases: pd.DataFrame, by_loss: dict[LossSpec, list[Run]]) -> list[dict[str, Any]]:
     rows = summarise(cases)
     best = pd.DataFrame([row.mean for row in rows]).max()  # leaves out what has no meaning
     return [
@@ -94,36 +97,32 @@ def _stack(runs: Sequence[Run], table: str) -> pd.DataFrame:
 
 
 def _gallery(
-    data: StudyData, cases: pd.DataFrame, by_loss: dict[Any, list[Run]]
+    data: StudyData, cases: pd.DataFrame, by_loss: dict[LossSpec, list[Run]]
 ) -> list[dict[str, Any]]:
     """Every test case under every loss (first seed): worst, median and best, then the others."""
-    dice = cases.groupby("case")["dice"].mean().sort_values(kind="stable")
-    picks = dict.fromkeys([0, len(dice) // 2, len(dice) - 1])
-    names = [dice.index[pick] for pick in picks]
+    dice = cases.groupby("case")["dice"].mean().dropna().sort_values(kind="stable")
+    picks = [0, len(dice) // 2, len(dice) - 1]
+    names = [dice.index[pick] for pick in picks] if len(dice) > 2 else []
     roles = dict(zip(names, ("worst", "median", "best"), strict=False))
-    if len(names) < 3:
-        roles = {}
     by_name = {case.name: case for case in data.test}
-    others = [case.name for case in data.test if case.name not in names]
-    return [_panels(by_name[name], roles.get(name, ""), cases, by_loss) for name in names + others]
-
-
-def _panels(
-    case: Case, role: str, cases: pd.DataFrame, by_loss: dict[Any, list[Run]]
-) -> dict[str, Any]:
-    panels = [{"title": "image", "source": figures.photograph(case), "dice": None}]
-    panels.append({"title": "truth", "source": figures.overlay(case, case.labels), "dice": None})
-    for spec, runs in by_loss.items():
-        rows = cases[
-            (cases["loss"] == str(spec))
-            & (cases["case"] == case.name)
-            & (cases["seed"] == runs[0].seed)
+    ordered = names + [name for name in by_name if name not in names]
+    first_seed = {spec: runs[0].predictions for spec, runs in by_loss.items()}
+    dice = cases[cases["seed"] == 0].groupby(["loss", "case"])["dice"].mean() * 100
+    gallery = []
+    for name in ordered:
+        case = by_name[name]
+        panels: list[dict[str, Any]] = [
+            {"title": "image", "source": figures.photograph(case), "dice": None},
+            {"title": "truth", "source": figures.overlay(case, case.labels), "dice": None},
         ]
-        panels.append(
-            {
-                "title": spec.title,
-                "source": figures.overlay(case, runs[0].prediction(case.name)),
-                "dice": 100 * rows["dice"].mean(),
-            }
-        )
-    return {"name": case.name, "role": role, "panels": panels}
+        for spec, predictions in first_seed.items():
+            score = float(dice[str(spec), name])
+            panels.append(
+                {
+                    "title": spec.title,
+                    "source": figures.overlay(case, predictions[name]),
+                    "dice": None if math.isnan(score) else score,
+                }
+            )
+        gallery.append({"name": name, "role": roles.get(name, ""), "panels": panels})
+    return gallery

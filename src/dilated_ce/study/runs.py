@@ -19,9 +19,11 @@ import os
 import platform
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,24 @@ from numpy.typing import NDArray
 from dilated_ce import __version__
 from dilated_ce.study.config import StudyConfig
 from dilated_ce.study.data import StudyData
-from dilated_ce.study.losses import LossSpec, parse_loss
+from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.metrics import score
+from dilated_ce.study.summary import read_cases
 from dilated_ce.study.training import RunResult, train
 
-FORMAT = 1  # of a run's folder and of the training procedure; a change makes old runs be redone
+# The modules of this package that a run's numbers come from.
+SHAPING_MODULES = (
+    "morphology",
+    "weights",
+    "loss",
+    "study/losses",
+    "study/training",
+    "study/metrics",
+)
+
+
+class StudyError(Exception):
+    """A study that cannot go on; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +66,12 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """The contents of `run.json`."""
-        return json.loads((self.folder / "run.json").read_text())
+        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
 
     @property
     def cases(self) -> pd.DataFrame:
         """One row per test case and class."""
-        return pd.read_csv(self.folder / "cases.csv", dtype={"case": str, "class": str})
+        return read_cases(self.folder / "cases.csv")
 
     @property
     def curve(self) -> pd.DataFrame:
@@ -68,10 +83,14 @@ class Run:
         """Training loss of every step: columns `step` and `loss`."""
         return pd.read_csv(self.folder / "losses.csv")
 
-    def prediction(self, case: str) -> NDArray[np.uint8]:
-        """The predicted label map (H, W) of a test case."""
-        with np.load(self.folder / "predictions.npz") as predictions:
-            return predictions[case]
+    @property
+    def predictions(self) -> dict[str, NDArray[np.uint8]]:
+        """The predicted label map (H, W) of each test case."""
+        with np.load(self.folder / "predictions.npz") as stored:
+            return {
+                str(name): stored[f"prediction{index}"]
+                for index, name in enumerate(stored["names"])
+            }
 
     @property
     def collapsed(self) -> bool:
@@ -92,26 +111,43 @@ def run_study(
 ) -> Iterator[tuple[Run, bool]]:
     """Train what is missing, run by run, and write the tables at the end.
 
+    Args:
+        config: the losses, seeds and training.
+        data: the cases.
+        on_step: called after every training step.
+        fresh: train again what is finished, and replace a study of other data.
+
     Yields:
         Each run, once it is finished, and whether it was kept from an earlier time.
+
+    Raises:
+        StudyError: if the folder holds a study of other data.
     """
+    if not fresh:
+        _check_folder(config.out, data)
+    for stale in ("cases.csv", "report.html"):  # of an earlier study with other runs
+        (config.out / stale).unlink(missing_ok=True)
     write_atomically(config.out / "study.json", json.dumps(_describe(config, data), indent=2))
     runs = []
     for seed in range(config.seeds):  # seed by seed: an interrupted study has whole comparisons
-        for loss in map(parse_loss, config.losses):
-            folder = config.out / "runs" / f"{loss.slug}-seed{seed}"
+        for loss in config.losses:
+            run = Run(loss, seed, config.out / "runs" / f"{loss.slug}-seed{seed}")
             fingerprint = _fingerprint(config, data, loss, seed)
-            run = Run(loss, seed, folder)
             kept = not fresh and _is_finished(run, fingerprint)
             if not kept:
                 start = time.perf_counter()
                 result = train(data, loss.build(), seed, config.training, on_step)
-                seconds = time.perf_counter() - start
+                seconds = round(time.perf_counter() - start, 1)
                 _save(run, result, data, {"fingerprint": fingerprint, "seconds": seconds})
             runs.append(run)
             yield run, kept
     table = pd.concat([run.cases for run in runs])
     write_atomically(config.out / "cases.csv", table.to_csv(index=False))
+    described = {
+        **_describe(config, data),
+        "seconds": {run.folder.name: run.info["seconds"] for run in runs},
+    }
+    write_atomically(config.out / "study.json", json.dumps(described, indent=2))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -122,20 +158,63 @@ def write_atomically(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _is_finished(run: Run, fingerprint: str) -> bool:
+def versions(device: str = "auto") -> dict[str, str]:
+    """The versions that numbers depend on, and the machine.
+
+    Args:
+        device: what `TrainingConfig.device` says.
+    """
+    return {
+        "dilated-ce": __version__,
+        "torch": torch.__version__,
+        "monai": version("monai"),
+        "lightning": version("lightning"),
+        "python": platform.python_version(),
+        "device": _device(device),
+    }
+
+
+def _device(device: str) -> str:
+    """The device that Lightning takes for it."""
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if device != "cpu" and torch.backends.mps.is_available():
+        return f"{platform.machine()} GPU"
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def _check_folder(out: Path, data: StudyData) -> None:
     try:
-        return bool(run.info["fingerprint"] == fingerprint)
-    except (OSError, ValueError, KeyError):
+        other = json.loads((out / "study.json").read_text(encoding="utf-8"))["data"]
+        same, name = other["sha256"] == data.digest, other["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing there that could be lost
+    if not same:
+        raise StudyError(
+            f"{out} holds a study of other data ({name}, or the same at another scale). Choose "
+            "another folder with --out, or replace it with --fresh."
+        )
+
+
+def _is_finished(run: Run, fingerprint: str) -> bool:
+    """Whether the run is there, whole, and the one asked for; a damaged one is made again."""
+    try:
+        readable = all(len(part) for part in (run.cases, run.curve, run.losses, run.predictions))
+        return readable and bool(run.info["fingerprint"] == fingerprint)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return False
 
 
 def _fingerprint(config: StudyConfig, data: StudyData, loss: LossSpec, seed: int) -> str:
+    package = files("dilated_ce")
+    code = [package.joinpath(f"{module}.py").read_text("utf-8") for module in SHAPING_MODULES]
     shaping = {
-        "format": FORMAT,
         "training": config.training.model_dump(mode="json", exclude={"device"}),
         "data": data.digest,
         "loss": str(loss),
         "seed": seed,
+        "versions": versions(config.training.device),
+        "code": hashlib.sha256("".join(code).encode()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
@@ -145,18 +224,23 @@ def _save(run: Run, result: RunResult, data: StudyData, info: dict[str, Any]) ->
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     steps = range(1, len(result.losses) + 1)
-    pd.DataFrame({"step": steps, "loss": result.losses}).to_csv(partial / "losses.csv", index=False)
-    pd.DataFrame(result.curve, columns=["step", "dice"]).to_csv(partial / "curve.csv", index=False)
+    losses = pd.DataFrame({"step": steps, "loss": result.losses})
+    losses.to_csv(partial / "losses.csv", index=False)
+    curve = pd.DataFrame(result.curve, columns=["step", "dice"])
+    curve.to_csv(partial / "curve.csv", index=False)
     _score_cases(run, result, data).to_csv(partial / "cases.csv", index=False)
-    np.savez_compressed(partial / "predictions.npz", allow_pickle=False, **result.predictions)
-    info = {"loss": str(run.loss), "seed": run.seed, **info, "versions": versions()}
-    (partial / "run.json").write_text(json.dumps(info, indent=2))
+    # Numbered, as a case may be called like an argument of the function.
+    arrays = {f"prediction{i}": part for i, part in enumerate(result.predictions.values())}
+    names = np.array(list(result.predictions))
+    np.savez_compressed(partial / "predictions.npz", allow_pickle=False, names=names, **arrays)
+    info = {"loss": str(run.loss), "seed": run.seed, **info}
+    (partial / "run.json").write_text(json.dumps(info, indent=2), encoding="utf-8")
     shutil.rmtree(run.folder, ignore_errors=True)
     partial.replace(run.folder)
 
 
 def _score_cases(run: Run, result: RunResult, data: StudyData) -> pd.DataFrame:
-    parameters = dict(run.loss.parameters)
+    settings = run.loss.settings
     rows = []
     for case in data.test:
         scores = score(result.predictions[case.name], case.labels, len(data.classes))
@@ -164,8 +248,9 @@ def _score_cases(run: Run, result: RunResult, data: StudyData) -> pd.DataFrame:
             rows.append(
                 {
                     "loss": str(run.loss),
-                    "radius": run.loss.radius,
-                    "balance": parameters.get("balance"),
+                    "radius": settings.get("radius"),
+                    "balance": settings.get("balance"),
+                    "overlap": settings.get("overlap"),
                     "seed": run.seed,
                     "case": case.name,
                     "class": name,
@@ -183,24 +268,12 @@ def _describe(config: StudyConfig, data: StudyData) -> dict[str, Any]:
         "data": {
             "name": data.name,
             "source": data.source,
+            "split": data.split,
             "classes": data.classes,
             "train": [case.name for case in data.train],
             "test": [case.name for case in data.test],
             "foreground": data.foreground,
             "sha256": data.digest,
         },
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """The versions that numbers depend on, and the kind of machine."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return {
-        "dilated-ce": __version__,
-        "torch": torch.__version__,
-        "monai": version("monai"),
-        "lightning": version("lightning"),
-        "python": platform.python_version(),
-        "device": f"{device}, {os.cpu_count()} cores",
+        "versions": versions(config.training.device),
     }

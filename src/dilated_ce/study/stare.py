@@ -14,11 +14,14 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import platformdirs
 import pooch
 import requests
 
-from dilated_ce.study.data import Case, DataError, StudyData, read_image, read_mask, rescale
+from dilated_ce.study.data import Case, DataError, StudyData, rescale_image, rescale_labels
+from dilated_ce.study.images import read_image
+from dilated_ce.study.masks import read_mask
 
 URL = (
     "https://files.pythonhosted.org/packages/96/e8/"
@@ -52,23 +55,23 @@ def load_stare(scale: float = 0.5, url: str = URL) -> StudyData:
         database = _member(tar, DATABASE)
     if hashlib.sha256(database).hexdigest() != DATABASE_SHA256:
         raise DataError(f"{archive}: {DATABASE} in it does not have the expected checksum.")
-    parts: dict[str, tuple[Case, ...]] = {}
     with zipfile.ZipFile(io.BytesIO(database)) as images:
-        for part in ("train", "test"):
-            parts[part] = tuple(
-                rescale(
-                    Case(
-                        Path(image).stem,
-                        read_image(io.BytesIO(images.read(image))),
-                        (read_mask(io.BytesIO(images.read(mask))) > 127).astype("uint8"),
-                    ),
-                    scale,
-                )
-                for image, mask, _ in split[part]
-            )
+
+        def load(image: str, mask: str) -> Case:
+            pixels = read_image(io.BytesIO(images.read(image)))
+            vessels = (read_mask(io.BytesIO(images.read(mask))) > 127).astype(np.uint8)
+            labels = rescale_labels(vessels, scale)
+            shape = (labels.shape[0], labels.shape[1])
+            return Case(Path(image).stem, rescale_image(pixels, shape), labels)
+
+        parts = {
+            part: tuple(load(image, mask) for image, mask, _ in split[part])
+            for part in ("train", "test")
+        }
     return StudyData(
         "STARE",
         "STARE retinal photographs, first observer; Hoover et al., IEEE TMI 2000.",
+        "Split into 10 and 10 as by the package deepdraw.",
         ("background", "vessel"),
         parts["train"],
         parts["test"],
@@ -87,7 +90,15 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     try:
         path = pooch.retrieve(url, f"sha256:{sha256}", name, folder, progressbar=True)
     except (requests.RequestException, OSError) as error:
-        raise DataError(f"{name} could not be fetched from {url}: {error}") from error
+        response = getattr(error, "response", None)
+        # The messages of requests repeat its inner objects; the kind of error says it shorter.
+        reason = f"status {response.status_code}" if response is not None else type(error).__name__
+        if not isinstance(error, requests.RequestException):
+            reason = str(error)
+        raise DataError(
+            f"{name} could not be fetched from {url} ({reason}). Is there a network? Or put the "
+            f"file, fetched elsewhere, into {folder} (SHA-256 {sha256})."
+        ) from error
     except ValueError as error:  # pooch's word for a wrong checksum
         raise DataError(f"{name} from {url} is not the expected file: {error}") from error
     return Path(path)

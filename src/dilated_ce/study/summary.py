@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,14 +17,17 @@ class Row:
 
     loss: LossSpec
     mean: dict[str, float]
-    spread: dict[str, float]
+    spread: dict[str, float]  # empty with a single seed
 
     def cells(self) -> list[str]:
         """One cell per metric, such as `78.2 ± 0.1`."""
-        return [
-            "-" if pd.isna(self.mean[m]) else f"{self.mean[m]:.1f} ± {self.spread[m]:.1f}"
-            for m in METRICS
-        ]
+        return [self._cell(metric) for metric in METRICS]
+
+    def _cell(self, metric: str) -> str:
+        if pd.isna(self.mean[metric]):
+            return "-"
+        spread = f" ± {self.spread[metric]:.1f}" if self.spread else ""
+        return f"{self.mean[metric]:.1f}{spread}"
 
 
 @dataclass(frozen=True)
@@ -32,24 +36,43 @@ class Difference:
 
     loss: LossSpec
     reference: LossSpec
-    mean: float
-    lowest: float
-    highest: float
+    seeds: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the seeds."""
+        return sum(self.seeds) / len(self.seeds)
 
     @property
     def sentence(self) -> str:
         """In words."""
-        direction = "above" if self.mean >= 0 else "below"
+        points = f"{abs(self.mean):.1f}"
+        place = "above" if self.mean > 0 else "below"
+        where = "level with" if points == "0.0" else f"{points} points of Dice {place}"
+        extent = f" ({min(self.seeds):+.1f} to {max(self.seeds):+.1f} over the seeds)"
         return (
-            f"{self.loss.title} is {abs(self.mean):.1f} points of Dice {direction} "
-            f"{self.reference.title} ({self.lowest:+.1f} to {self.highest:+.1f} over the seeds)"
+            f"{self.loss.title} is {where} {self.reference.title}"
+            f"{extent if len(self.seeds) > 1 else ''}"
         )
+
+
+def read_cases(path: Path) -> pd.DataFrame:
+    """Read a `cases.csv`; a case may well be called "null" or "NA"."""
+    missing = {column: [""] for column in (*METRICS, "radius", "balance", "overlap")}
+    text = {"loss": str, "case": str, "class": str}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+
+
+def count(number: int, what: str) -> str:
+    """A number with its noun: `one seed`, `2 seeds`."""
+    return f"one {what}" if number == 1 else f"{number} {what}s"
 
 
 def per_seed(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean over classes, then over cases, in per cent: index (loss, seed), columns the metrics.
 
-    A score without a meaning, such as the precision of an empty prediction, is left out.
+    A score without a meaning is left out: precision where nothing is found, recall where nothing
+    is there to be found, Dice where both hold.
     """
     by_case = cases.groupby(["loss", "seed", "case"], sort=False)[list(METRICS)].mean()
     return 100 * by_case.groupby(["loss", "seed"], sort=False).mean()
@@ -66,8 +89,8 @@ def summarise(cases: pd.DataFrame) -> list[Row]:
     """
     rows = []
     for loss, scores in per_seed(cases).groupby("loss", sort=False):
-        spread = (scores.max() - scores.min()) / 2
-        rows.append(Row(parse_loss(str(loss)), scores.mean().to_dict(), spread.to_dict()))
+        spread = ((scores.max() - scores.min()) / 2).to_dict() if len(scores) > 1 else {}
+        rows.append(Row(parse_loss(str(loss)), scores.mean().to_dict(), spread))
     return rows
 
 
@@ -83,17 +106,15 @@ def compare(cases: pd.DataFrame) -> list[Difference]:
         for reference in specs:
             if reference.name in _REFERENCES.get(loss.name, ()):
                 seeds = dice.loc[str(loss)] - dice.loc[str(reference)]
-                differences.append(
-                    Difference(loss, reference, seeds.mean(), seeds.min(), seeds.max())
-                )
+                differences.append(Difference(loss, reference, tuple(seeds)))
     return differences
 
 
 def caution(num_seeds: int, num_cases: int) -> str:
     """What a table of this size can't say."""
-    seeds = "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
-    cases = "one test image" if num_cases == 1 else f"{num_cases} test images"
-    return f"{seeds} on {cases}: a first look, not a proof"
+    return (
+        f"{count(num_seeds, 'seed')} on {count(num_cases, 'test image')}: a first look, not a proof"
+    )
 
 
 _REFERENCES: dict[str, Sequence[str]] = {
