@@ -152,10 +152,15 @@ def test_without_a_network_it_names_the_options_and_trains_nothing(run, monkeypa
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
 )
 def test_an_interruption_keeps_what_is_finished(run, tmp_path, sent, code):
-    steps = (*TINY[:-4], "--steps", "8", "--seeds", "1", "--out", tmp_path)
-    command = [sys.executable, "-m", "dilated_ce", *steps]
+    # Runs of some seconds, so that the signal surely meets the second one.
+    options = ("--steps", 25, "--seeds", 1, "--out", tmp_path)
+    command = [sys.executable, "-m", "dilated_ce", *TINY[:4], *options]
     with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # other tests run beside it
     ) as process:
         while not process.stdout.readline().lstrip().startswith("1/2"):
             assert process.poll() is None
@@ -166,7 +171,7 @@ def test_an_interruption_keeps_what_is_finished(run, tmp_path, sent, code):
     if sent == signal.SIGINT:
         assert "Interrupted. Finished here: one run, kept in" in " ".join(printed.split())
     assert not (tmp_path / "cases.csv").exists()
-    code, text = run(*steps)
+    code, text = run("demo", "--synthetic", "--losses", "ce", *options)
     assert code == 0
     assert text.count("kept from an earlier run") == 1
 
