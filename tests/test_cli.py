@@ -1,3 +1,4 @@
+import functools
 import os
 import re
 import signal
@@ -161,6 +162,8 @@ def test_an_interruption_keeps_what_is_finished(run, tmp_path, sent, code):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # other tests run beside it
+        # Where the tests run in the background, Ctrl-C is ignored by all they start.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         while not process.stdout.readline().lstrip().startswith("1/2"):
             assert process.poll() is None
