@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format figures results clean
+.PHONY: help demo test check format bench figures results clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -24,6 +24,9 @@ check: $(VENV)/.installed-dev ## lint, formatting, types and the direction of im
 format: $(VENV)/.installed-dev ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: $(VENV)/.installed-bench ## measure speed and memory beside the peers (options: ARGS=--quick)
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 figures: $(VENV)/.installed-study ## recompute the figures and tables of README from results/
 	$(BIN)/python docs/figures/border_bias.py

@@ -49,9 +49,26 @@ def border_table() -> str:
     )
 
 
+def cost_table() -> str:
+    """Forward and backward of the losses as a multiple of `F.cross_entropy`."""
+    table = pd.read_csv(ROOT / "results" / "benchmark" / "timings.csv")
+    table = table[table["what"] == "loss"]
+    sizes = {(2, 2, 10): "8 x 512², 2 classes, R = 10", (2, 8, 10): "8 x 512², 8 classes, R = 10",
+             (3, 4, 5): "2 x 128³, 4 classes, R = 5"}  # fmt: skip
+    ratios = table.set_index(["ndim", "classes", "radius", "method"])["ratio"]
+    methods = list(dict.fromkeys(table["method"]))
+    lines = [f"On {table['machine'].iloc[0]}, torch {table['torch'].iloc[0]}:", ""]
+    lines += [_row(["", *sizes.values()]), _row(["---", *["---:"] * len(sizes)])]
+    for method in methods:
+        found = [ratios.get((*size, method)) for size in sizes]
+        lines.append(_row([method, *("" if r is None else f"{r:.2f}" for r in found)]))
+    return "\n".join(lines)
+
+
 def render(text: str) -> str:
     """README with its tables renewed."""
-    for name, table in (("demo", demo_table()), ("border-bias", border_table())):
+    tables = {"border-bias": border_table(), "demo": demo_table(), "cost": cost_table()}
+    for name, table in tables.items():
         pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"
         text, count = re.subn(
             pattern, lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL
