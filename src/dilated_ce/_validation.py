@@ -1,7 +1,7 @@
 """Checks at the door: each names what was got, what was expected and how to fix it.
 
 Everything here reads shapes, dtypes and Python numbers, which costs nothing. The one check that
-reads the labels themselves, `check_labels`, runs on the device without waiting for it.
+reads the labels themselves, `check_labels`, does not make the host wait for CUDA.
 """
 
 import math
