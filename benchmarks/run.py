@@ -40,7 +40,7 @@ from torch import Tensor
 
 import dilated_ce
 from dilated_ce import dilate_labels, dilated_balanced_cross_entropy
-from dilated_ce.morphology import dilated_planes
+from dilated_ce.morphology import dilated_masks
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "benchmark"
 Method = Callable[[], object]
@@ -131,7 +131,7 @@ def dilation_methods(case: Case) -> dict[str, Method]:
     radii, spacing = (float(case.radius),) * case.classes, (1.0,) * case.ndim
     methods: dict[str, Method] = {
         # Packed bits are what the loss works on; `dilate_labels` unpacks them.
-        "packed": lambda: dilated_planes(labels, None, radii, spacing),
+        "packed": lambda: dilated_masks("labels", labels, radii, spacing, None),
         "dilate_labels": lambda: dilate_labels(labels, case.radius, num_classes=case.classes),
         "edt": lambda: [
             edt.edt(m, parallel=torch.get_num_threads()) <= case.radius for m in inverse

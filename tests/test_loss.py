@@ -179,6 +179,49 @@ def test_gradcheck(shape, balance):
         )
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_second_derivatives(label_smoothing):
+    labels = torch.randint(0, 3, (2, 4, 4), generator=torch.manual_seed(0))
+    labels.view(-1)[0] = -100
+    logits = random_logits(labels, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(
+        lambda z: dilated_balanced_cross_entropy(z, labels, 1, label_smoothing=label_smoothing),
+        logits,
+    )
+
+
+def test_a_graph_may_be_differentiated_twice():
+    labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
+    logits = random_logits(labels, 3, requires_grad=True)
+    loss = dilated_balanced_cross_entropy(logits, labels, 2)
+    (first,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    (second,) = torch.autograd.grad(loss, logits)
+    assert first.data_ptr() != second.data_ptr()
+    torch.testing.assert_close(first, second)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_function_transforms_over_the_logits():
+    labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
+    several = torch.stack([random_logits(labels, 3, seed) for seed in range(3)])
+
+    def loss(logits):
+        return dilated_balanced_cross_entropy(logits, labels, 2)
+
+    gradients = torch.vmap(torch.func.grad(loss))(several)
+    for logits, gradient in zip(several, gradients, strict=True):
+        logits.requires_grad_()
+        torch.testing.assert_close(gradient, torch.autograd.grad(loss(logits), logits)[0])
+
+
+def test_nothing_but_a_number_where_an_ignored_voxel_is_not_finite():
+    labels = torch.tensor([[0, 1, -100, 1]])
+    logits = random_logits(labels, 2)
+    expected = dilated_balanced_cross_entropy(logits, labels, 1)
+    logits[0, 1, 2] = math.inf
+    assert dilated_balanced_cross_entropy(logits, labels, 1) == expected
+
+
 @pytest.mark.parametrize("overlap", ["sum", "max"])
 @pytest.mark.parametrize("balance", ["batch", "image"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

@@ -54,7 +54,7 @@ def as_radius(radius: Radius) -> float | tuple[float, ...]:
     """One checked number for all classes, or one per class."""
     values = _as_floats("radius", radius, "a number, or a sequence with one per class")
     each = values if isinstance(values, tuple) else (values,)
-    if any(math.isnan(value) or value < 0 for value in each):
+    if not all(value >= 0 for value in each):  # nor NaN
         raise ValueError(
             f"radius: got {radius!r}, expected >= 0. "
             "Use 0 for balanced cross entropy and math.inf for plain cross entropy."
@@ -89,7 +89,7 @@ def as_spacing(spacing: Sequence[float] | None, ndim: int | None = None) -> tupl
     values = _as_floats("spacing", spacing, expected)
     if not isinstance(values, tuple):
         raise TypeError(f"spacing: got {spacing!r}, expected {expected}.")
-    if not all(math.isfinite(value) and value > 0 for value in values):
+    if not all(0 < value < math.inf for value in values):
         raise ValueError(f"spacing: got {spacing!r}, expected finite numbers > 0.")
     if not (1 <= len(values) <= 3 if ndim is None else len(values) == ndim):
         raise ValueError(
@@ -102,7 +102,8 @@ def as_spacing(spacing: Sequence[float] | None, ndim: int | None = None) -> tupl
 def as_volumes(volumes: Tensor | Sequence[float] | None, num_classes: int | None) -> Tensor | None:
     """The data-set-wide dilated volumes as a tensor of shape (C,), cut off from any graph.
 
-    Values are checked unless they lie on an accelerator, where reading them would wait for it.
+    Values are checked unless they lie on an accelerator, where reading them would wait for it, and
+    in compiled code.
     """
     if volumes is None:
         return None
@@ -118,7 +119,7 @@ def as_volumes(volumes: Tensor | Sequence[float] | None, num_classes: int | None
             f"volumes: got shape {tuple(tensor.shape)}, expected {expected}: the number of voxels "
             "in the dilated mask of each class, summed over the data set."
         )
-    if tensor.device.type == "cpu":
+    if tensor.device.type == "cpu" and not torch.compiler.is_compiling():
         if not (tensor.isfinite().all() and (tensor >= 0).all()):
             raise ValueError(f"volumes: got {tensor.tolist()}, expected finite numbers >= 0.")
         if not (tensor > 0).any():
@@ -191,33 +192,37 @@ def as_labels(name: str, labels: Tensor) -> Tensor:
     return labels.long() if labels.dtype in _WIDE_UNSIGNED else labels
 
 
+def valid_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
+    """Where labels are not ignored, as bool; None if none can be."""
+    dtype = torch.iinfo(labels.dtype)
+    # A narrow dtype would wrap a number out of its range around: -100 is 156 in uint8.
+    if ignore_index is None or not dtype.min <= ignore_index <= dtype.max:
+        return None
+    return labels != ignore_index
+
+
 def check_labels(
     name: str, labels: Tensor, num_classes: int, ignore_index: int | None
 ) -> Tensor | None:
     """Check that every label is a class or ignored; return where they are valid.
 
     Returns:
-        bool tensor of the shape of `labels`, False at ignored voxels, or None if none can be.
+        bool tensor of the shape of `labels`, False at ignored voxels, or None if there are none.
 
-    On CUDA and in compiled code the check is an asynchronous assertion, as in PyTorch's own cross
-    entropy: nothing waits for the device, and a label out of range ends the program there.
+    On CUDA the check is an asynchronous assertion, as in PyTorch's own cross entropy: nothing waits
+    for the device, and a label out of range ends the program there.
     """
-    # In a narrow dtype a number out of its range would wrap around: -100 is 156 in uint8.
-    dtype = torch.iinfo(labels.dtype)
-    highest = min(num_classes - 1, dtype.max)
-    if ignore_index is not None and not dtype.min <= ignore_index <= dtype.max:
-        ignore_index = None
-    asynchronous = labels.device.type == "cuda" or torch.compiler.is_compiling()
-    if not asynchronous and labels.numel() > 0:
+    highest = min(num_classes - 1, torch.iinfo(labels.dtype).max)
+    if labels.device.type != "cuda" and labels.numel() > 0:
         # One pass settles the usual case, in which every label is a class and none is ignored.
         low, high = (int(value) for value in labels.aminmax())
         ignorable = ignore_index is not None and low <= ignore_index <= high
         if low >= 0 and high <= highest and not ignorable:
             return None
-    valid = None if ignore_index is None else labels != ignore_index
+    valid = valid_voxels(labels, ignore_index)
     in_range = (labels >= 0) & (labels <= highest)
     allowed = in_range if valid is None else in_range | ~valid
-    if asynchronous:
+    if labels.device.type == "cuda":
         torch._assert_async(allowed.all(), f"{name}: a label lies outside 0 ... {num_classes - 1}.")
     elif not allowed.all():
         wrong = torch.unique(labels[~allowed]).tolist()
@@ -241,15 +246,15 @@ def _is_integer(value: object) -> bool:
 
 def _as_floats(name: str, values: object, expected: str) -> float | tuple[float, ...]:
     """A number as a float, a sequence, array or tensor of numbers as a tuple of floats."""
-    message = f"{name}: got {values!r}, expected {expected}."
-    if hasattr(values, "tolist"):  # of an array or a tensor
-        values = values.tolist()
     try:
-        if isinstance(values, list | tuple):
-            if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
-                return tuple(float(value) for value in values)
-        elif isinstance(values, Real) and not isinstance(values, bool):
+        if isinstance(values, Real) and not isinstance(values, bool):
             return float(values)
+        if hasattr(values, "tolist"):  # of an array or a tensor, with or without axes
+            return _as_floats(name, values.tolist(), expected)
+        if isinstance(values, list | tuple) and all(
+            isinstance(value, Real) and not isinstance(value, bool) for value in values
+        ):
+            return tuple(float(value) for value in values)
     except OverflowError:
         pass
-    raise TypeError(message)
+    raise TypeError(f"{name}: got {values!r}, expected {expected}.")

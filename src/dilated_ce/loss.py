@@ -7,6 +7,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dilated_ce._cross_entropy import weighted_cross_entropy
 from dilated_ce._validation import (
     Radius,
     as_labels,
@@ -14,7 +15,6 @@ from dilated_ce._validation import (
     as_radius,
     as_spacing,
     as_volumes,
-    check_labels,
     check_process_group,
     check_reduction,
     check_weighting,
@@ -112,31 +112,37 @@ def dilated_balanced_cross_entropy(
     target = _check_pair(logits, target)
     num_classes = logits.shape[1]
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    weights, num_valid = weigh_voxels(
+    weights, num_valid, valid = weigh_voxels(
+        "target",
         target,
-        check_labels("target", target, num_classes, ignore_index),
         as_radii(radius, num_classes),
         as_spacing(spacing, target.ndim - 1),
         overlap=overlap,
         balance=balance,
         volumes=as_volumes(volumes, num_classes),
+        ignore_index=ignore_index,
         process_group=process_group,
         dtype=dtype,
     )
-    cross_entropy = F.cross_entropy(
-        logits.to(dtype),
-        target.long(),
-        ignore_index=_NO_LABEL if ignore_index is None else ignore_index,
-        label_smoothing=label_smoothing,
-        reduction="none",
-    )
-    weighted = weights * cross_entropy
-    if reduction == "none":
-        return weighted
+    if reduction == "none" or torch.compiler.is_compiling():
+        weighted = weights * F.cross_entropy(
+            logits.to(dtype),
+            target.long(),
+            ignore_index=_NO_LABEL if ignore_index is None else ignore_index,
+            label_smoothing=label_smoothing,
+            reduction="none",
+        )
+        if reduction == "none":
+            return weighted
+        total = weighted.sum()
+    else:
+        total = weighted_cross_entropy(
+            logits.to(dtype), target.long(), weights, valid, label_smoothing
+        )
     if reduction == "sum":
-        return weighted.sum()
+        return total
     # Without a valid voxel in the whole batch the sum is 0, and so is the loss.
-    return weighted.sum() / torch.where(num_valid > 0, num_valid, 1)
+    return total / torch.where(num_valid > 0, num_valid, 1)
 
 
 class DilatedBalancedCELoss(nn.Module):

@@ -1,23 +1,30 @@
 """Exact dilation of every class of a label map by a Euclidean ball, all classes at once.
 
-How it works. The classes that a voxel belongs to are packed into bits: one byte holds 8 classes,
-so C classes take ceil(C / 8) planes of bytes. The dilation of a set of masks by any structuring
-element is then a bitwise OR of shifted planes, for all classes at once. The ball is a stack of
-line segments along the last axis: the segment at the offset (dz, dy) has the half-length
+How it works. The masks of the classes are packed into bits: a plane of bytes holds 8 of them (see
+`Packing`). The dilation of a set of masks by any structuring element is then a bitwise OR of
+shifted planes, for 8 masks at once. The ball is a stack of line segments along the last axis: the
+segment at the offset (dz, dy) has the half-length
 
-    floor(sqrt(R^2 - (dz sz)^2 - (dy sy)^2) / sx)
+    h(dz, dy) = floor(sqrt(R^2 - (dz sz)^2 - (dy sy)^2) / sx)
 
 so the horizontal segments are grown one voxel at a time from 0 to R / sx, and each is ORed in at
-the offsets that need it. Nothing is a float, nothing is one-hot, and the result is exact.
+the offsets that need it. In 3D there are about pi R^2 of these. But the slices of the ball are
+nested, wide ones in the middle and small ones at the poles: each slice dz adds to slice dz + 1 only
+the segments that are longer, and all slices are put in their places at the end. That takes about
+0.9 R^2 operations. Nothing is a float, nothing is one-hot, and the result is exact.
+
+On CUDA the same is done by the kernels in `_triton.py`.
 """
 
-import math
 from collections.abc import Sequence
-from functools import lru_cache
+from itertools import product
 
 import torch
 from torch import Tensor
 
+from dilated_ce._ball import ball_lines, norm
+from dilated_ce._operator import opaque_when_compiled
+from dilated_ce._packing import MASKS_PER_PLANE, Packing, count, pack, valid_planes
 from dilated_ce._validation import (
     Radius,
     as_labels,
@@ -27,8 +34,6 @@ from dilated_ce._validation import (
     check_labels,
     check_num_classes,
 )
-
-CLASSES_PER_PLANE = 8
 
 
 def dilate_labels(
@@ -86,80 +91,95 @@ def dilate_labels(
     check_ignore_index(ignore_index)
     radii = as_radii(radius, num_classes)
     voxel_size = as_spacing(spacing, labels.ndim - 1)
-    valid = check_labels("labels", labels, num_classes, ignore_index)
-    planes = dilated_planes(labels, valid, radii, voxel_size)
-    bits = 1 << (torch.arange(num_classes, device=labels.device) % CLASSES_PER_PLANE)
-    plane_of_class = torch.arange(num_classes, device=labels.device) // CLASSES_PER_PLANE
-    masks = planes[plane_of_class] & bits.to(torch.uint8).view(-1, *[1] * labels.ndim)
-    return masks.bool().movedim(0, 1).contiguous()
+    planes, _, _ = dilated_masks("labels", labels, radii, voxel_size, ignore_index)
+    packing = Packing(num_classes)
+    masks = labels.new_empty((len(labels), num_classes, *labels.shape[1:]), dtype=torch.bool)
+    for class_index, lane in product(range(num_classes), range(packing.images_per_plane)):
+        images = masks[lane :: packing.images_per_plane, class_index]
+        plane, bit = packing.place(lane, class_index)
+        images.copy_(planes[plane :: packing.planes_per_image][: len(images)] & bit)
+    return masks
 
 
-def dilated_planes(
-    labels: Tensor, valid: Tensor | None, radii: tuple[float, ...], spacing: tuple[float, ...]
-) -> Tensor:
-    """Dilated class masks as packed bits; the arguments are taken as checked.
+def _fake_dilated_masks(
+    name: str,
+    labels: Tensor,
+    radii: Sequence[float],
+    spacing: Sequence[float],
+    ignore_index: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    num_planes = Packing(len(radii)).num_planes(labels.shape[0])
+    planes = labels.new_empty((num_planes, *labels.shape[1:]), dtype=torch.uint8)
+    volumes = labels.new_empty((labels.shape[0], len(radii)), dtype=torch.int64)
+    return planes, volumes, labels.new_empty((), dtype=torch.int64)
+
+
+@opaque_when_compiled(
+    "(str name, Tensor labels, float[] radii, float[] spacing, int? ignore_index)"
+    " -> (Tensor, Tensor, Tensor)",
+    _fake_dilated_masks,
+)
+def dilated_masks(
+    name: str,
+    labels: Tensor,
+    radii: Sequence[float],
+    spacing: Sequence[float],
+    ignore_index: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The dilated class masks as packed bits, their volumes, and the number of valid voxels.
 
     Args:
-        labels: class indices (B, *spatial).
-        valid: bool (B, *spatial), False at ignored voxels; None if there are none.
+        name: of the labels, for the message if one of them is out of range.
+        labels: class indices (B, *spatial), which are checked here; the rest is taken as checked.
         radii: one radius per class.
         spacing: one voxel size per spatial axis.
+        ignore_index: label of the voxels that belong to no mask, or None.
 
     Returns:
-        uint8 (ceil(C / 8), B, *spatial): bit c % 8 of plane c // 8 tells whether a voxel belongs
-        to the dilated mask of class c.
+        uint8 (P, *spatial), laid out as `Packing` says; int64 (B, C), in voxels; int64 scalar.
     """
-    planes = _pack(labels, valid, len(radii))
+    valid = check_labels(name, labels, len(radii), ignore_index)
+    packing = Packing(len(radii))
+    planes = pack(labels, valid, packing)
     # One to three spatial axes are treated alike as (depth, height, width).
     missing = (1,) * (3 - len(spacing))
-    volume = planes.view(*planes.shape[:2], *missing, *planes.shape[2:])
-    voxel_size = (1.0,) * len(missing) + spacing
-    if len(set(radii)) == 1:
-        dilated = _dilate(volume, radii[0], voxel_size)
+    images = planes.view(len(planes), *missing, *planes.shape[1:])
+    voxel_size = (1.0,) * len(missing) + tuple(spacing)
+    dilated = _dilate_by_class(images, packing, radii, voxel_size).view(planes.shape)
+    if valid is None:
+        num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
     else:
-        dilated = torch.zeros_like(volume)
-        for radius in set(radii):
-            for plane, byte in _bits_of(radius, radii).items():
-                dilated[plane] |= _dilate(volume[plane : plane + 1] & byte, radius, voxel_size)[0]
-    dilated = dilated.view(planes.shape)
-    return dilated if valid is None else dilated * valid
+        dilated = dilated & valid_planes(valid, packing)
+        num_valid = valid.sum()
+    return dilated, count(dilated, packing, len(labels)), num_valid
 
 
-def _pack(labels: Tensor, valid: Tensor | None, num_classes: int) -> Tensor:
-    """Class masks as packed bits: uint8 (ceil(C / 8), B, *spatial)."""
-    # An ignored label may wrap into the range of the classes here; `valid` takes it out below.
-    index = labels.to(torch.uint8 if num_classes <= 256 else torch.int32)
-    bit = torch.ones((), dtype=torch.uint8, device=labels.device) << (index & 7).to(torch.uint8)
-    if valid is not None:
-        bit = bit * valid
-    if num_classes <= CLASSES_PER_PLANE:
-        return bit[None].contiguous()
-    plane_of_voxel = index >> 3
-    num_planes = math.ceil(num_classes / CLASSES_PER_PLANE)
-    return torch.stack([bit * (plane_of_voxel == plane) for plane in range(num_planes)])
-
-
-def _bits_of(radius: float, radii: tuple[float, ...]) -> dict[int, int]:
-    """By plane the bits of the classes with this radius; planes without one are left out."""
-    selected: dict[int, int] = {}
-    for index, class_radius in enumerate(radii):
-        if class_radius == radius:
-            plane, bit = divmod(index, CLASSES_PER_PLANE)
-            selected[plane] = selected.get(plane, 0) | 1 << bit
-    return selected
+def _dilate_by_class(
+    planes: Tensor, packing: Packing, radii: Sequence[float], spacing: tuple[float, ...]
+) -> Tensor:
+    """Dilate the masks (P, D, H, W) of every class by its own ball; may change the input."""
+    if len(set(radii)) == 1:
+        return _dilate(planes, radii[0], spacing)
+    dilated = torch.zeros_like(planes)
+    for plane, bits, radius in packing.groups(radii):
+        which = slice(plane, None, packing.planes_per_image)
+        dilated[which] |= _dilate(planes[which] & bits, radius, spacing)
+    return dilated
 
 
 def _dilate(planes: Tensor, radius: float, spacing: tuple[float, ...]) -> Tensor:
-    """Dilate packed masks (P, B, D, H, W) by the ball; the input is not changed."""
-    depth, height, width = planes.shape[2:]
+    """Dilate packed masks (P, D, H, W) by the ball; the input is not changed."""
+    depth, height, width = planes.shape[1:]
     if planes.numel() == 0:
         return planes
-    if _norm(depth - 1, height - 1, width - 1, spacing) <= radius:
+    if norm(depth - 1, height - 1, width - 1, spacing) <= radius:
         return _present(planes).expand_as(planes)
     lines = ball_lines(radius, spacing, (depth, height, width))
     if len(lines) == 1 and lines[0] == ((0, 0),):
         return planes
-    dilated = torch.zeros_like(planes)
+    # Slice dz of the ball, without what slice dz + 1 brings: masks dilated by it, in their plane.
+    top = max(dz for offsets in lines for dz, _ in offsets)
+    slices = [torch.zeros_like(planes) for _ in range(top + 1)]
     segments = planes.clone()
     for half_length, offsets in enumerate(lines):
         if half_length > 0:
@@ -167,19 +187,25 @@ def _dilate(planes: Tensor, radius: float, spacing: tuple[float, ...]) -> Tensor
             segments[..., half_length:] |= planes[..., :-half_length]
             segments[..., :-half_length] |= planes[..., half_length:]
         for dz, dy in offsets:
-            for sign_z in {dz, -dz}:
-                for sign_y in {dy, -dy}:
-                    to_z, from_z = _overlap(sign_z, depth)
-                    to_y, from_y = _overlap(sign_y, height)
-                    dilated[:, :, to_z, to_y] |= segments[:, :, from_z, from_y]
+            for shift in {dy, -dy}:
+                to, source = _overlap(shift, height)
+                slices[dz][:, :, to] |= segments[:, :, source]
+    # From the poles to the middle: slice dz + 1, moved by one voxel up and down, joins slice dz.
+    dilated = slices.pop()
+    while slices:
+        inner = slices.pop()
+        inner |= dilated
+        inner[:, 1:] |= dilated[:, :-1]
+        inner[:, :-1] |= dilated[:, 1:]
+        dilated = inner
     return dilated
 
 
 def _present(planes: Tensor) -> Tensor:
-    """The classes present in each image, packed: (P, B, 1, 1, 1). OR has no reduction in torch."""
-    axes = (2, 3, 4)
+    """The masks that hold a voxel at all, packed: (P, 1, 1, 1). OR has no reduction in torch."""
+    axes = (1, 2, 3)
     return sum(  # type: ignore[return-value]
-        (planes & (1 << bit)).amax(axes, keepdim=True) for bit in range(CLASSES_PER_PLANE)
+        (planes & (1 << bit)).amax(axes, keepdim=True) for bit in range(MASKS_PER_PLANE)
     )
 
 
@@ -188,40 +214,3 @@ def _overlap(offset: int, size: int) -> tuple[slice, slice]:
     return slice(max(offset, 0), size + min(offset, 0)), slice(
         max(-offset, 0), size + min(-offset, 0)
     )
-
-
-@lru_cache(maxsize=256)
-def ball_lines(
-    radius: float, spacing: tuple[float, ...], shape: tuple[int, ...]
-) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """The ball as line segments along the last axis, clipped to what fits into `shape`.
-
-    Returns:
-        At index h the offsets (dz, dy) >= 0 whose segment has the half-length h, in voxels.
-
-    A voxel at the offset (dz, dy, dx) belongs to the ball if the norm of (dz sz, dy sy, dx sx),
-    computed in double precision, is at most `radius`: the very comparison that
-    `scipy.ndimage.distance_transform_edt(..., sampling=spacing) <= radius` makes, so that both
-    agree to the last bit. (So 3 voxels of 0.1 do not fit into 0.3, as 3 * 0.1 > 0.3 in doubles.)
-
-    Example:
-        >>> ball_lines(2.0, (1.0, 1.0, 1.0), (1, 9, 9))  # a disk: rows of 5, 3, 3, 1 and 1 pixels
-        (((0, 2),), ((0, 1),), ((0, 0),))
-    """
-    lines: list[list[tuple[int, int]]] = [[] for _ in range(shape[2])]
-    for dz in range(shape[0]):
-        half_length = shape[2] - 1  # never grows as dy does, so one walk down finds them all
-        for dy in range(shape[1]):
-            while half_length >= 0 and _norm(dz, dy, half_length, spacing) > radius:
-                half_length -= 1
-            if half_length < 0:
-                break
-            lines[half_length].append((dz, dy))
-    while lines and not lines[-1]:
-        lines.pop()
-    return tuple(tuple(offsets) for offsets in lines)
-
-
-def _norm(dz: int, dy: int, dx: int, spacing: tuple[float, ...]) -> float:
-    z, y, x = dz * spacing[0], dy * spacing[1], dx * spacing[2]
-    return math.sqrt(z * z + y * y + x * x)

@@ -3,8 +3,7 @@
     v_c  = |D_c|                                    volume of the dilated mask of class c
     w(x) = sum over { c : x in D_c } of 1 / v_c     (overlap="max": the largest of them)
 
-and the map is scaled to mean 1 over the valid voxels. A byte of packed masks has 256 values, so
-the volumes come from a count of the bytes and the weights from a table with 256 entries.
+and the map is scaled to mean 1 over the valid voxels.
 """
 
 from collections.abc import Sequence
@@ -13,18 +12,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dilated_ce._packing import look_up
 from dilated_ce._validation import (
     Radius,
     as_labels,
     as_radii,
     as_spacing,
     as_volumes,
-    check_labels,
     check_num_classes,
     check_process_group,
     check_weighting,
+    valid_voxels,
 )
-from dilated_ce.morphology import CLASSES_PER_PLANE, dilated_planes
+from dilated_ce.morphology import dilated_masks
 
 
 def dilated_balanced_weights(
@@ -98,14 +98,15 @@ def dilated_balanced_weights(
     check_num_classes(num_classes)
     check_weighting(overlap, balance, volumes, ignore_index)
     check_process_group(process_group)
-    weights, _ = weigh_voxels(
+    weights, _, _ = weigh_voxels(
+        "labels",
         labels,
-        check_labels("labels", labels, num_classes, ignore_index),
         as_radii(radius, num_classes),
         as_spacing(spacing, labels.ndim - 1),
         overlap=overlap,
         balance=balance,
         volumes=as_volumes(volumes, num_classes),
+        ignore_index=ignore_index,
         process_group=process_group,
         dtype=torch.float32,
     )
@@ -113,27 +114,31 @@ def dilated_balanced_weights(
 
 
 def weigh_voxels(
+    name: str,
     labels: Tensor,
-    valid: Tensor | None,
     radii: tuple[float, ...],
     spacing: tuple[float, ...],
     *,
     overlap: str,
     balance: str,
     volumes: Tensor | None,
+    ignore_index: int | None,
     process_group: dist.ProcessGroup | None,
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
-    """The weight map (B, *spatial), and the number of valid voxels per process (a scalar).
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Weigh the voxels; the labels, called `name` in messages, are checked, the rest is not.
 
-    The arguments are taken as checked. The mean of a loss over the whole batch, seen from one of
-    N processes whose gradients are averaged, is its sum over the voxels here divided by the
-    number of all valid voxels / N.
+    Returns:
+        The weight map (B, *spatial); the number of valid voxels per process, a scalar; and where
+        they are, bool (B, *spatial), or None if no voxel is ignored. The mean of a loss over the
+        whole batch, seen from one of N processes whose gradients are averaged, is its sum over the
+        voxels here divided by the number of all valid voxels / N.
     """
-    num_classes = len(radii)
-    planes = dilated_planes(labels, valid, radii, spacing)
-    counts = _count(planes, num_classes)
-    num_valid = _count_valid(labels, valid).to(dtype)
+    planes, counts, num_valid = dilated_masks(name, labels, radii, spacing, ignore_index)
+    valid = valid_voxels(labels, ignore_index)
+    if valid is not None and labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        valid = None if num_valid == labels.numel() else valid
+    num_valid = num_valid.to(dtype)
 
     if volumes is not None:
         scope_volumes = volumes.to(counts.device, dtype)[None]
@@ -149,10 +154,10 @@ def weigh_voxels(
     if overlap == "sum":
         total = (counts.to(dtype) * shares).sum()
         scale, num_valid = _scale_to_mean_one(total, num_valid, process_group)
-        return _look_up(planes, shares * scale, overlap), num_valid
-    weights = _look_up(planes, shares, overlap)
+        return look_up(planes, shares * scale, len(labels), overlap), num_valid, valid
+    weights = look_up(planes, shares, len(labels), overlap)
     scale, num_valid = _scale_to_mean_one(weights.sum(), num_valid, process_group)
-    return weights * scale, num_valid
+    return weights * scale, num_valid, valid
 
 
 def _scale_to_mean_one(
@@ -162,57 +167,6 @@ def _scale_to_mean_one(
     total, num_valid = _all_reduce(torch.stack([total, num_valid]), process_group).unbind()
     scale = torch.where(total > 0, num_valid / total, 0)
     return scale, num_valid / _group_size(process_group)
-
-
-def _count(planes: Tensor, num_classes: int) -> Tensor:
-    """The volume of every dilated mask in every image: int64 (B, C)."""
-    # bincount makes one pass for all 8 classes of a plane, but waits for an accelerator.
-    count_plane = _count_bytes if planes.device.type == "cpu" else _count_bits
-    counts = torch.cat([count_plane(plane.flatten(1)) for plane in planes], dim=1)
-    return counts[:, :num_classes]
-
-
-def _count_bytes(plane: Tensor) -> Tensor:
-    """How often each bit is set in the rows of bytes (B, N): int64 (B, 8), by 256-bin counts."""
-    bits = torch.arange(256)[:, None] >> torch.arange(CLASSES_PER_PLANE) & 1
-    counts = [torch.bincount(row, minlength=256) @ bits for row in plane]
-    return torch.stack(counts) if counts else bits.new_zeros(0, CLASSES_PER_PLANE)
-
-
-def _count_bits(plane: Tensor) -> Tensor:
-    """The same, bit by bit."""
-    return torch.stack([(plane >> bit & 1).sum(1) for bit in range(CLASSES_PER_PLANE)], dim=1)
-
-
-def _look_up(planes: Tensor, shares: Tensor, overlap: str) -> Tensor:
-    """The weight of every voxel from the shares (B or 1, C) of the classes whose masks hold it."""
-    shares = torch.nn.functional.pad(shares, (0, len(planes) * CLASSES_PER_PLANE - shares.shape[1]))
-    byte = torch.arange(256, device=planes.device)[:, None]
-    bit = torch.arange(CLASSES_PER_PLANE, device=planes.device)
-    member = (byte >> bit & 1).to(shares.dtype)  # (256, 8): is the class of `bit` in `byte`?
-    weights = None
-    for plane, plane_shares in zip(
-        planes, torch.split(shares, CLASSES_PER_PLANE, dim=1), strict=True
-    ):
-        contributions = member * plane_shares[:, None]
-        table = contributions.sum(-1) if overlap == "sum" else contributions.amax(-1)
-        index = plane.to(torch.int32)
-        if len(table) > 1:  # one table per image: the rows follow each other
-            rows = torch.arange(len(table), device=planes.device, dtype=torch.int32) * 256
-            index = index + rows.view(-1, *[1] * (plane.ndim - 1))
-        found = table.flatten().index_select(0, index.flatten()).view(plane.shape)
-        if weights is None:
-            weights = found
-        else:
-            weights = weights + found if overlap == "sum" else torch.maximum(weights, found)
-    assert weights is not None  # there is at least one class, so at least one plane
-    return weights
-
-
-def _count_valid(labels: Tensor, valid: Tensor | None) -> Tensor:
-    if valid is None:
-        return torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
-    return valid.count_nonzero()
 
 
 def _all_reduce(tensor: Tensor, process_group: dist.ProcessGroup | None) -> Tensor:

@@ -1,0 +1,79 @@
+"""Weighted cross entropy that takes one tensor of the size of the logits, and little time."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def weighted_cross_entropy(
+    logits: Tensor, target: Tensor, weights: Tensor, valid: Tensor | None, label_smoothing: float
+) -> Tensor:
+    """sum_x w(x) CE(x), a scalar; the arguments are taken as checked.
+
+    The same as `(weights * F.cross_entropy(logits, target, reduction="none")).sum()`, which keeps
+    three tensors of the size of the logits at a time: the log-probabilities and two gradients.
+    Here the log-probabilities of the forward pass become the gradient, in place.
+
+    Args:
+        logits: float32 or float64 (B, C, *spatial).
+        target: int64 (B, *spatial).
+        weights: (B, *spatial), 0 where not valid; of the dtype of the logits.
+        valid: bool (B, *spatial), False at ignored voxels; None if there are none.
+        label_smoothing: 0 to 1, as in `F.cross_entropy`.
+    """
+    if valid is not None:
+        target = torch.where(valid, target, 0)
+    apply: Any = _WeightedCrossEntropy.apply  # which PyTorch leaves without types
+    total: Tensor = apply(logits, target, weights, valid, label_smoothing)[0]
+    return total
+
+
+class _WeightedCrossEntropy(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        logits: Tensor,
+        target: Tensor,
+        weights: Tensor,
+        valid: Tensor | None,
+        label_smoothing: float,
+    ) -> tuple[Tensor, Tensor]:
+        log_p = F.log_softmax(logits, dim=1)
+        fitting = log_p.gather(1, target[:, None])[:, 0]
+        if label_smoothing > 0:
+            fitting.mul_(1 - label_smoothing).add_(log_p.mean(1), alpha=label_smoothing)
+        if valid is not None:  # 0 times infinity, where an ignored voxel is out of bounds
+            fitting.masked_fill_(~valid, 0)
+        return fitting.mul_(weights).sum().neg(), log_p
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        logits, target, weights, _, label_smoothing = inputs
+        _, log_p = output
+        ctx.mark_non_differentiable(log_p)
+        ctx.save_for_backward(logits, target, weights)
+        ctx.log_p = log_p
+        ctx.label_smoothing = label_smoothing
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+        logits, target, weights = ctx.saved_tensors
+        smoothing = ctx.label_smoothing
+        off_target = smoothing / logits.shape[1]
+        scale = (weights * gradient)[:, None]
+        target = target[:, None]
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            truth = torch.full_like(logits, off_target)
+            truth.scatter_(1, target, 1 - smoothing + off_target)
+            return scale * (logits.softmax(1) - truth), None, None, None, None
+        # The first backward pass takes the log-probabilities; another one computes them anew.
+        log_p, ctx.log_p = ctx.log_p, None
+        gradients = F.log_softmax(logits, dim=1) if log_p is None else log_p
+        gradients.exp_()
+        if smoothing > 0:
+            gradients.sub_(off_target)
+        gradients.scatter_add_(1, target, gradients.new_tensor(smoothing - 1).expand_as(target))
+        return gradients.mul_(scale), None, None, None, None
