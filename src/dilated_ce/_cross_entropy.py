@@ -62,18 +62,26 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
         logits, target, weights = ctx.saved_tensors
         smoothing = ctx.label_smoothing
-        off_target = smoothing / logits.shape[1]
-        scale = (weights * gradient)[:, None]
-        target = target[:, None]
+        weights = weights * gradient
         if torch.is_grad_enabled():  # a second derivative is wanted
-            truth = torch.full_like(logits, off_target)
-            truth.scatter_(1, target, 1 - smoothing + off_target)
-            return scale * (logits.softmax(1) - truth), None, None, None, None
+            result = gradient_to_differentiate(logits, target, weights, smoothing)
+            return result, None, None, None, None
         # The first backward pass takes the log-probabilities; another one computes them anew.
         log_p, ctx.log_p = ctx.log_p, None
-        gradients = F.log_softmax(logits, dim=1) if log_p is None else log_p
-        gradients.exp_()
+        result = F.log_softmax(logits, dim=1) if log_p is None else log_p
+        result.exp_()
         if smoothing > 0:
-            gradients.sub_(off_target)
-        gradients.scatter_add_(1, target, gradients.new_tensor(smoothing - 1).expand_as(target))
-        return gradients.mul_(scale), None, None, None, None
+            result.sub_(smoothing / logits.shape[1])
+        target = target[:, None]
+        result.scatter_add_(1, target, result.new_tensor(smoothing - 1).expand_as(target))
+        return result.mul_(weights[:, None]), None, None, None, None
+
+
+def gradient_to_differentiate(
+    logits: Tensor, target: Tensor, weights: Tensor, label_smoothing: float
+) -> Tensor:
+    """w(x) (softmax - truth), the gradient of the sum of w CE, in differentiable operations."""
+    off_target = label_smoothing / logits.shape[1]
+    truth = torch.full_like(logits, off_target)
+    truth.scatter_(1, target[:, None], 1 - label_smoothing + off_target)
+    return weights[:, None] * (logits.softmax(1) - truth)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dilated_ce._operator import opaque_when_compiled
+from dilated_ce._dispatch import opaque_when_compiled
 
 MASKS_PER_PLANE = 8
 

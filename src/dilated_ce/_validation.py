@@ -193,7 +193,7 @@ def as_labels(name: str, labels: Tensor) -> Tensor:
 
 
 def valid_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
-    """Where labels are not ignored, as bool; None if none can be."""
+    """Where labels, as `as_labels` gives them, are not ignored (bool); None if none can be."""
     dtype = torch.iinfo(labels.dtype)
     # A narrow dtype would wrap a number out of its range around: -100 is 156 in uint8.
     if ignore_index is None or not dtype.min <= ignore_index <= dtype.max:

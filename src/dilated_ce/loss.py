@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dilated_ce._cross_entropy import weighted_cross_entropy
+from dilated_ce._dispatch import has_kernels
 from dilated_ce._validation import (
     Radius,
     as_labels,
@@ -111,20 +112,33 @@ def dilated_balanced_cross_entropy(
     check_process_group(process_group)
     target = _check_pair(logits, target)
     num_classes = logits.shape[1]
+    radii = as_radii(radius, num_classes)
+    voxel_size = as_spacing(spacing, target.ndim - 1)
+    volumes = as_volumes(volumes, num_classes)
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    compiling = torch.compiler.is_compiling()
+    if has_kernels(logits) and dtype == torch.float32 and reduction != "none" and not compiling:
+        from dilated_ce import _triton
+
+        settings = _triton.Settings(
+            overlap, balance, ignore_index, process_group, label_smoothing, reduction
+        )
+        return _triton.dilated_balanced_cross_entropy(
+            logits, target, radii, voxel_size, volumes, settings
+        )
     weights, num_valid, valid = weigh_voxels(
         "target",
         target,
-        as_radii(radius, num_classes),
-        as_spacing(spacing, target.ndim - 1),
+        radii,
+        voxel_size,
         overlap=overlap,
         balance=balance,
-        volumes=as_volumes(volumes, num_classes),
+        volumes=volumes,
         ignore_index=ignore_index,
         process_group=process_group,
         dtype=dtype,
     )
-    if reduction == "none" or torch.compiler.is_compiling():
+    if reduction == "none" or compiling:
         weighted = weights * F.cross_entropy(
             logits.to(dtype),
             target.long(),

@@ -1,19 +1,6 @@
 """Exact dilation of every class of a label map by a Euclidean ball, all classes at once.
 
-How it works. The masks of the classes are packed into bits: a plane of bytes holds 8 of them (see
-`Packing`). The dilation of a set of masks by any structuring element is then a bitwise OR of
-shifted planes, for 8 masks at once. The ball is a stack of line segments along the last axis: the
-segment at the offset (dz, dy) has the half-length
-
-    h(dz, dy) = floor(sqrt(R^2 - (dz sz)^2 - (dy sy)^2) / sx)
-
-so the horizontal segments are grown one voxel at a time from 0 to R / sx, and each is ORed in at
-the offsets that need it. In 3D there are about pi R^2 of these. But the slices of the ball are
-nested, wide ones in the middle and small ones at the poles: each slice dz adds to slice dz + 1 only
-the segments that are longer, and all slices are put in their places at the end. That takes about
-0.9 R^2 operations. Nothing is a float, nothing is one-hot, and the result is exact.
-
-On CUDA the same is done by the kernels in `_triton.py`.
+`_dilation.py` says how it works and does it in plain PyTorch, `_triton.py` on GPUs.
 """
 
 from collections.abc import Sequence
@@ -22,17 +9,17 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from dilated_ce._ball import ball_lines, norm
-from dilated_ce._operator import opaque_when_compiled
-from dilated_ce._packing import MASKS_PER_PLANE, Packing, count, pack, valid_planes
+from dilated_ce import _dilation
+from dilated_ce._dispatch import has_kernels, opaque_when_compiled
+from dilated_ce._packing import Packing
 from dilated_ce._validation import (
     Radius,
     as_labels,
     as_radii,
     as_spacing,
     check_ignore_index,
-    check_labels,
     check_num_classes,
+    valid_voxels,
 )
 
 
@@ -138,79 +125,14 @@ def dilated_masks(
     Returns:
         uint8 (P, *spatial), laid out as `Packing` says; int64 (B, C), in voxels; int64 scalar.
     """
-    valid = check_labels(name, labels, len(radii), ignore_index)
-    packing = Packing(len(radii))
-    planes = pack(labels, valid, packing)
-    # One to three spatial axes are treated alike as (depth, height, width).
-    missing = (1,) * (3 - len(spacing))
-    images = planes.view(len(planes), *missing, *planes.shape[1:])
-    voxel_size = (1.0,) * len(missing) + tuple(spacing)
-    dilated = _dilate_by_class(images, packing, radii, voxel_size).view(planes.shape)
+    if not has_kernels(labels):
+        return _dilation.dilated_masks(name, labels, radii, spacing, ignore_index)
+    from dilated_ce import _triton
+
+    planes, tally = _triton.dilated_masks(labels, radii, spacing, ignore_index)
+    valid = valid_voxels(labels, ignore_index)
     if valid is None:
         num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
     else:
-        dilated = dilated & valid_planes(valid, packing)
         num_valid = valid.sum()
-    return dilated, count(dilated, packing, len(labels)), num_valid
-
-
-def _dilate_by_class(
-    planes: Tensor, packing: Packing, radii: Sequence[float], spacing: tuple[float, ...]
-) -> Tensor:
-    """Dilate the masks (P, D, H, W) of every class by its own ball; may change the input."""
-    if len(set(radii)) == 1:
-        return _dilate(planes, radii[0], spacing)
-    dilated = torch.zeros_like(planes)
-    for plane, bits, radius in packing.groups(radii):
-        which = slice(plane, None, packing.planes_per_image)
-        dilated[which] |= _dilate(planes[which] & bits, radius, spacing)
-    return dilated
-
-
-def _dilate(planes: Tensor, radius: float, spacing: tuple[float, ...]) -> Tensor:
-    """Dilate packed masks (P, D, H, W) by the ball; the input is not changed."""
-    depth, height, width = planes.shape[1:]
-    if planes.numel() == 0:
-        return planes
-    if norm(depth - 1, height - 1, width - 1, spacing) <= radius:
-        return _present(planes).expand_as(planes)
-    lines = ball_lines(radius, spacing, (depth, height, width))
-    if len(lines) == 1 and lines[0] == ((0, 0),):
-        return planes
-    # Slice dz of the ball, without what slice dz + 1 brings: masks dilated by it, in their plane.
-    top = max(dz for offsets in lines for dz, _ in offsets)
-    slices = [torch.zeros_like(planes) for _ in range(top + 1)]
-    segments = planes.clone()
-    for half_length, offsets in enumerate(lines):
-        if half_length > 0:
-            # `segments` holds the masks dilated by a line of half-length - 1: one more voxel.
-            segments[..., half_length:] |= planes[..., :-half_length]
-            segments[..., :-half_length] |= planes[..., half_length:]
-        for dz, dy in offsets:
-            for shift in {dy, -dy}:
-                to, source = _overlap(shift, height)
-                slices[dz][:, :, to] |= segments[:, :, source]
-    # From the poles to the middle: slice dz + 1, moved by one voxel up and down, joins slice dz.
-    dilated = slices.pop()
-    while slices:
-        inner = slices.pop()
-        inner |= dilated
-        inner[:, 1:] |= dilated[:, :-1]
-        inner[:, :-1] |= dilated[:, 1:]
-        dilated = inner
-    return dilated
-
-
-def _present(planes: Tensor) -> Tensor:
-    """The masks that hold a voxel at all, packed: (P, 1, 1, 1). OR has no reduction in torch."""
-    axes = (1, 2, 3)
-    return sum(  # type: ignore[return-value]
-        (planes & (1 << bit)).amax(axes, keepdim=True) for bit in range(MASKS_PER_PLANE)
-    )
-
-
-def _overlap(offset: int, size: int) -> tuple[slice, slice]:
-    """The slices (to, from) that shift an axis by `offset` voxels."""
-    return slice(max(offset, 0), size + min(offset, 0)), slice(
-        max(-offset, 0), size + min(-offset, 0)
-    )
+    return planes, tally[:-1].view(len(labels), len(radii)), num_valid

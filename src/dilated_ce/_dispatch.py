@@ -1,13 +1,26 @@
-"""Functions that `torch.compile` and `torch.export` call without looking into them."""
+"""Which code runs: plain PyTorch or Triton kernels, and what compilers do not look into."""
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def has_kernels(tensor: Tensor) -> bool:
+    """Whether there are Triton kernels for the device of this tensor, and any voxel for them."""
+    return tensor.device.type == "cuda" and tensor.numel() > 0 and _triton_is_installed()
+
+
+@functools.cache
+def _triton_is_installed() -> bool:
+    # It comes with PyTorch for CUDA on Linux, not on Windows.
+    return importlib.util.find_spec("triton") is not None
 
 
 def opaque_when_compiled(

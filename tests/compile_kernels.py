@@ -1,0 +1,77 @@
+"""Compile every Triton kernel for a GPU that need not be here: BACKEND ARCHITECTURE WARP_SIZE."""
+
+import sys
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from dilated_ce import _triton
+
+POINTERS = {
+    "segments": "*u8",
+    "slices": "*u8",
+    "planes": "*u8",
+    "tally": "*i64",
+    "volumes": "*i64",
+    "ticket": "*i64",
+    "table": "*i32",
+    "partials": "*fp32",
+    "loss": "*fp32",
+    "scale": "*fp32",
+    "gradient": "*fp32",
+    "smoothing": "fp32",
+}
+
+
+def cases():
+    """Each kernel with the types of its labels and logits, and its constants."""
+    for num_classes, ignore, labels, logits in (
+        (2, True, "*i64", "*fp16"),
+        (8, False, "*u8", "*fp32"),
+        (20, True, "*i16", "*bf16"),
+    ):
+        layout = {
+            "IGNORE": ignore,
+            "NUM_CLASSES": num_classes,
+            "LANES": max(1, 8 // num_classes),
+            "DEPTH": -(-num_classes // 8),
+        }
+        word = {"WORD": 4 if ignore else 1, "BLOCK": 1024, "OTHERS": not ignore}
+        scope = {"LARGEST": not ignore, "BY_IMAGE": ignore, "CP": 32, "RP": 4, "BLOCK": 128}
+        yield _triton._grow_segments, labels, logits, {
+            **layout, "PACK": True, "ROWS": 2, "COLUMNS": 512,
+        }  # fmt: skip
+        yield _triton._stack_rows, labels, logits, {
+            **layout, **word, "MORE": ignore, "LAST": ignore,
+        }  # fmt: skip
+        yield _triton._stack_rows, labels, logits, {
+            **layout, **word, "MORE": not ignore, "LAST": not ignore,
+        }  # fmt: skip
+        yield _triton._stack_slices, labels, logits, {**layout, **word}
+        yield _triton._forward, labels, logits, {
+            **layout, **scope, "SMOOTH": ignore, "SUM": ignore,
+        }  # fmt: skip
+        yield _triton._backward, labels, logits, {**layout, **scope}
+
+
+backend, architecture, warp_size = sys.argv[1:]
+architecture = int(architecture) if architecture.isdecimal() else architecture
+for kernel, labels, logits, constants in cases():
+    types = {**POINTERS, "labels": labels, "target": labels}
+    types |= {"logits": logits, "logits_gradient": logits}
+    source = ASTSource(
+        fn=kernel,
+        signature={
+            name: "constexpr" if name in constants else types.get(name, "i32")
+            for name in kernel.arg_names
+        },
+        constexprs={(kernel.arg_names.index(name),): value for name, value in constants.items()},
+    )
+    compiled = triton.compile(
+        source,
+        target=GPUTarget(backend, architecture, int(warp_size)),
+        options={"debug": kernel.debug},
+    )
+    assembly = compiled.asm["ptx" if backend == "cuda" else "amdgcn"]
+    print(kernel.__name__ + ":asserts" * ("__assertfail" in assembly))
