@@ -25,7 +25,7 @@ format: $(VENV)/.installed-dev ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.installed-bench ## measure speed beside the peers (options: ARGS=--quick)
+bench: $(VENV)/.installed-bench ## measure speed and memory beside the peers (options: ARGS="--quick --device cuda")
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 figures: $(VENV)/.installed-study ## recompute the figures and tables of README from results/

@@ -1,249 +1,141 @@
-"""Speed of the loss and of the dilation, beside that of their peers.
+"""Speed and memory of the loss and of the dilation, beside their peers.
 
-    make bench                  the whole grid
-    make bench ARGS=--quick     the cases that README quotes
+    make bench                       the whole grid: about half an hour on 2 cores
+    make bench ARGS=--quick          the cases that README quotes: about 5 minutes
+    make bench ARGS="--device cuda"  on a GPU
 
 All methods of a case run in turns in one process, on the same labels and logits, and what counts
-is the ratio of their medians: machines differ and are noisy. Writes results/benchmark/timings.csv
-(with the machine, the versions and the commit) and cost.svg.
+is the ratio of their medians: machines differ and are noisy. Writes results/benchmark/cpu.csv or
+cuda.csv (with the machine, the versions and the commit) and the same as .svg.
 """
 
 import argparse
-import math
 import platform
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-import cv2
-import edt
 import matplotlib as mpl
-import monai
-import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
-from monai.losses import (
-    DiceCELoss,
-    DiceFocalLoss,
-    GeneralizedDiceLoss,
-    HausdorffDTLoss,
-)
+from measure import medians, peaks
+from methods import Case, grid, methods_of
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy import ndimage
-from torch import Tensor
 
 import dilated_ce
-from dilated_ce import dilate_labels, dilated_balanced_cross_entropy
-from dilated_ce.morphology import dilated_masks
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "benchmark"
-Method = Callable[[], object]
+KEYS = list(Case.__dataclass_fields__)
+# Times are given as multiples of this method's.
+BASE = {"loss": "F.cross_entropy", "dilation": "ours, packed", "training step": "DBCE"}
+PEERS = ("edt", "kornia", "monai", "nnunetv2", "opencv-python-headless", "scipy")
 
 
-@dataclass(frozen=True)
-class Case:
-    """One size of problem."""
-
-    what: str  # "loss" or "dilation"
-    batch: int
-    classes: int
-    side: int
-    ndim: int
-    radius: float
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the labels."""
-        return (self.batch, *(self.side,) * self.ndim)
-
-    def __str__(self) -> str:
-        return f"{self.batch} x {self.side}^{self.ndim}, C {self.classes}, R {self.radius:g}"
-
-
-def grid(quick: bool) -> Iterator[Case]:
-    """The cases to measure."""
-    radii: tuple[float, ...] = (10,) if quick else (2, 5, 10, 25)
-    for classes in (2, 8) if quick else (2, 8, 20):
-        for radius in radii:
-            yield Case("loss", 8, classes, 512, 2, radius)
-    for classes in (4,) if quick else (2, 4, 14):
-        for radius in (5,) if quick else radii:
-            yield Case("loss", 2, classes, 128, 3, radius)
-    for radius in (4, 10, 64) if quick else (2, 4, 5, 10, 25, 64):
-        yield Case("dilation", 8, 4, 512, 2, radius)
-    for radius in (4, 6, 16) if quick else (2, 4, 6, 10, 16, 25):
-        yield Case("dilation", 2, 4, 128, 3, radius)
-
-
-def blobs(case: Case) -> Tensor:
-    """Labels (B, *spatial) of smooth random regions; the background takes about 90%."""
-    random = np.random.default_rng(0)
-    labels = np.zeros(case.shape, np.int64)
-    for image in labels:
-        for index in range(1, case.classes):
-            smooth = ndimage.gaussian_filter(random.standard_normal(image.shape), case.side / 40)
-            image[smooth > np.quantile(smooth, 1 - 0.1 / (case.classes - 1))] = index
-    return torch.from_numpy(labels)
-
-
-def loss_methods(case: Case) -> dict[str, Method]:
-    """Forward and backward on the same logits."""
-    labels = blobs(case)
-    shape = (case.batch, case.classes, *case.shape[1:])
-    logits = torch.randn(shape, generator=torch.manual_seed(0)).requires_grad_()
-    options = {"to_onehot_y": True, "softmax": True}
-    criteria = {
-        "F.cross_entropy": F.cross_entropy,
-        "DBCE": lambda z, y: dilated_balanced_cross_entropy(z, y, case.radius),
-        "MONAI DiceCE": lambda z, y: DiceCELoss(**options)(z, y[:, None]),
-        "MONAI DiceFocal": lambda z, y: DiceFocalLoss(**options)(z, y[:, None]),
-        "MONAI GeneralizedDice": lambda z, y: GeneralizedDiceLoss(**options)(z, y[:, None]),
-    }
-    if case.ndim == 2 and case.classes <= 8:  # it takes minutes otherwise
-        criteria["MONAI HausdorffDT"] = lambda z, y: HausdorffDTLoss(**options)(z, y[:, None])
-
-    def step(criterion: Callable[[Tensor, Tensor], Tensor]) -> Method:
-        def run() -> None:
-            logits.grad = None
-            criterion(logits, labels).backward()
-
-        return run
-
-    return {name: step(criterion) for name, criterion in criteria.items()}
-
-
-def dilation_methods(case: Case) -> dict[str, Method]:
-    """The exact dilated masks of all classes, by every method."""
-    labels = blobs(case)
-    array = labels.numpy()
-    masks = [image == c for image in array for c in range(case.classes)]
-    bytes_ = [mask.astype(np.uint8) for mask in masks]
-    inverse = [np.ascontiguousarray(~mask) for mask in masks]
-    reach = math.floor(case.radius)
-    axes = np.ogrid[(slice(-reach, reach + 1),) * case.ndim]
-    ball = sum(axis**2 for axis in axes) <= case.radius**2
-    radii, spacing = (float(case.radius),) * case.classes, (1.0,) * case.ndim
-    methods: dict[str, Method] = {
-        # Packed bits are what the loss works on; `dilate_labels` unpacks them.
-        "packed": lambda: dilated_masks("labels", labels, radii, spacing, None),
-        "dilate_labels": lambda: dilate_labels(labels, case.radius, num_classes=case.classes),
-        "edt": lambda: [
-            edt.edt(m, parallel=torch.get_num_threads()) <= case.radius for m in inverse
-        ],
-        "scipy EDT": lambda: [ndimage.distance_transform_edt(m) <= case.radius for m in inverse],
-    }
-    if case.ndim == 2:
-        kernel = ball.astype(np.uint8)
-        methods["cv2.dilate"] = lambda: [cv2.dilate(m, kernel) for m in bytes_]
-    if case.radius <= 5:  # its cost is that of the ball's volume
-        methods["scipy binary_dilation"] = lambda: [
-            ndimage.binary_dilation(m, structure=ball) for m in masks
-        ]
-    return methods
-
-
-def medians(methods: dict[str, Method], seconds: float) -> dict[str, float]:
-    """The median time of each method in ms, over rounds in which every method has its turn.
-
-    Methods that take over 10 times as long as the fastest have 3 turns, so that they do not keep
-    the others from theirs.
-    """
-    times: dict[str, list[float]] = {name: [] for name in methods}
-
-    def turn(name: str) -> None:
-        before = time.perf_counter()
-        methods[name]()
-        times[name].append(1000 * (time.perf_counter() - before))
-
-    for name in methods:
-        methods[name]()  # first calls fill caches
-        turn(name)
-    fastest = min(first for (first,) in times.values())
-    quick = [name for name, (first,) in times.items() if first <= 10 * fastest]
-    start = time.perf_counter()
-    rounds = 0
-    while rounds < 9 or time.perf_counter() - start < seconds:
-        for name in methods if rounds < 2 else quick:
-            turn(name)
-        rounds += 1
-    return {name: float(np.median(values)) for name, values in times.items()}
-
-
-def measure(quick: bool, seconds: float) -> pd.DataFrame:
+def measure(quick: bool, seconds: float, device: str) -> pd.DataFrame:
     """One row per case and method."""
     rows = []
-    for case in track(list(grid(quick)), "measuring"):
-        methods = (loss_methods if case.what == "loss" else dilation_methods)(case)
-        for name, ms in medians(methods, seconds).items():
-            rows.append({**vars(case), "method": name, "ms": round(ms, 3)})
+    for case in track(list(grid(quick, device == "cuda")), "measuring"):
+        memory = {}
+        if case.what == "loss" and (case.ndim, case.side, case.radius) in (
+            (2, 512, 10),
+            (3, 128, 5),
+        ):
+            memory = peaks(case, device)
+        for name, ms in medians(methods_of(case, device), seconds, device).items():
+            row = {**vars(case), "method": name, "ms": round(ms, 4)}
+            if name in memory:
+                row["peak_bytes_per_voxel"] = round(memory[name], 1)
+            rows.append(row)
     table = pd.DataFrame(rows)
-    keys = list(Case.__dataclass_fields__)
-    base = {"loss": "F.cross_entropy", "dilation": "packed"}
-    reference = table[table["method"] == table["what"].map(base)].set_index(keys)["ms"]
-    table["ratio"] = (table["ms"] / table[keys].apply(tuple, axis=1).map(reference)).round(3)
+    base = table[table["method"] == table["what"].map(BASE)].set_index(KEYS)["ms"]
+    reference = table[KEYS].apply(tuple, axis=1).map(base)
+    table.insert(table.columns.get_loc("ms") + 1, "ratio", (table["ms"] / reference).round(3))
     return table
 
 
-def describe() -> dict[str, object]:
+def describe(device: str) -> dict[str, object]:
     """The machine, the versions and the commit."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
     return {
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "monai": monai.__version__,
+        "machine": torch.cuda.get_device_name() if device == "cuda" else machine,
         "dilated_ce": dilated_ce.__version__,
         "commit": commit.stdout.strip(),
+        "torch": torch.__version__,
+        **{name: version(name) for name in PEERS},
     }
 
 
 def show(table: pd.DataFrame) -> None:
-    """Print the ratios."""
-    console = Console()
-    keys = list(Case.__dataclass_fields__)
-    for what, base in (("loss", "F.cross_entropy"), ("dilation", "ours, packed")):
-        part = table[table["what"] == what]
-        shown = Table(title=f"{what}: time as a multiple of {base}", title_justify="left")
-        shown.add_column("case")
-        for method in part["method"].unique():
-            shown.add_column(method, justify="right")
-        for fields, rows in part.groupby(keys, sort=False):
-            ratios = rows.set_index("method")["ratio"].reindex(part["method"].unique())
-            cells = ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in ratios]
-            shown.add_row(str(Case(*fields)), *cells)
-        console.print(shown)
+    """Print the ratios, and the memory."""
+    titles = {
+        "loss": "loss, forward + backward: time as a multiple of F.cross_entropy",
+        "dilation": "dilation: time as a multiple of ours, packed",
+        "training step": "training step: time as a multiple of that of the loss (DBCE)",
+    }
+    for what, title in titles.items():
+        show_part(table[table["what"] == what], title, "ratio")
+    show_part(
+        table[table["peak_bytes_per_voxel"].notna()],
+        "loss: peak memory over that of its input, bytes per voxel",
+        "peak_bytes_per_voxel",
+    )
+
+
+def show_part(part: pd.DataFrame, title: str, column: str) -> None:
+    """Print one column, a row per case and a column per method."""
+    if part.empty:
+        return
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("case")
+    for method in part["method"].unique():
+        shown.add_column(method, justify="right")
+    for fields, rows in part.groupby(KEYS, sort=False):
+        numbers = rows.set_index("method")[column].reindex(part["method"].unique())
+        cells = ["" if pd.isna(number) else f"{number:.2f}" for number in numbers]
+        shown.add_row(str(Case(*fields)), *cells)
+    Console().print(shown)
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Cost against the radius, a line per method."""
+    """Cost against the radius and against the number of voxels, a line per method."""
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        panels = figure.subplots(1, 2)
-    part = table[table["what"] == "dilation"]
-    for axes, ndim in zip(panels, (2, 3), strict=True):
-        for method, rows in part[part["ndim"] == ndim].groupby("method", sort=False):
-            axes.plot(
-                rows["radius"],
-                rows["ms"],
-                "o-",
-                label=method,
-            )
-        axes.set(
-            xscale="log",
-            yscale="log",
-            xlabel="radius (voxels)",
-            ylabel="ms",
-            title=f"Dilation, {ndim}D",
-        )
-        axes.legend(frameon=False, fontsize=8)
+        figure = Figure(figsize=(13, 10), layout="constrained")
+        panels = figure.subplots(3, 2)
+    for row, what in zip(panels[:2], ("dilation", "loss"), strict=True):
+        for axes, ndim, side, classes in zip(row, (2, 3), (512, 128), (2, 4), strict=True):
+            part = table[
+                (table["what"] == what) & (table["ndim"] == ndim) & (table["side"] == side)
+            ]
+            part = part[part["classes"] == (classes if what == "loss" else 4)]
+            unit = "pixels" if ndim == 2 else "voxels"
+            _lines(axes, part, "radius", f"radius ({unit})")
+            axes.set_title(f"{what.capitalize()}, {_size(part)}")
+    for axes, ndim, radius, classes in zip(panels[2], (2, 3), (10, 5), (2, 4), strict=True):
+        part = table[(table["what"] == "loss") & (table["ndim"] == ndim)]
+        part = part[(part["radius"] == radius) & (part["classes"] == classes)]
+        part = part.assign(voxels=part["batch"] * part["side"] ** ndim).sort_values("voxels")
+        _lines(axes, part, "voxels", "pixels" if ndim == 2 else "voxels")
+        axes.set_title(f"Loss, {ndim}D, {classes} classes, R = {radius}")
     return figure
+
+
+def _lines(axes: mpl.axes.Axes, part: pd.DataFrame, x: str, label: str) -> None:
+    for method, rows in part.groupby("method", sort=False):
+        ours = method in ("DBCE", "ours, packed")
+        axes.plot(rows[x], rows["ms"], "o-", label=method, lw=2.5 if ours else 1.2, ms=4)
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="ms")
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _size(part: pd.DataFrame) -> str:
+    batch, side, ndim, classes = part[["batch", "side", "ndim", "classes"]].iloc[0]
+    return f"{batch} x {side}^{ndim}, {classes} classes"
 
 
 def main() -> None:
@@ -251,12 +143,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only the cases that README quotes")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each case")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder to write to")
     arguments = parser.parse_args()
-    table = measure(arguments.quick, arguments.seconds).assign(**describe())
-    OUT.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUT / "timings.csv", index=False)
+    table = measure(arguments.quick, arguments.seconds, arguments.device)
+    table = table.assign(**describe(arguments.device))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(arguments.out / f"{arguments.device}.csv", index=False)
     mpl.rcParams["svg.hashsalt"] = "dilated-ce"
-    draw(table).savefig(OUT / "cost.svg", metadata={"Date": None}, facecolor="white")
+    if not arguments.quick:
+        figure = draw(table)
+        figure.savefig(
+            arguments.out / f"{arguments.device}.svg", metadata={"Date": None}, facecolor="white"
+        )
     show(table)
 
 

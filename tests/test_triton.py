@@ -265,6 +265,18 @@ def test_a_label_out_of_range_ends_the_program():
     assert b"a label is out of range" in ended.stderr + ended.stdout
 
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="there it is")
+def test_kernels_are_not_imported_where_there_is_no_gpu():
+    program = (
+        "import sys, torch; from dilated_ce import DilatedBalancedCELoss;"
+        "z = torch.randn(1, 2, 8, 8, requires_grad=True);"
+        "DilatedBalancedCELoss(2)(z, torch.ones(1, 8, 8, dtype=torch.long)).backward();"
+        "print('dilated_ce._triton' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert ended.stdout.split() == [b"False"]
+
+
 @pytest.mark.parametrize("target", [("cuda", 80, 32), ("cuda", 90, 32), ("hip", "gfx942", 64)])
 def test_kernels_compile_for_a_gpu(target, tmp_path):
     """In a process of its own, without the interpreter: compiled here, run nowhere."""

@@ -49,25 +49,76 @@ def border_table() -> str:
     )
 
 
+def _benchmark() -> tuple[pd.DataFrame, pd.Series]:
+    """The whole table, and its rows by case and method."""
+    table = pd.read_csv(ROOT / "results" / "benchmark" / "cpu.csv")
+    return table, table.set_index(["what", "ndim", "side", "classes", "radius", "method"])
+
+
 def cost_table() -> str:
-    """Forward and backward of the losses as a multiple of `F.cross_entropy`."""
-    table = pd.read_csv(ROOT / "results" / "benchmark" / "timings.csv")
-    table = table[table["what"] == "loss"]
-    sizes = {(2, 2, 10): "8 x 512², 2 classes, R = 10", (2, 8, 10): "8 x 512², 8 classes, R = 10",
-             (3, 4, 5): "2 x 128³, 4 classes, R = 5"}  # fmt: skip
-    ratios = table.set_index(["ndim", "classes", "radius", "method"])["ratio"]
-    methods = list(dict.fromkeys(table["method"]))
-    lines = [f"On {table['machine'].iloc[0]}, torch {table['torch'].iloc[0]}:", ""]
-    lines += [_row(["", *sizes.values()]), _row(["---", *["---:"] * len(sizes)])]
-    for method in methods:
-        found = [ratios.get((*size, method)) for size in sizes]
-        lines.append(_row([method, *("" if r is None else f"{r:.2f}" for r in found)]))
+    """Time and memory of the losses, forward and backward."""
+    table, rows = _benchmark()
+    sizes = {(2, 512, 2, 10): "8 x 512², 2 classes, R = 10",
+             (2, 512, 8, 10): "8 x 512², 8 classes, R = 10",
+             (3, 128, 4, 5): "2 x 128³, 4 classes, R = 5"}  # fmt: skip
+    lines = [
+        f"On {table['machine'].iloc[0]}, torch {table['torch'].iloc[0]}: the time as a multiple of "
+        "that of `F.cross_entropy`, and the peak memory over the input in bytes per voxel:",
+        "",
+        _row(["", *sizes.values()]),
+        _row(["---", *["---:"] * len(sizes)]),
+    ]
+    for method in dict.fromkeys(table[table["what"] == "loss"]["method"]):
+        cells = []
+        for size in sizes:
+            key = ("loss", *size, method)
+            found = key in rows.index
+            row = rows.loc[key] if found else None
+            cells.append(
+                f"{row['ratio']:.2f}, {row['peak_bytes_per_voxel']:.0f} B" if found else ""
+            )
+        lines.append(_row([method, *cells]))
+    return "\n".join(lines)
+
+
+def dilation_table() -> str:
+    """Exact dilation of every class by every method."""
+    _, rows = _benchmark()
+    sizes = {(2, 512, 4, 4): "2D, R = 4", (2, 512, 4, 10): "2D, R = 10",
+             (2, 512, 4, 64): "2D, R = 64", (3, 128, 4, 4): "3D, R = 4",
+             (3, 128, 4, 6): "3D, R = 6", (3, 128, 4, 16): "3D, R = 16"}  # fmt: skip
+    dilation = rows.loc["dilation"]
+    lines = [_row(["", *sizes.values()]), _row(["---", *["---:"] * len(sizes)])]
+    for method in dict.fromkeys(dilation.index.get_level_values("method")):
+        found = [dilation["ms"].get((*size, method)) for size in sizes]
+        lines.append(_row([method, *("" if ms is None else f"{ms:.3g} ms" for ms in found)]))
+    return "\n".join(lines)
+
+
+def step_table() -> str:
+    """The share of the loss in a step of training."""
+    table, _ = _benchmark()
+    table = table[table["what"] == "training step"]
+    lines = [
+        _row(["a training step on 2 cores", "2D, 8 x 512²", "3D, 2 x 128³"]),
+        _row(["---", "---:", "---:"]),
+    ]
+    ms = table.set_index(["ndim", "method"])["ms"]
+    for network in ("UNet", "BasicUNet"):
+        step = {ndim: ms[ndim, f"{network}, a step with DBCE"] for ndim in (2, 3)}
+        lines.append(
+            _row([f"{network}, with DBCE", *(f"{step[ndim] / 1000:.1f} s" for ndim in (2, 3))])
+        )
+        for loss in ("DBCE", "F.cross_entropy"):
+            shares = [f"{100 * ms[ndim, loss] / step[ndim]:.1f}%" for ndim in (2, 3)]
+            lines.append(_row([f"of which {loss} takes", *shares]))
     return "\n".join(lines)
 
 
 def render(text: str) -> str:
     """README with its tables renewed."""
-    tables = {"border-bias": border_table(), "demo": demo_table(), "cost": cost_table()}
+    tables = {"border-bias": border_table(), "demo": demo_table(), "cost": cost_table(),
+              "dilation": dilation_table(), "step": step_table()}  # fmt: skip
     for name, table in tables.items():
         pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"
         text, count = re.subn(

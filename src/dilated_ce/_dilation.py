@@ -33,6 +33,18 @@ def dilated_masks(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What `morphology.dilated_masks` gives, on any device."""
     valid = check_labels(name, labels, len(radii), ignore_index)
+    planes = dilated_planes(labels, valid, radii, spacing)
+    if valid is None:
+        num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
+    else:
+        num_valid = valid.sum()
+    return planes, count(planes, Packing(len(radii)), len(labels)), num_valid
+
+
+def dilated_planes(
+    labels: Tensor, valid: Tensor | None, radii: Sequence[float], spacing: Sequence[float]
+) -> Tensor:
+    """The packed masks (P, *spatial) of checked labels, dilated."""
     packing = Packing(len(radii))
     planes = pack(labels, valid, packing)
     # One to three spatial axes are treated alike as (depth, height, width).
@@ -40,12 +52,7 @@ def dilated_masks(
     images = planes.view(len(planes), *missing, *planes.shape[1:])
     voxel_size = (1.0,) * len(missing) + tuple(spacing)
     dilated = _dilate_by_class(images, packing, radii, voxel_size).view(planes.shape)
-    if valid is None:
-        num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
-    else:
-        dilated = dilated & valid_planes(valid, packing)
-        num_valid = valid.sum()
-    return dilated, count(dilated, packing, len(labels)), num_valid
+    return dilated if valid is None else dilated & valid_planes(valid, packing)
 
 
 def _dilate_by_class(
@@ -57,7 +64,7 @@ def _dilate_by_class(
     dilated = torch.zeros_like(planes)
     for plane, bits, radius in packing.groups(radii):
         which = slice(plane, None, packing.planes_per_image)
-        dilated[which] |= _dilate(planes[which] & bits, radius, spacing)
+        dilated[which].bitwise_or_(_dilate(planes[which] & bits, radius, spacing))
     return dilated
 
 
@@ -72,25 +79,26 @@ def _dilate(planes: Tensor, radius: float, spacing: tuple[float, ...]) -> Tensor
     if len(lines) == 1 and lines[0] == ((0, 0),):
         return planes
     # Slice dz of the ball, without what slice dz + 1 brings: masks dilated by it, in their plane.
+    # In place by name, as `a[...] |= b` would also copy the view into itself.
     top = max(dz for offsets in lines for dz, _ in offsets)
     slices = [torch.zeros_like(planes) for _ in range(top + 1)]
     segments = planes.clone()
     for half_length, offsets in enumerate(lines):
         if half_length > 0:
             # `segments` holds the masks dilated by a line of half-length - 1: one more voxel.
-            segments[..., half_length:] |= planes[..., :-half_length]
-            segments[..., :-half_length] |= planes[..., half_length:]
+            segments[..., half_length:].bitwise_or_(planes[..., :-half_length])
+            segments[..., :-half_length].bitwise_or_(planes[..., half_length:])
         for dz, dy in offsets:
             for shift in {dy, -dy}:
                 to, source = _overlap(shift, height)
-                slices[dz][:, :, to] |= segments[:, :, source]
+                slices[dz][:, :, to].bitwise_or_(segments[:, :, source])
     # From the poles to the middle: slice dz + 1, moved by one voxel up and down, joins slice dz.
     dilated = slices.pop()
     while slices:
         inner = slices.pop()
-        inner |= dilated
-        inner[:, 1:] |= dilated[:, :-1]
-        inner[:, :-1] |= dilated[:, 1:]
+        inner.bitwise_or_(dilated)
+        inner[:, 1:].bitwise_or_(dilated[:, :-1])
+        inner[:, :-1].bitwise_or_(dilated[:, 1:])
         dilated = inner
     return dilated
 

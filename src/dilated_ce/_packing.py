@@ -72,7 +72,7 @@ class Packing:
         planes = images[:: self.images_per_plane].clone()
         for lane in range(1, min(self.images_per_plane, len(images))):
             part = images[lane :: self.images_per_plane]  # may lack an image for the last plane
-            planes[: len(part)] |= part << lane * self.num_classes
+            planes[: len(part)].bitwise_or_(part << lane * self.num_classes)
         return planes
 
 
