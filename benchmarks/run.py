@@ -146,8 +146,8 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--out", type=Path, default=OUT, help="folder to write to")
     arguments = parser.parse_args()
-    table = measure(arguments.quick, arguments.seconds, arguments.device)
-    table = table.assign(**describe(arguments.device))
+    described = describe(arguments.device)  # before, as the tree may change meanwhile
+    table = measure(arguments.quick, arguments.seconds, arguments.device).assign(**described)
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / f"{arguments.device}.csv", index=False)
     mpl.rcParams["svg.hashsalt"] = "dilated-ce"

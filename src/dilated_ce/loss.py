@@ -93,8 +93,8 @@ def dilated_balanced_cross_entropy(
             of its range, an unknown word for `overlap`, `balance` or `reduction`, or a group that
             this process is not in.
 
-        On CUDA and in compiled code a label out of range is a device-side assertion, as it is in
-        `F.cross_entropy`: no call waits for the device to find it.
+        On CUDA a label out of range is a device-side assertion, as it is in `F.cross_entropy`: no
+        call waits for the device to find it.
 
     Example:
         >>> import torch
@@ -118,12 +118,12 @@ def dilated_balanced_cross_entropy(
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     compiling = torch.compiler.is_compiling()
     if has_kernels(logits) and dtype == torch.float32 and reduction != "none" and not compiling:
-        from dilated_ce import _triton
+        from dilated_ce import _triton_loss
 
-        settings = _triton.Settings(
+        settings = _triton_loss.Settings(
             overlap, balance, ignore_index, process_group, label_smoothing, reduction
         )
-        return _triton.dilated_balanced_cross_entropy(
+        return _triton_loss.dilated_balanced_cross_entropy(
             logits, target, radii, voxel_size, volumes, settings
         )
     weights, num_valid, valid = weigh_voxels(

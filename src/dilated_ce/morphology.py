@@ -1,6 +1,6 @@
 """Exact dilation of every class of a label map by a Euclidean ball, all classes at once.
 
-`_dilation.py` says how it works and does it in plain PyTorch, `_triton.py` on GPUs.
+`_dilation.py` says how it works and does it in plain PyTorch, `_triton_dilation.py` on GPUs.
 """
 
 from collections.abc import Sequence
@@ -57,8 +57,8 @@ def dilate_labels(
 
     Raises:
         TypeError: labels that are not integers, or another argument of the wrong type.
-        ValueError: a label outside 0 ... C - 1 (on CUDA and in compiled code a device-side
-            assertion), a number out of its range, or shapes and lengths that do not match.
+        ValueError: a label outside 0 ... C - 1 (on CUDA a device-side assertion), a number out of
+            its range, or shapes and lengths that do not match.
 
     Example:
         >>> import torch
@@ -127,9 +127,9 @@ def dilated_masks(
     """
     if not has_kernels(labels):
         return _dilation.dilated_masks(name, labels, radii, spacing, ignore_index)
-    from dilated_ce import _triton
+    from dilated_ce import _triton_dilation
 
-    planes, tally = _triton.dilated_masks(labels, radii, spacing, ignore_index)
+    planes, tally = _triton_dilation.dilated_masks(labels, radii, spacing, ignore_index)
     valid = valid_voxels(labels, ignore_index)
     if valid is None:
         num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)

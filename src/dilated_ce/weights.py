@@ -78,9 +78,9 @@ def dilated_balanced_weights(
 
     Raises:
         TypeError: labels that are not integers, or another argument of the wrong type.
-        ValueError: a label outside 0 ... C - 1 (on CUDA and in compiled code a device-side
-            assertion), a number out of its range, an unknown word for `overlap` or `balance`,
-            shapes and lengths that do not match, or a group that this process is not in.
+        ValueError: a label outside 0 ... C - 1 (on CUDA a device-side assertion), a number out of
+            its range, an unknown word for `overlap` or `balance`, shapes and lengths that do not
+            match, or a group that this process is not in.
 
     Example:
         Two classes, 6 and 1 voxels. Dilated by one voxel they have 7 and 3:
