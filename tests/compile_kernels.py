@@ -14,11 +14,9 @@ POINTERS = {
     "planes": "*u8",
     "tally": "*i64",
     "volumes": "*i64",
-    "ticket": "*i64",
     "table": "*i32",
     "partials": "*fp32",
     "loss": "*fp32",
-    "scale": "*fp32",
     "gradient": "*fp32",
     "smoothing": "fp32",
 }

@@ -39,6 +39,21 @@ def test_compiles_into_one_graph(pair, options):
     torch.testing.assert_close(ours, expected)
 
 
+def test_compiles_under_autocast(pair):
+    logits, target = pair
+    torch.compiler.reset()
+    layer = torch.nn.Conv2d(3, 3, 1)
+
+    def loss(logits, target):
+        with torch.autocast("cpu", torch.bfloat16):
+            return dilated_balanced_cross_entropy(layer(logits), target, 2)
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    value = compiled(logits, target)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(logits, target), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.slow
 def test_inductor_in_3d_with_dynamic_shapes():
     criterion = DilatedBalancedCELoss([1.0, 2.5], spacing=(2.0, 1.0, 1.0))

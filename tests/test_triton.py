@@ -97,12 +97,12 @@ class TestDilation:
         """Segments longer than are held at a time, and images larger than a program's block."""
         monkeypatch.setattr(_triton_dilation, "MAX_LENGTHS", 4)
         monkeypatch.setattr(_triton_dilation, "BLOCK", 64)
-        _triton_dilation._table.cache_clear()
+        _triton_dilation._plan.cache_clear()
         labels = random_pair(shape, 3)[1]
         spacing = (1.0,) * (len(shape) - 1)
         ours, _ = _triton_dilation.dilated_masks(labels, (radius,) * 3, spacing, -100)
         planes, _, _ = _dilation.dilated_masks("labels", labels, (radius,) * 3, spacing, -100)
-        _triton_dilation._table.cache_clear()
+        _triton_dilation._plan.cache_clear()
         assert torch.equal(ours, planes)
 
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])

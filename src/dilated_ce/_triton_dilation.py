@@ -9,6 +9,7 @@ the segments of the ball, one stacks them (in 3D two) and counts.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -275,100 +276,137 @@ def dilated_masks(
     batch, *spatial = labels.shape
     depth, height, width = shape = (*(1,) * (3 - len(spatial)), *spatial)
     voxel_size = (*(1.0,) * (3 - len(spatial)), *spacing)
-    num_planes = packing.num_planes(batch)
     ignore = ignore_index is not None
-    word = 4 if width % 4 == 0 else 1
-    row_size, slice_size = width // word, height * width // word
+    plan = _plan(tuple(radii), voxel_size, shape, ignore, labels.device)
+    if plan is None:
+        planes, volumes, _ = _dilation.dilated_masks("target", labels, radii, spacing, ignore_index)
+        return planes.contiguous(), F.pad(volumes.flatten(), (0, 1))
+
+    num_planes = packing.num_planes(batch)
+    labels = labels.contiguous()
+    segments = labels.new_empty((plan.slots, num_planes, *shape), dtype=torch.uint8)
+    planes = labels.new_empty((num_planes, *spatial), dtype=torch.uint8)
+    tally = labels.new_empty(batch * packing.num_classes + 1, dtype=torch.int64)
+    others = len(plan.balls) > 1
+    if others:
+        planes.zero_()
     columns = min(triton.next_power_of_2(width), BLOCK)
     rows = max(1, BLOCK // columns)
+    row_size, slice_size = width // plan.word, height * width // plan.word
     layout = {
         "IGNORE": ignore,
         "NUM_CLASSES": packing.num_classes,
         "LANES": packing.images_per_plane,
         "DEPTH": packing.planes_per_image,
     }
-    if norm(depth - 1, height - 1, width - 1, voxel_size) <= max(radii):
-        # A ball that covers the image takes no segments, but a look at which classes are there.
-        planes, volumes, _ = _dilation.dilated_masks("target", labels, radii, spacing, ignore_index)
-        return planes.contiguous(), F.pad(volumes.flatten(), (0, 1))
-    labels = labels.contiguous()
-
-    distinct = list(dict.fromkeys(radii))
-    lines = {radius: ball_lines(radius, voxel_size, shape) for radius in distinct}
-    lengths = min(max(map(len, lines.values())) - 1, MAX_LENGTHS)
-    segments = labels.new_empty((1 + ignore + lengths, num_planes, *shape), dtype=torch.uint8)
-    planes = labels.new_empty((num_planes, *spatial), dtype=torch.uint8)
-    if len(distinct) > 1:
-        planes.zero_()
-    tally = labels.new_empty(batch * packing.num_classes + 1, dtype=torch.int64)
-
-    for index, radius in enumerate(distinct):
-        longest = len(lines[radius]) - 1
-        top = max(dz for offsets in lines[radius] for dz, _ in offsets)
-        one_pass = longest <= MAX_LENGTHS
-        slices = planes
-        if top > 0 or not one_pass:
-            slices = planes.new_empty((top + 1, *planes.shape))
-        for first in range(0, max(longest, 1), MAX_LENGTHS):
-            last = min(first + MAX_LENGTHS, longest)
-            _grow_segments[triton.cdiv(depth * height, rows), num_planes](
-                labels, segments, tally, batch, depth * height, width,
-                ignore + MAX_LENGTHS if first > 0 else 0, first, last,
-                ignore_index if ignore else 0,
-                PACK=index == 0 and first == 0, **layout, ROWS=rows, COLUMNS=columns,
-            )  # fmt: skip
-            table = _table(
-                radius, tuple(radii), voxel_size, shape, first, ignore, word, labels.device
-            )
-            _stack_rows[num_planes * depth, triton.cdiv(slice_size, BLOCK)](
-                segments, table, slices, planes, tally, batch, depth, slice_size, row_size, top,
-                MORE=first > 0, LAST=top == 0 and last == longest, OTHERS=len(distinct) > 1,
-                **layout, WORD=word, BLOCK=BLOCK,
-            )  # fmt: skip
-        if top > 0:
-            _stack_slices[triton.cdiv(depth * slice_size, BLOCK), num_planes](
-                segments, table, slices, planes, tally, batch, depth * slice_size, slice_size, top,
-                OTHERS=len(distinct) > 1, **layout, WORD=word, BLOCK=BLOCK,
-            )  # fmt: skip
+    pack = True
+    with torch.cuda.device_of(labels):  # Triton launches on the current device
+        for top, passes in plan.balls:
+            slices = planes
+            if top > 0 or len(passes) > 1:
+                slices = planes.new_empty((top + 1, *planes.shape))
+            for first, last, table in passes:
+                _grow_segments[triton.cdiv(depth * height, rows), num_planes](
+                    labels, segments, tally, batch, depth * height, width,
+                    ignore + MAX_LENGTHS if first > 0 else 0, first, last,
+                    ignore_index if ignore else 0,
+                    PACK=pack, **layout, ROWS=rows, COLUMNS=columns,
+                )  # fmt: skip
+                pack = False
+                last_pass = last == passes[-1].last
+                _stack_rows[num_planes * depth, triton.cdiv(slice_size, BLOCK)](
+                    segments, table, slices, planes, tally, batch, depth, slice_size, row_size, top,
+                    MORE=first > 0, LAST=top == 0 and last_pass, OTHERS=others,
+                    **layout, WORD=plan.word, BLOCK=BLOCK,
+                )  # fmt: skip
+            if top > 0:
+                _stack_slices[triton.cdiv(depth * slice_size, BLOCK), num_planes](
+                    segments, table, slices, planes, tally, batch, depth * slice_size, slice_size,
+                    top, OTHERS=others, **layout, WORD=plan.word, BLOCK=BLOCK,
+                )  # fmt: skip
     return planes, tally
 
 
+class _Pass(NamedTuple):
+    """The segments of half-length first + 1 ... last, and what `_stack_rows` does with them."""
+
+    first: int
+    last: int
+    table: Tensor
+
+
+class _Ball(NamedTuple):
+    """A structuring element of 2 top + 1 slices, in as many passes as its segments need."""
+
+    top: int
+    passes: tuple[_Pass, ...]
+
+
+class _Plan(NamedTuple):
+    """A ball for every distinct radius, the slots that their segments need, the size of a word."""
+
+    balls: tuple[_Ball, ...]
+    slots: int
+    word: int
+
+
 @lru_cache(maxsize=256)
-def _table(
-    radius: float,
+def _plan(
     radii: tuple[float, ...],
     spacing: tuple[float, ...],
     shape: tuple[int, ...],
-    first: int,
     ignore: bool,
-    word: int,
     device: torch.device,
-) -> Tensor:
-    """What `_stack_rows` has to do, as int32 on the device, where it stays for the next call.
+) -> _Plan | None:
+    """What does not depend on the labels; its tables stay on the device for the next call.
 
-    By plane of an image, the bits of the classes with this radius, in every byte of a word; the
-    beginnings, and the end, of the entries of the slices, the poles first; and the entries, the
-    offset dy of a segment and its slot, for half-lengths first + 1 ... first + MAX_LENGTHS (and 0).
+    None where a ball covers the image, which needs no segments, but a look at which classes there
+    are.
     """
-    packing = Packing(len(radii))
-    bits = [0] * packing.planes_per_image
-    for plane, plane_bits, of in packing.groups(radii):
-        if of == radius:
-            bits[plane] = int.from_bytes([plane_bits] * word, "little", signed=word == 4)
-    lines = ball_lines(radius, spacing, shape)
-    slots = {0: 0} if first == 0 else {}
-    slots |= {first + i: ignore + i for i in range(1, MAX_LENGTHS + 1)}
+    depth, height, width = shape
+    if norm(depth - 1, height - 1, width - 1, spacing) <= max(radii):
+        return None
+    word = 4 if width % 4 == 0 else 1
+    balls = []
+    longest = 0
+    for radius in dict.fromkeys(radii):
+        lines = ball_lines(radius, spacing, shape)
+        longest = max(longest, len(lines) - 1)
+        top = max(dz for offsets in lines for dz, _ in offsets)
+        packing = Packing(len(radii))
+        bits = [0] * packing.planes_per_image
+        for plane, plane_bits, of in packing.groups(radii):
+            if of == radius:
+                bits[plane] = int.from_bytes([plane_bits] * word, "little", signed=word == 4)
+        passes = []
+        for first in range(0, max(len(lines) - 1, 1), MAX_LENGTHS):
+            last = min(first + MAX_LENGTHS, len(lines) - 1)
+            slots = {length: ignore + length - first for length in range(first + 1, last + 1)}
+            if first == 0:
+                slots[0] = 0
+            passes.append(_Pass(first, last, _table(lines, slots, top, bits).to(device)))
+        balls.append(_Ball(top, tuple(passes)))
+    return _Plan(tuple(balls), 1 + ignore + min(longest, MAX_LENGTHS), word)
+
+
+def _table(
+    lines: Sequence[Sequence[tuple[int, int]]], slots: dict[int, int], top: int, bits: list[int]
+) -> Tensor:
+    """The instructions of `_stack_rows`, int32.
+
+    By plane of an image, the bits of the classes in hand, in every byte of a word; the beginnings,
+    and the end, of the entries of each slice, the poles first; and the entries, the offset dy of a
+    segment and its slot. An entry begins at twice its index.
+    """
     by_slice: dict[int, list[int]] = {}
     for length, slot in slots.items():
-        for dz, dy in lines[length] if length < len(lines) else ():
+        for dz, dy in lines[length]:
             by_slice.setdefault(dz, []).extend((dy, slot))
-    top = max(dz for offsets in lines for dz, _ in offsets)
     header = len(bits) + top + 2
-    header += header % 2  # an entry begins at twice its index
+    header += header % 2
     begins, entries = [header // 2], []
     for dz in range(top, -1, -1):
         entries += by_slice.get(dz, [])
         begins.append((header + len(entries)) // 2)
-    numbers = bits + begins
-    numbers += [0] * (header - len(numbers)) + entries
-    return torch.tensor(numbers, dtype=torch.int32, device=device)
+    padding = [0] * (header - len(bits) - len(begins))
+    return torch.tensor(bits + begins + padding + entries, dtype=torch.int32)

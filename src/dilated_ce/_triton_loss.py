@@ -95,7 +95,7 @@ def _forward(
     target,
     planes,
     volumes,
-    ticket,
+    tally,
     partials,
     loss,
     size,
@@ -148,6 +148,7 @@ def _forward(
     tl.store(sums + programs + program, tl.sum(weight, axis=0))
     tl.store(sums + 2 * programs + program, tl.sum(valid.to(tl.float32), axis=0))
     tl.debug_barrier()
+    ticket = tally + tl.num_programs(1) * NUM_CLASSES  # behind the volumes, 0 at the start
     if tl.atomic_add(ticket, 1, sem="acq_rel") == programs - 1:
         tl.debug_barrier()
         i = tl.arange(0, BLOCK)
@@ -179,7 +180,7 @@ def _backward(
     target,
     planes,
     volumes,
-    scale,
+    partials,
     gradient,
     logits_gradient,
     size,
@@ -209,7 +210,7 @@ def _backward(
     )  # fmt: skip
     shares = _shares(volumes, rows, image, NUM_CLASSES, CP, RP, BY_IMAGE)
     weight = _weigh(planes, shares, image, x, inside, size, CP, LARGEST, NUM_CLASSES, LANES, DEPTH)
-    weight *= tl.load(scale) * tl.load(gradient).to(tl.float32)
+    weight *= tl.load(partials + 3) * tl.load(gradient).to(tl.float32)
     p = tl.exp(z - tl.max(z, axis=0)[None, :])
     p = p / tl.sum(p, axis=0)[None, :]
     p -= tl.where(truth, 1 - smoothing, 0.0) + smoothing / NUM_CLASSES
@@ -292,10 +293,11 @@ class _Loss(torch.autograd.Function):
         grid, sizes, options = _launch(logits, rows, settings)
         partials = logits.new_empty(4 + 3 * grid[0] * grid[1], dtype=torch.float32)
         loss = logits.new_empty((), dtype=torch.float32)
-        _forward[grid](
-            logits, target, planes, volumes, tally[-1:], partials, loss, *sizes,
-            SMOOTH=settings.label_smoothing > 0, SUM=settings.reduction == "sum", **options,
-        )  # fmt: skip
+        with torch.cuda.device_of(logits):  # Triton launches on the current device
+            _forward[grid](
+                logits, target, planes, volumes, tally, partials, loss, *sizes,
+                SMOOTH=settings.label_smoothing > 0, SUM=settings.reduction == "sum", **options,
+            )  # fmt: skip
         if settings.process_group is not None:
             sums = partials[1:3].clone()  # of the weights, and of the valid voxels
             dist.all_reduce(sums, group=settings.process_group)
@@ -333,9 +335,10 @@ class _Loss(torch.autograd.Function):
         else:
             result = torch.empty_like(logits)
             grid, sizes, options = _launch(logits, ctx.rows, settings)
-            _backward[grid](
-                logits, target, planes, volumes, partials[3:], gradient, result, *sizes, **options
-            )
+            with torch.cuda.device_of(logits):
+                _backward[grid](
+                    logits, target, planes, volumes, partials, gradient, result, *sizes, **options
+                )
         return result, None, None, None, None, None, None
 
 
