@@ -19,7 +19,7 @@ class LabelMap:
 
 
 @st.composite
-def label_maps(draw, max_classes=20, min_classes=1, ignorable=True, max_side=9, max_batch=3):
+def label_maps(draw, max_classes=20, min_classes=1, ignorable=True, max_side=9, max_batch=5):
     """Random label maps: 1D to 3D, few or many classes, some absent, some voxels ignored."""
     ndim = draw(st.integers(1, 3))
     shape = (

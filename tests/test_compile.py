@@ -1,5 +1,7 @@
 """The loss in compiled and exported programs: one graph, the same numbers."""
 
+import math
+
 import pytest
 import torch
 
@@ -59,7 +61,7 @@ def test_inductor_in_3d_with_dynamic_shapes():
     criterion = DilatedBalancedCELoss([1.0, 2.5], spacing=(2.0, 1.0, 1.0))
     torch.compiler.reset()
     compiled = torch.compile(criterion, fullgraph=True, dynamic=True)
-    for shape in ((2, 6, 9, 8), (1, 7, 8, 9)):
+    for shape in ((2, 6, 9, 8), (1, 7, 8, 9), (3, 1, 1, 2)):
         generator = torch.manual_seed(0)
         target = torch.randint(0, 2, shape, generator=generator)
         logits = torch.randn(shape[0], 2, *shape[1:], generator=generator, requires_grad=True)
@@ -97,6 +99,8 @@ def test_operators_are_registered_as_pytorch_wants_them(pair):
     samples = [
         ("dilated_masks", ("labels", target, [2.0] * 3, [1.0, 1.0], -100)),
         ("dilated_masks", ("labels", target.clamp(min=0), [2.0] * 20, [1.0, 1.0], None)),
+        ("dilated_masks", ("labels", target, [math.inf] * 3, [1.0, 1.0], -100)),
+        ("dilated_masks", ("labels", target.clamp(min=0), [99.0] * 3, [1.0, 1.0], None)),
         ("look_up", (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.ones(1, 3), 3, "sum")),
         ("look_up", (torch.zeros(6, 4, dtype=torch.uint8), torch.ones(2, 20), 2, "max")),
     ]

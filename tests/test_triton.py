@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import strategies
 import test_distributed
@@ -19,11 +20,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from hypothesis import given, settings
 
-from dilated_ce import _dilation, dilate_labels, dilated_balanced_cross_entropy
+from dilated_ce import _dilation, _dispatch, dilate_labels, dilated_balanced_cross_entropy
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch for GPUs, and on Linux alone")
 
-from dilated_ce import _triton_dilation, loss, morphology
+from dilated_ce import _triton_dilation, _triton_loss, loss, morphology
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -83,7 +84,9 @@ class TestDilation:
         )
         radii = tuple(data.draw(one_or_each))
         labels = case.labels.to(DEVICE)
-        ours, tally = _triton_dilation.dilated_masks(labels, radii, spacing, case.ignore_index)
+        ours, tally = _triton_dilation.dilated_masks(
+            "labels", labels, radii, spacing, case.ignore_index
+        )
         planes, volumes, _ = _dilation.dilated_masks(
             "labels", labels, radii, spacing, case.ignore_index
         )
@@ -100,7 +103,7 @@ class TestDilation:
         _triton_dilation._plan.cache_clear()
         labels = random_pair(shape, 3)[1]
         spacing = (1.0,) * (len(shape) - 1)
-        ours, _ = _triton_dilation.dilated_masks(labels, (radius,) * 3, spacing, -100)
+        ours, _ = _triton_dilation.dilated_masks("labels", labels, (radius,) * 3, spacing, -100)
         planes, _, _ = _dilation.dilated_masks("labels", labels, (radius,) * 3, spacing, -100)
         _triton_dilation._plan.cache_clear()
         assert torch.equal(ours, planes)
@@ -188,6 +191,21 @@ class TestLoss:
         assert value.isfinite()
         assert gradient.isfinite().all()
 
+    def test_given_volumes_of_any_stride(self, kernels):
+        logits, target = random_pair((2, 8, 8), 3)
+        columns = torch.tensor([[90.0, 1.0], [40.0, 1.0], [30.0, 1.0]], device=DEVICE)
+        for volumes in (columns[:, 0], torch.tensor(100.0, device=DEVICE).expand(3)):
+            assert_as_in_double_precision(logits, target, 2, volumes=volumes)
+
+    def test_numbers_of_numpy(self, kernels):
+        logits, target = random_pair((2, 8, 8), 3)
+        ours = {"ignore_index": np.int64(-100), "label_smoothing": np.float32(0.5)}
+        assert_as_in_double_precision(logits, target, np.float32(2), **ours)
+
+    def test_more_volumes_than_a_program_adds_up(self, kernels, monkeypatch):
+        monkeypatch.setattr(_triton_loss, "MAX_VOLUMES", 4)
+        assert_as_in_double_precision(*random_pair((5, 8, 8), 3), 2)
+
     def test_repeats_bit_by_bit(self, kernels):
         logits, target = random_pair((4, 60, 64), 3)
         first = loss_and_gradient(logits, target, 3)
@@ -226,6 +244,23 @@ class TestLoss:
         torch.testing.assert_close(voxels.sum() / (target != -100).sum(), mean)
         double = dilated_balanced_cross_entropy(logits.double(), target, 2)
         assert double.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("shape", "taken"),
+    [((2, 8, 8), True), ((0, 8), False), ((2, 0, 4), False), ((257, 1), False),
+     ((1, 2**26), False), ((1, 2**11, 2**10, 2**10), False)],
+)  # fmt: skip
+def test_which_sizes_the_kernels_take(shape, taken, monkeypatch):
+    class Labels:
+        device = torch.device("cuda")
+
+    Labels.shape = shape
+    assert _dispatch.has_kernels(Labels) == taken
+    monkeypatch.setenv("DILATED_CE_TRITON", "0")
+    _dispatch._triton_is_wanted.cache_clear()
+    assert not _dispatch.has_kernels(Labels)
+    _dispatch._triton_is_wanted.cache_clear()
 
 
 def check_process(rank, port):

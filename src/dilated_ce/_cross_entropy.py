@@ -54,12 +54,15 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         logits, target, weights, _, label_smoothing = inputs
         _, log_p = output
         ctx.mark_non_differentiable(log_p)
+        ctx.set_materialize_grads(False)  # no zeros for the gradient that log_p has not
         ctx.save_for_backward(logits, target, weights)
         ctx.log_p = log_p
         ctx.label_smoothing = label_smoothing
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return None, None, None, None, None
         logits, target, weights = ctx.saved_tensors
         smoothing = ctx.label_smoothing
         weights = weights * gradient

@@ -38,6 +38,8 @@ def dilated_masks(
         num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
     else:
         num_valid = valid.sum()
+    # Where a ball covers the image, all voxels share one byte, which compilers do not expect.
+    planes = planes.contiguous()
     return planes, count(planes, Packing(len(radii)), len(labels)), num_valid
 
 

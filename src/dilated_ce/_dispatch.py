@@ -2,6 +2,8 @@
 
 import functools
 import importlib.util
+import math
+import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -12,15 +14,24 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def has_kernels(tensor: Tensor) -> bool:
-    """Whether there are Triton kernels for the device of this tensor, and any voxel for them."""
-    return tensor.device.type == "cuda" and tensor.numel() > 0 and _triton_is_installed()
+def has_kernels(labels: Tensor) -> bool:
+    """Whether Triton kernels take these labels (B, *spatial), or plain PyTorch.
+
+    They run on a GPU, for at least one voxel, and up to sizes that keep to the limits of CUDA's
+    grids and of 32 bits. With DILATED_CE_TRITON=0 in the environment they take none.
+    """
+    if labels.device.type != "cuda" or not _triton_is_wanted():
+        return False
+    batch, *shape = labels.shape
+    size = math.prod(shape)
+    return 0 < batch <= 256 and 0 < size < 2**30 and math.prod(shape[-2:]) <= 2**25
 
 
 @functools.cache
-def _triton_is_installed() -> bool:
+def _triton_is_wanted() -> bool:
     # It comes with PyTorch for CUDA on Linux, not on Windows.
-    return importlib.util.find_spec("triton") is not None
+    installed = importlib.util.find_spec("triton") is not None
+    return installed and os.environ.get("DILATED_CE_TRITON") != "0"
 
 
 def opaque_when_compiled(

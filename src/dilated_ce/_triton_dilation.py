@@ -8,7 +8,7 @@ the segments of the ball, one stacks them (in 3D two) and counts.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -79,7 +79,7 @@ def _grow_segments(
                 in_range = (label >= 0) & (label < NUM_CLASSES)
                 tl.device_assert(in_range | (here == 0), "a label is out of range")
                 here = here & in_range
-                label = label.to(tl.int32)
+                label = tl.where(here, label, 0).to(tl.int32)
                 if DEPTH > 1:
                     here = here & ((label >> 3) == plane % DEPTH)
                     label = label & 7
@@ -140,8 +140,9 @@ def _finish(
     for bit in tl.static_range(8):
         if bit < LANES * NUM_CLASSES:
             voxels = (dilated >> bit) & 0x01010101
-            if WORD == 4:
-                voxels = (voxels * 0x01010101) >> 24  # the sum of the four bytes
+            if WORD == 4:  # the sum of the four bytes
+                voxels += voxels >> 16
+                voxels = (voxels + (voxels >> 8)) & 7
             if DEPTH == 1:
                 image = plane * LANES + bit // NUM_CLASSES
                 place_of_class = image * NUM_CLASSES + bit % NUM_CLASSES
@@ -151,7 +152,7 @@ def _finish(
                 place_of_class = plane // DEPTH * NUM_CLASSES + class_index
                 here = class_index < NUM_CLASSES
             total = tl.sum(voxels, axis=0).to(tl.int64)
-            tl.atomic_add(tally + place_of_class, total, mask=here)
+            tl.atomic_add(tally + place_of_class, total, mask=here, sem="relaxed")
 
 
 @triton.jit
@@ -255,6 +256,7 @@ def _stack_slices(
 
 
 def dilated_masks(
+    name: str,
     labels: Tensor,
     radii: Sequence[float],
     spacing: Sequence[float],
@@ -263,6 +265,7 @@ def dilated_masks(
     """The dilated class masks as packed bits, and a tally of their voxels.
 
     Args:
+        name: of the labels, for messages.
         labels: class indices (B, *spatial), not empty. One out of range is a device-side assertion.
         radii: one radius per class.
         spacing: one voxel size per spatial axis.
@@ -279,8 +282,8 @@ def dilated_masks(
     ignore = ignore_index is not None
     plan = _plan(tuple(radii), voxel_size, shape, ignore, labels.device)
     if plan is None:
-        planes, volumes, _ = _dilation.dilated_masks("target", labels, radii, spacing, ignore_index)
-        return planes.contiguous(), F.pad(volumes.flatten(), (0, 1))
+        planes, volumes, _ = _dilation.dilated_masks(name, labels, radii, spacing, ignore_index)
+        return planes, F.pad(volumes.flatten(), (0, 1))
 
     num_planes = packing.num_planes(batch)
     labels = labels.contiguous()
@@ -309,7 +312,7 @@ def dilated_masks(
                 _grow_segments[triton.cdiv(depth * height, rows), num_planes](
                     labels, segments, tally, batch, depth * height, width,
                     ignore + MAX_LENGTHS if first > 0 else 0, first, last,
-                    ignore_index if ignore else 0,
+                    0 if ignore_index is None else int(ignore_index),
                     PACK=pack, **layout, ROWS=rows, COLUMNS=columns,
                 )  # fmt: skip
                 pack = False
@@ -350,7 +353,7 @@ class _Plan(NamedTuple):
     word: int
 
 
-@lru_cache(maxsize=256)
+@cache  # a captured CUDA graph reads its tables for as long as it lives
 def _plan(
     radii: tuple[float, ...],
     spacing: tuple[float, ...],
@@ -359,6 +362,8 @@ def _plan(
     device: torch.device,
 ) -> _Plan | None:
     """What does not depend on the labels; its tables stay on the device for the next call.
+
+    So the first call for a shape waits for the device, and a CUDA graph needs one before it.
 
     None where a ball covers the image, which needs no segments, but a look at which classes there
     are.

@@ -144,6 +144,7 @@ def _forward(
     programs = tl.num_programs(0) * tl.num_programs(1)
     program = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
     sums = partials + 4
+    # Stores of scalars, by the very thread that then takes the ticket: the order is kept.
     tl.store(sums + program, tl.sum(weighted, axis=0))
     tl.store(sums + programs + program, tl.sum(weight, axis=0))
     tl.store(sums + 2 * programs + program, tl.sum(valid.to(tl.float32), axis=0))
@@ -221,6 +222,10 @@ def _backward(
     tl.store(start + x[None, :] * stride_x, p, mask=here)
 
 
+# So many volumes (B, C) are added up in each program; more, beforehand.
+MAX_VOLUMES = 512
+
+
 class Settings(NamedTuple):
     """The arguments of the loss that do not change from call to call, checked."""
 
@@ -251,17 +256,18 @@ def dilated_balanced_cross_entropy(
         settings: the rest.
     """
     target = target.contiguous()
-    planes, tally = dilated_masks(target, radii, spacing, settings.ignore_index)
+    planes, tally = dilated_masks("target", target, radii, spacing, settings.ignore_index)
     rows = 1
     if volumes is not None:
-        volumes = volumes.to(logits.device, torch.float32)
+        volumes = volumes.to(logits.device, torch.float32).contiguous()
     elif settings.balance == "image":
         volumes, rows = tally, 0
-    elif settings.process_group is None:
+    elif settings.process_group is None and len(tally) <= MAX_VOLUMES:
         volumes, rows = tally, len(logits)
     else:
         volumes = tally[:-1].view(len(logits), -1).sum(0)
-        dist.all_reduce(volumes, group=settings.process_group)
+        if settings.process_group is not None:
+            dist.all_reduce(volumes, group=settings.process_group)
     if not _is_dense(logits):
         logits = logits.contiguous()
     apply: Any = _Loss.apply  # which PyTorch leaves without types
@@ -301,10 +307,9 @@ class _Loss(torch.autograd.Function):
         if settings.process_group is not None:
             sums = partials[1:3].clone()  # of the weights, and of the valid voxels
             dist.all_reduce(sums, group=settings.process_group)
-            if settings.reduction == "sum":
-                factor = sums[1]
-            else:  # DistributedDataParallel divides the sum of the gradients by this
-                factor = sums.new_tensor(dist.get_world_size(settings.process_group))
+            # DistributedDataParallel divides the sum of the gradients by the number of processes.
+            processes = dist.get_world_size(settings.process_group)
+            factor = sums[1] if settings.reduction == "sum" else processes
             partials[3] = torch.where(sums[0] > 0, factor / sums[0], 0)
             loss = partials[0] * partials[3]
         return loss, partials
@@ -313,10 +318,13 @@ class _Loss(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         logits, target, planes, volumes, _, ctx.rows, ctx.settings = inputs
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # no zeros for the gradient that output has not
         ctx.save_for_backward(logits, target, planes, volumes, output[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return None, None, None, None, None, None, None
         logits, target, planes, volumes, partials = ctx.saved_tensors
         settings: Settings = ctx.settings
         if torch.is_grad_enabled():  # a second derivative is wanted

@@ -117,11 +117,17 @@ def dilated_balanced_cross_entropy(
     volumes = as_volumes(volumes, num_classes)
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     compiling = torch.compiler.is_compiling()
-    if has_kernels(logits) and dtype == torch.float32 and reduction != "none" and not compiling:
+    fused = dtype == torch.float32 and reduction != "none"
+    if fused and not compiling and has_kernels(target):
         from dilated_ce import _triton_loss
 
         settings = _triton_loss.Settings(
-            overlap, balance, ignore_index, process_group, label_smoothing, reduction
+            overlap,
+            balance,
+            None if ignore_index is None else int(ignore_index),
+            process_group,
+            float(label_smoothing),
+            reduction,
         )
         return _triton_loss.dilated_balanced_cross_entropy(
             logits, target, radii, voxel_size, volumes, settings

@@ -129,7 +129,7 @@ def dilated_masks(
         return _dilation.dilated_masks(name, labels, radii, spacing, ignore_index)
     from dilated_ce import _triton_dilation
 
-    planes, tally = _triton_dilation.dilated_masks(labels, radii, spacing, ignore_index)
+    planes, tally = _triton_dilation.dilated_masks(name, labels, radii, spacing, ignore_index)
     valid = valid_voxels(labels, ignore_index)
     if valid is None:
         num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)

@@ -74,7 +74,8 @@ def dilated_balanced_weights(
 
     Returns:
         float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
-        ignored ones. It carries no gradient and, on CUDA, needs no wait for the device.
+        ignored ones. It carries no gradient and, on CUDA, needs no wait for the device
+        (unless the given volumes lie elsewhere).
 
     Raises:
         TypeError: labels that are not integers, or another argument of the wrong type.
