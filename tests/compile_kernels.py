@@ -53,23 +53,30 @@ def cases():
         yield _triton_loss._backward, labels, logits, {**layout, **scope}
 
 
-backend, architecture, warp_size = sys.argv[1:]
-architecture = int(architecture) if architecture.isdecimal() else architecture
-for kernel, labels, logits, constants in cases():
-    types = {**POINTERS, "labels": labels, "target": labels}
-    types |= {"logits": logits, "logits_gradient": logits}
-    source = ASTSource(
-        fn=kernel,
-        signature={
-            name: "constexpr" if name in constants else types.get(name, "i32")
-            for name in kernel.arg_names
-        },
-        constexprs={(kernel.arg_names.index(name),): value for name, value in constants.items()},
-    )
-    compiled = triton.compile(
-        source,
-        target=GPUTarget(backend, architecture, int(warp_size)),
-        options={"debug": kernel.debug},
-    )
-    assembly = compiled.asm["ptx" if backend == "cuda" else "amdgcn"]
-    print(kernel.__name__ + ":asserts" * ("__assertfail" in assembly))
+def main(backend, architecture, warp_size):
+    """Print the name of each kernel once it is compiled, and whether it can assert."""
+    architecture = int(architecture) if architecture.isdecimal() else architecture
+    for kernel, labels, logits, constants in cases():
+        types = {**POINTERS, "labels": labels, "target": labels}
+        types |= {"logits": logits, "logits_gradient": logits}
+        source = ASTSource(
+            fn=kernel,
+            signature={
+                name: "constexpr" if name in constants else types.get(name, "i32")
+                for name in kernel.arg_names
+            },
+            constexprs={
+                (kernel.arg_names.index(name),): value for name, value in constants.items()
+            },
+        )
+        compiled = triton.compile(
+            source,
+            target=GPUTarget(backend, architecture, int(warp_size)),
+            options={"debug": kernel.debug},
+        )
+        assembly = compiled.asm["ptx" if backend == "cuda" else "amdgcn"]
+        print(kernel.__name__ + ":asserts" * ("__assertfail" in assembly))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
