@@ -11,7 +11,7 @@ so the horizontal segments are grown one voxel at a time from 0 to R / sx, and e
 the offsets that need it. In 3D there are about pi R^2 of these. But the slices of the ball are
 nested, wide ones in the middle and small ones at the poles: each slice dz adds to slice dz + 1 only
 the segments that are longer, and all slices are put in their places at the end. That takes about
-0.9 R^2 operations. Nothing is a float, nothing is one-hot, and the result is exact.
+R^2 of them. Nothing is a float, nothing is one-hot, and the result is exact.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dilated_ce._ball import ball_lines, norm
 from dilated_ce._packing import MASKS_PER_PLANE, Packing, count, pack, valid_planes
-from dilated_ce._validation import check_labels
+from dilated_ce._validation import check_labels, count_valid
 
 
 def dilated_masks(
@@ -34,13 +34,10 @@ def dilated_masks(
     """What `morphology.dilated_masks` gives, on any device."""
     valid = check_labels(name, labels, len(radii), ignore_index)
     planes = dilated_planes(labels, valid, radii, spacing)
-    if valid is None:
-        num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
-    else:
-        num_valid = valid.sum()
     # Where a ball covers the image, all voxels share one byte, which compilers do not expect.
     planes = planes.contiguous()
-    return planes, count(planes, Packing(len(radii)), len(labels)), num_valid
+    volumes = count(planes, Packing(len(radii)), len(labels))
+    return planes, volumes, count_valid(labels, valid)
 
 
 def dilated_planes(
@@ -60,7 +57,7 @@ def dilated_planes(
 def _dilate_by_class(
     planes: Tensor, packing: Packing, radii: Sequence[float], spacing: tuple[float, ...]
 ) -> Tensor:
-    """Dilate the masks (P, D, H, W) of every class by its own ball; may change the input."""
+    """Dilate the masks (P, D, H, W) of every class by its own ball; the input is not changed."""
     if len(set(radii)) == 1:
         return _dilate(planes, radii[0], spacing)
     dilated = torch.zeros_like(planes)

@@ -48,6 +48,11 @@ class Packing:
         """How many planes an image needs, or the images that share them."""
         return math.ceil(self.num_classes / MASKS_PER_PLANE)
 
+    @property
+    def classes_per_plane(self) -> int:
+        """How many classes of one image a plane holds at most."""
+        return min(self.num_classes, MASKS_PER_PLANE)
+
     def num_planes(self, batch: int) -> int:
         """The number of planes P of a batch."""
         return -(-batch // self.images_per_plane) * self.planes_per_image
@@ -94,7 +99,7 @@ def pack(labels: Tensor, valid: Tensor | None, packing: Packing) -> Tensor:
 
 def valid_planes(valid: Tensor, packing: Packing) -> Tensor:
     """All bits of the images that are valid at a voxel: uint8 (P, *spatial)."""
-    every_class = (1 << min(packing.num_classes, MASKS_PER_PLANE)) - 1
+    every_class = (1 << packing.classes_per_plane) - 1
     planes = packing.merge_lanes(valid * torch.tensor(every_class, dtype=torch.uint8))
     return planes.repeat_interleave(packing.planes_per_image, dim=0)
 
@@ -112,15 +117,14 @@ def count(planes: Tensor, packing: Packing, batch: int) -> Tensor:
     words = F.pad(rows, (0, -rows.shape[1] % 1024)).view(torch.int64)
     bit_of_each = torch.empty_like(words)
     volumes = []
-    for bit in range(min(packing.images_per_plane * packing.num_classes, MASKS_PER_PLANE)):
+    for bit in range(packing.images_per_plane * packing.classes_per_plane):
         torch.bitwise_right_shift(words, bit, out=bit_of_each)
         sums = bit_of_each.bitwise_and_(0x0101010101010101).view(len(rows), -1, 128).sum(-1)
         volumes.append(sums.view(torch.uint8).sum(1))
     # (P, bits) to (B, C): the lanes of a plane, or the planes of an image, follow each other.
-    per_image = torch.stack(volumes, dim=1).view(-1, min(packing.num_classes, MASKS_PER_PLANE))
-    return per_image.reshape(-1, packing.planes_per_image * per_image.shape[1])[
-        :batch, : packing.num_classes
-    ].contiguous()
+    per_image = packing.planes_per_image * packing.classes_per_plane
+    by_image = torch.stack(volumes, dim=1).view(-1, per_image)
+    return by_image[:batch, : packing.num_classes].contiguous()
 
 
 def _fake_look_up(planes: Tensor, shares: Tensor, batch: int, overlap: str) -> Tensor:
@@ -137,7 +141,7 @@ def look_up(planes: Tensor, shares: Tensor, batch: int, overlap: str) -> Tensor:
     """
     packing = Packing(shares.shape[1])
     lanes, depth = packing.images_per_plane, packing.planes_per_image
-    classes = min(packing.num_classes, MASKS_PER_PLANE)
+    classes = packing.classes_per_plane
     shares = F.pad(shares, (0, depth * classes - packing.num_classes))
     # One table per image and plane; with the same shares for all images, one per lane.
     images = torch.arange(lanes if len(shares) == 1 else len(shares), device=planes.device)

@@ -1,7 +1,8 @@
 """The dilation as Triton kernels, for the GPUs that PyTorch calls "cuda".
 
 Imported only where such a GPU is used. `dilated_masks` gives what its counterpart in plain PyTorch,
-`_dilation.dilated_masks`, gives, and is tested against it. No call waits for the device.
+`_dilation.dilated_masks`, gives, and is tested against it. No call but the first for a shape waits
+for the device.
 
 A call costs the host about as much as the GPU, so kernels are few: one packs the labels and grows
 the segments of the ball, one stacks them (in 3D two) and counts.

@@ -277,12 +277,8 @@ def dilated_balanced_cross_entropy(
 
 def _is_dense(logits: Tensor) -> bool:
     """Contiguous, with the channels first or last."""
-    return logits.is_contiguous() or _is_channels_last(logits)
-
-
-def _is_channels_last(logits: Tensor) -> bool:
-    memory_format = {4: torch.channels_last, 5: torch.channels_last_3d}.get(logits.ndim)
-    return memory_format is not None and logits.is_contiguous(memory_format=memory_format)
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(logits.ndim)
+    return logits.is_contiguous() or (last is not None and logits.is_contiguous(memory_format=last))
 
 
 class _Loss(torch.autograd.Function):

@@ -201,6 +201,13 @@ def valid_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     return labels != ignore_index
 
 
+def count_valid(labels: Tensor, valid: Tensor | None) -> Tensor:
+    """The number of valid voxels, an int64 scalar; of all where `valid` is None."""
+    if valid is None:
+        return torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
+    return valid.sum()
+
+
 def check_labels(
     name: str, labels: Tensor, num_classes: int, ignore_index: int | None
 ) -> Tensor | None:

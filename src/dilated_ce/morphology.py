@@ -19,6 +19,7 @@ from dilated_ce._validation import (
     as_spacing,
     check_ignore_index,
     check_num_classes,
+    count_valid,
     valid_voxels,
 )
 
@@ -130,9 +131,5 @@ def dilated_masks(
     from dilated_ce import _triton_dilation
 
     planes, tally = _triton_dilation.dilated_masks(name, labels, radii, spacing, ignore_index)
-    valid = valid_voxels(labels, ignore_index)
-    if valid is None:
-        num_valid = torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
-    else:
-        num_valid = valid.sum()
+    num_valid = count_valid(labels, valid_voxels(labels, ignore_index))
     return planes, tally[:-1].view(len(labels), len(radii)), num_valid

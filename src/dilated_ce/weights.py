@@ -136,9 +136,10 @@ def weigh_voxels(
         voxels here divided by the number of all valid voxels / N.
     """
     planes, counts, num_valid = dilated_masks(name, labels, radii, spacing, ignore_index)
-    valid = valid_voxels(labels, ignore_index)
-    if valid is not None and labels.device.type == "cpu" and not torch.compiler.is_compiling():
-        valid = None if num_valid == labels.numel() else valid
+    # On the CPU the number tells at no cost that none is ignored: no pass over the labels then.
+    readable = labels.device.type == "cpu" and not torch.compiler.is_compiling()
+    none_ignored = readable and int(num_valid) == labels.numel()
+    valid = None if none_ignored else valid_voxels(labels, ignore_index)
     num_valid = num_valid.to(dtype)
 
     if volumes is not None:
