@@ -41,6 +41,24 @@ def test_compiles_into_one_graph(pair, options):
     torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("mode", ["multiclass", "multilabel", "binary"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_targets_of_probabilities_compile_into_one_graph(mode, reduction):
+    torch.compiler.reset()
+    generator = torch.manual_seed(0)
+    logits = torch.randn(2, 1 if mode == "binary" else 3, 9, 8, generator=generator)
+    target = torch.rand(logits.shape, generator=generator)
+    if mode == "multiclass":
+        target /= target.sum(1, keepdim=True)
+    target[0, :, :2] = -100
+    criterion = DilatedBalancedCELoss(1.5, mode=mode, label_smoothing=0.1, reduction=reduction)
+    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(logits, target), criterion(logits, target))
+    target[0, 0, 4, 4] = 3
+    with pytest.raises(ValueError, match="target: got"):
+        compiled(logits, target)
+
+
 def test_compiles_under_autocast(pair):
     logits, target = pair
     torch.compiler.reset()
@@ -101,6 +119,8 @@ def test_operators_are_registered_as_pytorch_wants_them(pair):
         ("dilated_masks", ("labels", target.clamp(min=0), [2.0] * 20, [1.0, 1.0], None)),
         ("dilated_masks", ("labels", target, [math.inf] * 3, [1.0, 1.0], -100)),
         ("dilated_masks", ("labels", target.clamp(min=0), [99.0] * 3, [1.0, 1.0], None)),
+        ("most_probable", (torch.eye(3).expand(2, 3, 3), -100)),
+        ("channel_labels", (torch.eye(3).expand(2, 3, 3), 0)),
         ("look_up", (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.ones(1, 3), 3, "sum")),
         ("look_up", (torch.zeros(6, 4, dtype=torch.uint8), torch.ones(2, 20), 2, "max")),
     ]

@@ -1,5 +1,6 @@
 """Oracle 6: one batch over two processes has the gradient of the whole batch in one."""
 
+import copy
 import itertools
 
 import pytest
@@ -7,7 +8,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from dilated_ce import dilated_balanced_cross_entropy, dilated_balanced_weights
+from dilated_ce import (
+    DilatedBalancedCELoss,
+    dilated_balanced_cross_entropy,
+    dilated_balanced_weights,
+)
 
 RADIUS = 1.5
 NUM_CLASSES = 4
@@ -31,16 +36,51 @@ CASES = ["even", "uneven", "empty", "ignored", "nothing valid on one", "nothing 
 OPTIONS = [
     {"balance": balance, "overlap": overlap}
     for balance, overlap in itertools.product(["batch", "image"], ["sum", "max"])
-] + [{"volumes": [300, 200, 100, 20]}]
+] + [
+    {"volumes": [300, 200, 100, 20]},
+    {"volumes": [300, 200, 100, 20], "num_voxels": 400},
+    {"weight": [1.0, 2.0, 0.5, 3.0]},
+]
 
 
-def loss_and_gradient(logits, labels, process_group=None, **options):
+def loss_and_gradient(logits, labels, process_group=None, radius=RADIUS, **options):
     logits = logits.clone().requires_grad_()
     loss = dilated_balanced_cross_entropy(
-        logits, labels, RADIUS, process_group=process_group, **options
+        logits, labels, radius, process_group=process_group, **options
     )
     loss.backward()
     return loss.detach(), logits.grad
+
+
+def check_modes(rank, parts):
+    """Channels that overlap, and probabilities; the group is looked up by its name."""
+    generator = torch.manual_seed(2)
+    target = torch.rand(4, 3, 9, 8, dtype=torch.float64, generator=generator)
+    target[:2, 1] *= 0.5  # a channel without foreground on the first process
+    target[2:, :, :5] = -100
+    logits = torch.randn(target.shape, dtype=torch.float64, generator=generator)
+    soft = torch.where(target < 0, target, target / target.sum(1, keepdim=True))
+    for mode, truth in (("multilabel", target), ("multiclass", soft)):
+        for options in ({}, {"radius": [1, 2, 1], "overlap": "max"}, {"balance": "image"}):
+            options = {"radius": 1.5, "mode": mode, **options}
+            whole, gradient_of_whole = loss_and_gradient(logits, truth, **options)
+            loss, gradient = loss_and_gradient(
+                logits[parts[rank]], truth[parts[rank]], "world", **options
+            )
+            torch.testing.assert_close(gradient / 2, gradient_of_whole[parts[rank]])
+            dist.all_reduce(loss)
+            torch.testing.assert_close(loss / 2, whole)
+
+
+def check_precision(rank):
+    """In single precision too, to 1e-6 of the gradient."""
+    labels, _ = batch_and_parts("nothing valid on one")
+    labels[1, :5] = -100
+    logits = torch.randn(4, NUM_CLASSES, 9, 8, generator=torch.manual_seed(3))
+    _, whole = loss_and_gradient(logits, labels)
+    mine = slice(0, 3) if rank == 0 else slice(3, 4)
+    _, gradient = loss_and_gradient(logits[mine], labels[mine], "world")
+    assert (gradient / 2 - whole[mine]).norm() <= 1e-6 * whole.norm()
 
 
 def check_process(rank, port):
@@ -65,6 +105,11 @@ def check_process(rank, port):
             ),
             dilated_balanced_weights(labels, RADIUS, num_classes=NUM_CLASSES, **options)[mine],
         )
+    check_modes(rank, parts)
+    check_precision(rank)
+    module = DilatedBalancedCELoss(1, process_group=world)
+    with pytest.raises(TypeError, match="can be neither pickled nor copied"):
+        copy.deepcopy(module)
     first_alone = dist.new_group([0])
     if rank == 1:
         with pytest.raises(ValueError, match="got a group that this process is not in"):

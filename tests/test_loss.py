@@ -1,3 +1,4 @@
+import copy
 import math
 import pickle
 
@@ -337,8 +338,16 @@ class TestModule:
         module = DilatedBalancedCELoss(2.5, volumes=[100, 20, 10], ignore_index=None)
         labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
         logits = random_logits(labels, 3)
-        copy = pickle.loads(pickle.dumps(module))
-        assert copy(logits, labels) == module(logits, labels)
+        twin = pickle.loads(pickle.dumps(module))
+        assert twin(logits, labels) == module(logits, labels)
+
+    def test_a_process_group_by_name_survives_copies(self):
+        module = DilatedBalancedCELoss(2, process_group="world", weight=[1, 2])
+        labels = torch.randint(0, 2, (2, 8, 8), generator=torch.manual_seed(0))
+        logits = random_logits(labels, 2)
+        expected = DilatedBalancedCELoss(2, weight=[1, 2])(logits, labels)
+        for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+            assert twin(logits, labels) == expected  # alone while nothing is initialised
 
     def test_prints_its_arguments(self):
         assert repr(DilatedBalancedCELoss(2, spacing=(1, 3), volumes=[1, 2])) == (

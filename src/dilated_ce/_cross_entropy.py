@@ -6,6 +6,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dilated_ce._targets import Target
+
+
+def compare(
+    mode: str,
+    logits: Tensor,
+    target: Target,
+    weights: Tensor,
+    valid: Tensor | None,
+    label_smoothing: float,
+    reduction: str,
+) -> Tensor:
+    """The map w(x) CE(x) for reduction="none", its sum otherwise.
+
+    Args:
+        mode: one of `MODES`.
+        logits: float32 or float64 (B, C, *spatial).
+        target: what `as_target` gives for these logits.
+        weights: of the shape of the labels, 0 where not valid; of the dtype of the logits.
+        valid: bool, where the labels are not ignored; None if none are.
+        label_smoothing: 0 to 1, as in `F.cross_entropy`.
+        reduction: "mean", "sum" or "none".
+    """
+    truth = target.truth
+    fused = truth is None and reduction != "none" and not torch.compiler.is_compiling()
+    if fused:
+        labels = target.labels.long()
+        return weighted_cross_entropy(logits, labels, weights, valid, label_smoothing)
+    if valid is not None:  # 0 times infinity, where an ignored voxel is out of bounds
+        everywhere = valid if mode != "multiclass" else valid[:, None]
+        logits = torch.where(everywhere, logits, 0)
+        truth = truth if truth is None else torch.where(everywhere, truth, 0)
+    if mode == "multiclass":
+        if truth is None:
+            labels = target.labels.long()
+            truth = labels if valid is None else torch.where(valid, labels, 0)
+        else:
+            truth = truth.to(logits.dtype)
+        loss = F.cross_entropy(logits, truth, label_smoothing=label_smoothing, reduction="none")
+    else:
+        assert truth is not None
+        truth = truth.to(logits.dtype)
+        if label_smoothing > 0:  # as of the two classes that each channel is
+            truth = truth * (1 - label_smoothing) + label_smoothing / 2
+        loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    weighted = weights * loss
+    return weighted if reduction == "none" else weighted.sum()
+
 
 def weighted_cross_entropy(
     logits: Tensor, target: Tensor, weights: Tensor, valid: Tensor | None, label_smoothing: float

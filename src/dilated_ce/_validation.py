@@ -7,6 +7,7 @@ reads the labels themselves, `check_labels`, does not make the host wait for CUD
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Union
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,8 @@ from torch import Tensor
 
 # One length per axis, or one value per class.
 Radius = float | Sequence[float]
+# Other processes that hold parts of the batch.
+ProcessGroup = Union["dist.ProcessGroup", str, None]
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -99,35 +102,79 @@ def as_spacing(spacing: Sequence[float] | None, ndim: int | None = None) -> tupl
     return values
 
 
-def as_volumes(volumes: Tensor | Sequence[float] | None, num_classes: int | None) -> Tensor | None:
-    """The data-set-wide dilated volumes as a tensor of shape (C,), cut off from any graph.
+def as_numbers(name: str, values: object) -> Tensor:
+    """Numbers as a tensor that is cut off from any graph, for `as_volumes` and `as_importance`."""
+    try:
+        tensor = torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: got {values!r}, expected one number per class.") from error
+    if tensor.dtype == torch.bool or tensor.is_complex():
+        raise TypeError(f"{name}: got dtype {tensor.dtype}, expected one number per class.")
+    return tensor
 
-    Values are checked unless they lie on an accelerator, where reading them would wait for it, and
-    in compiled code.
+
+def as_volumes(
+    volumes: Tensor | Sequence[float] | None, num_classes: int | None, by_channel: bool = False
+) -> Tensor | None:
+    """The data-set-wide dilated volumes as a tensor (C,), cut off from any graph.
+
+    With `by_channel` each of the C channels has two: (C, 2), background and foreground.
     """
     if volumes is None:
         return None
-    try:
-        tensor = torch.as_tensor(volumes).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"volumes: got {volumes!r}, expected one voxel count per class.") from error
-    if tensor.dtype == torch.bool or tensor.is_complex():
-        raise TypeError(f"volumes: got dtype {tensor.dtype}, expected voxel counts.")
-    if tensor.ndim != 1 or (num_classes is not None and len(tensor) != num_classes):
-        expected = "(C,)" if num_classes is None else f"({num_classes},)"
+    tensor = as_numbers("volumes", volumes)
+    if by_channel and tensor.shape == (2,):
+        tensor = tensor[None]
+    if tensor.ndim != 1 + by_channel or num_classes not in (None, len(tensor)):
+        expected = f"({'C' if num_classes is None else num_classes}, {2 if by_channel else ''})"
         raise ValueError(
-            f"volumes: got shape {tuple(tensor.shape)}, expected {expected}: the number of voxels "
-            "in the dilated mask of each class, summed over the data set."
+            f"volumes: got shape {tuple(tensor.shape)}, expected {expected.replace(', )', ',)')}: "
+            "the number of voxels in the dilated mask of each "
+            f"{'channel: background, foreground' if by_channel else 'class'}, "
+            "summed over the data set."
         )
-    if tensor.device.type == "cpu" and not torch.compiler.is_compiling():
-        if not (tensor.isfinite().all() and (tensor >= 0).all()):
-            raise ValueError(f"volumes: got {tensor.tolist()}, expected finite numbers >= 0.")
-        if not (tensor > 0).any():
-            raise ValueError(
-                f"volumes: got {tensor.tolist()}, expected the voxels of at least one class: "
-                "with 0 for all of them nothing would be learnt."
-            )
+    _check_numbers("volumes", tensor, "the voxels of at least one class")
     return tensor
+
+
+def as_importance(
+    weight: Tensor | Sequence[float] | float | None, num_classes: int, by_channel: bool = False
+) -> Tensor | None:
+    """How much each class counts: (C,); with `by_channel` (C, 2), the background counting 1.
+
+    With `by_channel` one number will do for all channels.
+    """
+    if weight is None:
+        return None
+    tensor = as_numbers("weight", weight)
+    tensor = tensor if tensor.is_floating_point() else tensor.float()
+    if by_channel and tensor.ndim == 0:
+        tensor = tensor.expand(num_classes)
+    if by_channel and tensor.numel() == num_classes:  # (C, 1, 1) too, as PyTorch's pos_weight
+        tensor = tensor.flatten()
+    if tensor.shape != (num_classes,):
+        raise ValueError(
+            f"weight: got shape {tuple(tensor.shape)}, expected ({num_classes},): one number per "
+            f"{'channel' if by_channel else 'class, the background first'}."
+        )
+    _check_numbers("weight", tensor, "more than 0 for at least one class")
+    return torch.stack([torch.ones_like(tensor), tensor], dim=1) if by_channel else tensor
+
+
+def check_num_voxels(num_voxels: float | None, volumes: object, overlap: str) -> None:
+    """Raise TypeError or ValueError unless the size of the data set fits the other options."""
+    if num_voxels is None:
+        return
+    if isinstance(num_voxels, bool) or not isinstance(num_voxels, Real):
+        raise TypeError(f"num_voxels: got {num_voxels!r}, expected the data set's voxel count.")
+    if not 0 < num_voxels < math.inf:
+        raise ValueError(f"num_voxels: got {num_voxels!r}, expected a number > 0.")
+    if volumes is None or overlap != "sum":
+        raise ValueError(
+            f"num_voxels: got {num_voxels!r} with overlap={overlap!r} and "
+            f"{'no volumes' if volumes is None else 'volumes'}, expected volumes, counted on the "
+            "same data set, and overlap='sum': the mean weight of the data set follows from them."
+        )
 
 
 def check_weighting(overlap: str, balance: str, volumes: object, ignore_index: int | None) -> None:
@@ -142,10 +189,12 @@ def check_weighting(overlap: str, balance: str, volumes: object, ignore_index: i
     check_ignore_index(ignore_index)
 
 
-def check_process_group(process_group: object) -> None:
-    """Raise TypeError or ValueError unless this process is in the group, or there is none."""
+def as_process_group(process_group: object) -> "dist.ProcessGroup | None":
+    """The checked group; of "world" what it means now: all processes, or None for one alone."""
+    if isinstance(process_group, str) and process_group == "world":
+        return dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
     if process_group is None:
-        return
+        return None
     if dist.is_available() and (
         process_group == dist.GroupMember.NON_GROUP_MEMBER  # what new_group gives to outsiders
         or (isinstance(process_group, dist.ProcessGroup) and dist.get_rank(process_group) < 0)
@@ -156,9 +205,10 @@ def check_process_group(process_group: object) -> None:
         )
     if not (dist.is_available() and isinstance(process_group, dist.ProcessGroup)):
         raise TypeError(
-            f"process_group: got {process_group!r}, expected a group of torch.distributed, such "
-            "as torch.distributed.group.WORLD once init_process_group has been called."
+            f"process_group: got {process_group!r}, expected 'world' for all processes, or a group "
+            "of torch.distributed, which exists once init_process_group has been called."
         )
+    return process_group
 
 
 def check_reduction(reduction: str, label_smoothing: float) -> None:
@@ -249,6 +299,19 @@ _WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_numbers(name: str, tensor: Tensor, at_least: str) -> None:
+    """Check values, unless reading them would wait for an accelerator or break a compiled graph."""
+    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if not (tensor.isfinite().all() and (tensor >= 0).all()):
+        raise ValueError(f"{name}: got {tensor.tolist()}, expected finite numbers >= 0.")
+    if not (tensor > 0).any():
+        raise ValueError(
+            f"{name}: got {tensor.tolist()}, expected {at_least}: with 0 for all of them nothing "
+            "would be learnt."
+        )
 
 
 def _as_floats(name: str, values: object, expected: str) -> float | tuple[float, ...]:

@@ -1,29 +1,32 @@
 """Dilated balanced cross entropy, as a function and as a module."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dilated_ce._cross_entropy import weighted_cross_entropy
+from dilated_ce._cross_entropy import compare
 from dilated_ce._dispatch import has_kernels
+from dilated_ce._targets import MODES, as_target
 from dilated_ce._validation import (
+    ProcessGroup,
     Radius,
-    as_labels,
+    as_importance,
+    as_numbers,
+    as_process_group,
     as_radii,
     as_radius,
     as_spacing,
     as_volumes,
-    check_process_group,
+    check_choice,
+    check_ignore_index,
+    check_num_voxels,
     check_reduction,
     check_weighting,
 )
-from dilated_ce.weights import weigh_voxels
-
-# What `F.cross_entropy` takes for "no such label"; never matches, as labels are checked first.
-_NO_LABEL = -100
+from dilated_ce.weights import as_weighting, weigh_channels, weigh_voxels
 
 
 def dilated_balanced_cross_entropy(
@@ -31,14 +34,17 @@ def dilated_balanced_cross_entropy(
     target: Tensor,
     radius: Radius,
     *,
+    mode: str = "multiclass",
     spacing: Sequence[float] | None = None,
     overlap: str = "sum",
     balance: str = "batch",
     volumes: Tensor | Sequence[float] | None = None,
     ignore_index: int | None = -100,
-    process_group: dist.ProcessGroup | None = None,
+    process_group: ProcessGroup = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    weight: Tensor | Sequence[float] | float | None = None,
+    num_voxels: float | None = None,
 ) -> Tensor:
     """Cross entropy in which every class shares its weight with the voxels around it.
 
@@ -52,17 +58,29 @@ def dilated_balanced_cross_entropy(
     the voxel counts n_c. An infinite radius gives plain cross entropy when every class is in every
     image (and, for balance="image", every image has as many valid voxels).
 
+    In mode="multilabel" every channel is a mask of its own: its foreground and its background are
+    balanced within the channel, over their dilated masks, CE is the binary cross entropy of the
+    sigmoid, and the loss is the mean over all valid entries. mode="binary" is one such channel.
+
     The idea is that of Hosseini and Soleymani Baghshah, "Dilated Balanced Cross Entropy Loss for
     Medical Image Segmentation" (arXiv:2412.06045): weights based on dilated masks, for a class
     together with the pixels around it. The formula above, the exact ball in 2D, 3D and physical
-    units, the scopes of the volumes, ignored voxels and several processes are ours.
+    units, the scopes of the volumes, ignored voxels, masks that overlap, soft targets, and several
+    processes are ours.
 
     Args:
-        logits: unnormalised scores (B, C, *spatial), C >= 2, 1 to 3 spatial axes. Half precision
-            is computed in float32.
-        target: class indices (B, *spatial) or (B, 1, *spatial), any integer dtype.
-        radius: >= 0, `math.inf`, or one such number per class; in the units of `spacing`. It
-            should cover the place where the network errs: the uncertainty of the border at least.
+        logits: unnormalised scores (B, C, *spatial), 1 to 3 spatial axes; C >= 2 in
+            mode="multiclass", 1 in mode="binary". Half precision is computed in float32.
+        target: in mode="multiclass" class indices (B, *spatial) or (B, 1, *spatial), any integer
+            dtype; or (B, C, *spatial) with a probability for each class, one-hot included, of any
+            dtype: masks hold the most probable class, CE takes the probabilities, and a voxel with
+            0 for all classes is ignored. In mode="multilabel" (B, C, *spatial) with 0 and 1 or
+            probabilities, of any dtype: masks hold what is above 0.5. In mode="binary" such a
+            target with one channel, or without the channel axis.
+        radius: >= 0, `math.inf`, or one such number per class (per channel in mode="multilabel");
+            in the units of `spacing`. It should cover the place where the network errs: the
+            uncertainty of the border at least.
+        mode: "multiclass", "multilabel" or "binary".
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes of the dilated masks are counted over the "batch", or over each
@@ -70,27 +88,39 @@ def dilated_balanced_cross_entropy(
         volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
             `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
             and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
-            unless another class's dilated mask holds them.
-        ignore_index: label of the voxels that take no part; None when every voxel has a class.
-        process_group: the processes that hold the other parts of the batch, such as
-            `torch.distributed.group.WORLD` (None until `init_process_group` has been called, so
-            ask for it after that). The gradient averaged over them, as DistributedDataParallel
-            does, is then that of the whole batch in one process. Every process of the group has
-            to make the call. None: this process alone.
+            unless another class's dilated mask holds them. In mode="multilabel" (C, 2): background
+            and foreground of each channel; in mode="binary" (2,).
+        ignore_index: label of the voxels that take no part (in mode="multilabel": of the entries;
+            in a target of probabilities: where it stands for all classes); None when every voxel
+            has a class.
+        process_group: the processes that hold the other parts of the batch: "world" for all of
+            them (or this one alone, while `torch.distributed` is not initialised), or a group of
+            `torch.distributed`. The gradient averaged over them, as DistributedDataParallel does,
+            is then that of the whole batch in one process. Every process of the group has to make
+            the call. None: this process alone.
         label_smoothing: 0 to 1, as in `F.cross_entropy`; the weight of a voxel stays w(x).
         reduction: "mean" (the formula above), "sum", or "none".
+        weight: how much each class counts, (C,); 1 for all when None. Classes then have shares
+            weight_c / v_c instead of 1 / v_c. In mode="multilabel" a number, or one per channel:
+            how much the foreground counts where the background counts 1.
+        num_voxels: number of valid voxels of the data set on which `volumes` were counted. The
+            weights are then scaled to mean 1 over that data set, not over the batch, so that they
+            depend on nothing else in the batch: the mean over equal parts of a batch (gradient
+            accumulation) is the loss of the batch, without a process group too. For overlap="sum".
 
     Returns:
-        The loss, a scalar; with reduction="none" the map w(x) CE(x) (B, *spatial), with w scaled
-        to mean 1 over the valid voxels, so that its mean over them is the "mean" (and its sum the
-        "sum"). float32, or float64 for float64 logits. A batch without a valid voxel gives 0, and
+        The loss, a scalar; with reduction="none" the map w(x) CE(x), (B, *spatial), or
+        (B, C, *spatial) in mode="multilabel" and "binary", with w scaled to mean 1 over the valid
+        voxels (of each channel), so that its mean over them is the "mean" (and its sum the "sum").
+        float32, or float64 for float64 logits. A batch without a valid voxel gives 0, and
         a gradient of 0.
 
     Raises:
-        TypeError: logits that are not floats, a target that is not integer, or another argument
-            of the wrong type.
-        ValueError: shapes or lengths that do not match, a label outside 0 ... C - 1, a number out
-            of its range, an unknown word for `overlap`, `balance` or `reduction`, or a group that
+        TypeError: logits that are not floats, class indices that are not integers, or another
+            argument of the wrong type.
+        ValueError: shapes or lengths that do not match, a label outside 0 ... C - 1, probabilities
+            outside 0 ... 1 or of which those of a voxel do not add up to 1, a number out of its
+            range, an unknown word for `mode`, `overlap`, `balance` or `reduction`, or a group that
             this process is not in.
 
         On CUDA a label out of range is a device-side assertion, as it is in `F.cross_entropy`: no
@@ -107,59 +137,54 @@ def dilated_balanced_cross_entropy(
         >>> f"{loss.item():.4f}"  # log 2: the network is undecided everywhere
         '0.6931'
     """
-    check_weighting(overlap, balance, volumes, ignore_index)
+    check_choice("mode", mode, MODES)
     check_reduction(reduction, label_smoothing)
-    check_process_group(process_group)
-    target = _check_pair(logits, target)
+    check_ignore_index(ignore_index)
+    # Subclasses such as MONAI's MetaTensor follow every operation in Python; only the data matter.
+    logits, target = _plain(logits), _plain(target)
+    found = as_target(mode, logits, target, ignore_index)
     num_classes = logits.shape[1]
     radii = as_radii(radius, num_classes)
-    voxel_size = as_spacing(spacing, target.ndim - 1)
-    volumes = as_volumes(volumes, num_classes)
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    compiling = torch.compiler.is_compiling()
-    fused = dtype == torch.float32 and reduction != "none"
-    if fused and not compiling and has_kernels(target):
-        from dilated_ce import _triton_loss
-
-        settings = _triton_loss.Settings(
-            overlap,
-            balance,
-            None if ignore_index is None else int(ignore_index),
-            process_group,
-            float(label_smoothing),
-            reduction,
-        )
-        return _triton_loss.dilated_balanced_cross_entropy(
-            logits, target, radii, voxel_size, volumes, settings
-        )
-    weights, num_valid, valid = weigh_voxels(
-        "target",
-        target,
-        radii,
-        voxel_size,
+    voxel_size = as_spacing(spacing, logits.ndim - 2)
+    options = as_weighting(
+        num_classes,
         overlap=overlap,
         balance=balance,
         volumes=volumes,
-        ignore_index=ignore_index,
+        num_voxels=num_voxels,
+        weight=weight,
+        ignore_index=found.ignore_index,
         process_group=process_group,
-        dtype=dtype,
+        by_channel=mode != "multiclass",
     )
-    if reduction == "none" or compiling:
-        weighted = weights * F.cross_entropy(
-            logits.to(dtype),
-            target.long(),
-            ignore_index=_NO_LABEL if ignore_index is None else ignore_index,
-            label_smoothing=label_smoothing,
-            reduction="none",
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    fused = dtype == torch.float32 and reduction != "none" and found.truth is None
+    scaled_here = weight is None and num_voxels is None
+    compiling = torch.compiler.is_compiling()
+    if fused and scaled_here and not compiling and has_kernels(found.labels):
+        from dilated_ce import _triton_loss
+
+        return _triton_loss.dilated_balanced_cross_entropy(
+            logits,
+            found.labels,
+            radii,
+            voxel_size,
+            options.volumes,
+            _triton_loss.Settings(
+                overlap,
+                balance,
+                options.ignore_index,
+                options.process_group,
+                float(label_smoothing),
+                reduction,
+            ),
         )
-        if reduction == "none":
-            return weighted
-        total = weighted.sum()
-    else:
-        total = weighted_cross_entropy(
-            logits.to(dtype), target.long(), weights, valid, label_smoothing
-        )
-    if reduction == "sum":
+    weigh = weigh_voxels if mode == "multiclass" else weigh_channels
+    weights, num_valid, valid = weigh("target", found.labels, radii, voxel_size, options, dtype)
+    total = compare(
+        mode, logits.to(dtype), found, weights, valid, float(label_smoothing), reduction
+    )
+    if reduction != "mean":
         return total
     # Without a valid voxel in the whole batch the sum is 0, and so is the loss.
     return total / torch.where(num_valid > 0, num_valid, 1)
@@ -169,8 +194,9 @@ class DilatedBalancedCELoss(nn.Module):
     """Dilated balanced cross entropy as a module, in the place of `nn.CrossEntropyLoss`.
 
     The arguments are those of `dilated_balanced_cross_entropy`, where formula, shapes, units and
-    sources are given. All are checked here as far as they can be without data. There are no class
-    weights, as the classes are balanced already, and targets are class indices.
+    sources are given. All are checked here as far as they can be without data. The module has no
+    state: its `state_dict()` is empty. It can be pickled and copied, unless `process_group` is a
+    group of `torch.distributed` (these cannot be: use "world").
 
     Raises:
         TypeError, ValueError: as `dilated_balanced_cross_entropy`, at once or in the call.
@@ -191,20 +217,26 @@ class DilatedBalancedCELoss(nn.Module):
         self,
         radius: Radius,
         *,
+        mode: str = "multiclass",
         spacing: Sequence[float] | None = None,
         overlap: str = "sum",
         balance: str = "batch",
         volumes: Tensor | Sequence[float] | None = None,
         ignore_index: int | None = -100,
-        process_group: dist.ProcessGroup | None = None,
+        process_group: ProcessGroup = None,
         label_smoothing: float = 0.0,
         reduction: str = "mean",
+        weight: Tensor | Sequence[float] | float | None = None,
+        num_voxels: float | None = None,
     ) -> None:
         super().__init__()
+        check_choice("mode", mode, MODES)
         check_weighting(overlap, balance, volumes, ignore_index)
+        check_num_voxels(num_voxels, volumes, overlap)
         check_reduction(reduction, label_smoothing)
-        check_process_group(process_group)
+        as_process_group(process_group)
         self.radius = as_radius(radius)
+        self.mode = mode
         self.spacing = None if spacing is None else as_spacing(spacing)
         self.overlap = overlap
         self.balance = balance
@@ -212,20 +244,26 @@ class DilatedBalancedCELoss(nn.Module):
         self.process_group = process_group
         self.label_smoothing = label_smoothing
         self.reduction = reduction
-        # No buffer: `module.half()` would turn counts of millions of voxels into infinities.
-        # A copy, as the caller may go on counting in it.
+        self.num_voxels = num_voxels
+        # No buffers: `module.half()` would turn counts of millions of voxels into infinities.
+        # Copies, as the caller may go on counting in them.
         num_classes = len(self.radius) if isinstance(self.radius, tuple) else None
-        checked = as_volumes(volumes, num_classes)
-        self.volumes = None if checked is None else checked.clone()
+        volumes = as_volumes(volumes, num_classes, mode != "multiclass")
+        self.volumes = None if volumes is None else volumes.clone()
+        self.weight = None if weight is None else as_numbers("weight", weight).clone()
+        if weight is not None and num_classes is not None:
+            as_importance(weight, num_classes, mode != "multiclass")
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of `logits` (B, C, *spatial) against `target` (B, *spatial)."""
-        if self.volumes is not None:
-            self.volumes = self.volumes.to(logits.device)  # copied once, then a no-op
+        """The loss of `logits` (B, C, *spatial) against `target`, which `mode` describes."""
+        for name in ("volumes", "weight"):  # copied once, then a no-op
+            if (values := getattr(self, name)) is not None:
+                setattr(self, name, values.to(logits.device))
         return dilated_balanced_cross_entropy(
             logits,
             target,
             self.radius,
+            mode=self.mode,
             spacing=self.spacing,
             overlap=self.overlap,
             balance=self.balance,
@@ -234,16 +272,21 @@ class DilatedBalancedCELoss(nn.Module):
             process_group=self.process_group,
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
+            weight=self.weight,
+            num_voxels=self.num_voxels,
         )
 
     def extra_repr(self) -> str:
         """The arguments, for `print`."""
         shown = {
             "radius": self.radius,
+            "mode": None if self.mode == "multiclass" else self.mode,
             "spacing": self.spacing,
             "overlap": self.overlap,
             "balance": self.balance if self.volumes is None else None,
             "volumes": None if self.volumes is None else self.volumes.tolist(),
+            "num_voxels": self.num_voxels,
+            "weight": None if self.weight is None else self.weight.tolist(),
             "ignore_index": self.ignore_index,
             "process_group": self.process_group,
             "label_smoothing": self.label_smoothing,
@@ -251,43 +294,18 @@ class DilatedBalancedCELoss(nn.Module):
         }
         return ", ".join(f"{name}={value!r}" for name, value in shown.items() if value is not None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What `pickle` and `copy.deepcopy` take along."""
+        if isinstance(self.process_group, dist.ProcessGroup):
+            raise TypeError(
+                "process_group: a group of torch.distributed can be neither pickled nor copied. "
+                "Give process_group='world', which is looked up when the loss is computed."
+            )
+        return self.__dict__
 
-def _check_pair(logits: Tensor, target: Tensor) -> Tensor:
-    """The target as (B, *spatial), once it is known to fit the logits."""
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"logits: got {type(logits).__name__}, expected a torch.Tensor.")
-    if not logits.is_floating_point():
-        raise TypeError(
-            f"logits: got dtype {logits.dtype}, expected the network's output before "
-            "softmax, in floats."
-        )
-    if not 3 <= logits.ndim <= 5:
-        raise ValueError(
-            f"logits: got shape {tuple(logits.shape)}, expected (B, C, *spatial) with 1 to 3 "
-            "spatial axes. For one image without a batch axis use logits[None]."
-        )
-    if logits.shape[1] < 2:
-        raise ValueError(
-            f"logits: got shape {tuple(logits.shape)} with {logits.shape[1]} channel(s), expected "
-            "one per class, background included. Give a binary network two output channels."
-        )
-    if isinstance(target, Tensor) and target.ndim == logits.ndim and target.shape[1] == 1:
-        target = target[:, 0]
-    target = as_labels("target", target)
-    expected = (logits.shape[0], *logits.shape[2:])
-    if target.shape != expected:
-        hint = ""
-        if target.shape == logits.shape:
-            hint = " Take target.argmax(1) of a one-hot target."
-        elif target.shape == logits.shape[1:]:
-            hint = " For one image without a batch axis use logits[None] and target[None]."
-        raise ValueError(
-            f"target: got shape {tuple(target.shape)}, expected {expected} or "
-            f"{(expected[0], 1, *expected[1:])} for logits of shape {tuple(logits.shape)}." + hint
-        )
-    if target.device != logits.device:
-        raise ValueError(
-            f"target: got device {target.device}, expected that of the logits, {logits.device}. "
-            "Move it there with target.to(logits.device)."
-        )
-    return target
+
+def _plain(tensor: Tensor) -> Tensor:
+    compiling = torch.compiler.is_compiling()  # whose tensors are subclasses, and must remain so
+    if isinstance(tensor, Tensor) and type(tensor) is not Tensor and not compiling:
+        return tensor.as_subclass(Tensor)
+    return tensor

@@ -7,6 +7,7 @@ and the map is scaled to mean 1 over the valid voxels.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -14,13 +15,16 @@ from torch import Tensor
 
 from dilated_ce._packing import look_up
 from dilated_ce._validation import (
+    ProcessGroup,
     Radius,
+    as_importance,
     as_labels,
+    as_process_group,
     as_radii,
     as_spacing,
     as_volumes,
     check_num_classes,
-    check_process_group,
+    check_num_voxels,
     check_weighting,
     valid_voxels,
 )
@@ -37,7 +41,9 @@ def dilated_balanced_weights(
     balance: str = "batch",
     volumes: Tensor | Sequence[float] | None = None,
     ignore_index: int | None = -100,
-    process_group: dist.ProcessGroup | None = None,
+    process_group: ProcessGroup = None,
+    weight: Tensor | Sequence[float] | None = None,
+    num_voxels: float | None = None,
 ) -> Tensor:
     """Weight every voxel by the inverse volumes of the dilated class masks that hold it.
 
@@ -67,10 +73,14 @@ def dilated_balanced_weights(
             unless another class's dilated mask holds them.
         ignore_index: label of the voxels that belong to no mask, are not counted and get weight 0;
             None when every voxel has a class.
-        process_group: the processes that hold the other parts of the batch, such as
-            `torch.distributed.group.WORLD` (None until `init_process_group` has been called, so
-            ask for it after that). Volumes and mean are then those of the whole batch. Every
-            process of the group has to make the call. None: this process alone.
+        process_group: the processes that hold the other parts of the batch: "world" for all of
+            them, or a group of `torch.distributed`. Volumes and mean are then those of the whole
+            batch. Every process of the group has to make the call. None: this process alone.
+        weight: how much each class counts, (C,); 1 for all when None. The shares become
+            weight_c / v_c.
+        num_voxels: number of valid voxels of the data set on which `volumes` were counted. The map
+            is then scaled to mean 1 over that data set, not over the batch, so that the weight of a
+            voxel depends on nothing else in the batch. For overlap="sum".
 
     Returns:
         float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
@@ -97,21 +107,100 @@ def dilated_balanced_weights(
     """
     labels = as_labels("labels", labels)
     check_num_classes(num_classes)
-    check_weighting(overlap, balance, volumes, ignore_index)
-    check_process_group(process_group)
-    weights, _, _ = weigh_voxels(
-        "labels",
-        labels,
-        as_radii(radius, num_classes),
-        as_spacing(spacing, labels.ndim - 1),
+    radii = as_radii(radius, num_classes)
+    voxel_size = as_spacing(spacing, labels.ndim - 1)
+    options = as_weighting(
+        num_classes,
         overlap=overlap,
         balance=balance,
-        volumes=as_volumes(volumes, num_classes),
+        volumes=volumes,
+        num_voxels=num_voxels,
+        weight=weight,
         ignore_index=ignore_index,
         process_group=process_group,
-        dtype=torch.float32,
     )
-    return weights
+    return weigh_voxels("labels", labels, radii, voxel_size, options, torch.float32)[0]
+
+
+class Weighting(NamedTuple):
+    """How the classes are balanced: the checked options of `dilated_balanced_weights`."""
+
+    overlap: str
+    balance: str
+    volumes: Tensor | None  # (C,), or per channel (C, 2)
+    importance: Tensor | None  # of the same shape
+    scale: Tensor | None  # of the map, (1,) or per channel (C,); None: to mean 1
+    ignore_index: int | None
+    process_group: dist.ProcessGroup | None
+
+
+def as_weighting(
+    num_classes: int,
+    *,
+    overlap: str = "sum",
+    balance: str = "batch",
+    volumes: Tensor | Sequence[float] | None = None,
+    num_voxels: float | None = None,
+    weight: Tensor | Sequence[float] | float | None = None,
+    ignore_index: int | None = None,
+    process_group: ProcessGroup = None,
+    by_channel: bool = False,
+) -> Weighting:
+    """Check the options; with `by_channel` each of the classes is a channel with a background."""
+    check_weighting(overlap, balance, volumes, ignore_index)
+    check_num_voxels(num_voxels, volumes, overlap)
+    counts = as_volumes(volumes, num_classes, by_channel)
+    importance = as_importance(weight, num_classes, by_channel)
+    scale = None
+    if num_voxels is not None and counts is not None:
+        # The sum of the weights of the data set: every class with a volume has a share of 1.
+        shares = (counts > 0) * (1 if importance is None else importance.to(counts.device))
+        scale = num_voxels / shares.sum(-1, keepdim=not by_channel)
+    return Weighting(
+        overlap,
+        balance,
+        counts,
+        importance,
+        scale,
+        None if ignore_index is None else int(ignore_index),
+        as_process_group(process_group),
+    )
+
+
+def weigh_channels(
+    name: str,
+    labels: Tensor,
+    radii: tuple[float, ...],
+    spacing: tuple[float, ...],
+    options: Weighting,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Weigh the voxels of labels (B, C, *spatial), whose channels are masks of their own.
+
+    Every channel has two classes, its foreground (1) and its background (0), which are balanced
+    within it, and a map with mean 1. Arguments and results are as in `weigh_voxels`, with a radius
+    per channel, and the channel axis in the maps.
+    """
+    batch, num_channels = labels.shape[:2]
+    weights = labels.new_empty(labels.shape, dtype=dtype)
+    num_valid = weights.new_zeros(())
+    for radius in dict.fromkeys(radii):
+        channels = [index for index, other in enumerate(radii) if other == radius]
+        part = options
+        if len(channels) < num_channels:
+            pick = [
+                None if values is None or len(values) == 1 < num_channels else values[channels]
+                for values in (options.volumes, options.importance, options.scale)
+            ]
+            part = options._replace(volumes=pick[0], importance=pick[1], scale=pick[2])
+        # The channels one after the other, each with the images of the batch.
+        folded = labels[:, channels].transpose(0, 1).flatten(0, 1)
+        found, count, _ = weigh_voxels(
+            name, folded, (radius, radius), spacing, part, dtype, groups=len(channels)
+        )
+        weights[:, channels] = found.view(len(channels), batch, *labels.shape[2:]).transpose(0, 1)
+        num_valid = num_valid + count
+    return weights, num_valid, valid_voxels(labels, options.ignore_index)
 
 
 def weigh_voxels(
@@ -119,15 +208,21 @@ def weigh_voxels(
     labels: Tensor,
     radii: tuple[float, ...],
     spacing: tuple[float, ...],
-    *,
-    overlap: str,
-    balance: str,
-    volumes: Tensor | None,
-    ignore_index: int | None,
-    process_group: dist.ProcessGroup | None,
+    options: Weighting,
     dtype: torch.dtype,
+    groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Weigh the voxels; the labels, called `name` in messages, are checked, the rest is not.
+
+    Args:
+        name: of the labels, for messages.
+        labels: class indices (B, *spatial).
+        radii: one radius per class.
+        spacing: one voxel size per spatial axis.
+        options: how the classes are balanced.
+        dtype: of the weights.
+        groups: the batch is made of so many equal runs of images, each balanced and scaled on its
+            own (the channels of a multi-label target).
 
     Returns:
         The weight map (B, *spatial); the number of valid voxels per process, a scalar; and where
@@ -135,40 +230,59 @@ def weigh_voxels(
         whole batch, seen from one of N processes whose gradients are averaged, is its sum over the
         voxels here divided by the number of all valid voxels / N.
     """
+    ignore_index, process_group = options.ignore_index, options.process_group
     planes, counts, num_valid = dilated_masks(name, labels, radii, spacing, ignore_index)
     # On the CPU the number tells at no cost that none is ignored: no pass over the labels then.
     readable = labels.device.type == "cpu" and not torch.compiler.is_compiling()
     none_ignored = readable and int(num_valid) == labels.numel()
     valid = None if none_ignored else valid_voxels(labels, ignore_index)
-    num_valid = num_valid.to(dtype)
+    images = len(labels) // groups
+    by_group = counts.view(groups, images, len(radii))
 
-    if volumes is not None:
-        scope_volumes = volumes.to(counts.device, dtype)[None]
-    elif balance == "image":
+    if options.volumes is not None:
+        scope_volumes = options.volumes.to(counts.device, dtype).view(groups, len(radii))
+    elif options.balance == "image":
         scope_volumes = counts.to(dtype)
     else:
-        scope_volumes = _all_reduce(counts.sum(0, keepdim=True), process_group).to(dtype)
+        scope_volumes = _all_reduce(by_group.sum(1), process_group).to(dtype)
     # A class that is absent from the scope takes no part: its share is 0 rather than 1 / 0.
     shares = torch.where(scope_volumes > 0, 1 / scope_volumes, 0)
+    if groups > 1 and (options.balance == "batch"):  # from one row per group to one per image
+        shares = shares.repeat_interleave(images, 0)
+    if options.importance is not None:
+        importance = options.importance.to(shares.device, dtype).view(groups, len(radii))
+        shares = shares * importance.repeat_interleave(images if groups > 1 else 1, 0)
 
     # The sum of the map before it is scaled. With overlap="sum" it follows from the counts, so
     # that the table holds the final weights and the map is written once.
-    if overlap == "sum":
-        total = (counts.to(dtype) * shares).sum()
-        scale, num_valid = _scale_to_mean_one(total, num_valid, process_group)
-        return look_up(planes, shares * scale, len(labels), overlap), num_valid, valid
-    weights = look_up(planes, shares, len(labels), overlap)
-    scale, num_valid = _scale_to_mean_one(weights.sum(), num_valid, process_group)
-    return weights * scale, num_valid, valid
+    weights = None
+    if options.overlap == "sum":
+        total = (counts.to(dtype) * shares).view(groups, images * len(radii)).sum(1)
+    else:
+        weights = look_up(planes, shares, len(labels), options.overlap)
+        total = weights.view(groups, -1).sum(1) if images else weights.new_zeros(groups)
+    sums = torch.stack([total, _count_by_group(labels, num_valid, valid, groups).to(dtype)])
+    total, num_valid = _all_reduce(sums, process_group).unbind()
+    if options.scale is None:  # to mean 1 over the valid voxels of each group
+        scale = torch.where(total > 0, num_valid / total, 0)
+    else:
+        scale = options.scale.to(total.device, dtype).expand(groups)
+    if groups > 1:
+        scale = scale.repeat_interleave(images, 0)
+    if weights is None:
+        weights = look_up(planes, shares * scale[:, None], len(labels), options.overlap)
+    else:
+        weights *= scale.view(-1, *[1] * len(spacing))
+    return weights, num_valid.sum() / _group_size(process_group), valid
 
 
-def _scale_to_mean_one(
-    total: Tensor, num_valid: Tensor, process_group: dist.ProcessGroup | None
-) -> tuple[Tensor, Tensor]:
-    """The factor that gives the map mean 1 over the group, and the valid voxels per process."""
-    total, num_valid = _all_reduce(torch.stack([total, num_valid]), process_group).unbind()
-    scale = torch.where(total > 0, num_valid / total, 0)
-    return scale, num_valid / _group_size(process_group)
+def _count_by_group(labels: Tensor, num_valid: Tensor, valid: Tensor | None, groups: int) -> Tensor:
+    """The valid voxels of each group, here: (groups,)."""
+    if groups == 1:
+        return num_valid[None]
+    if valid is None:
+        return num_valid.new_full((groups,), labels.numel() // groups)
+    return valid.view(groups, labels.numel() // groups).sum(1)
 
 
 def _all_reduce(tensor: Tensor, process_group: dist.ProcessGroup | None) -> Tensor:

@@ -1,0 +1,330 @@
+"""Masks that overlap, one output channel, and soft targets, against plain formulas."""
+
+import math
+import re
+
+import numpy as np
+import oracles
+import pytest
+import strategies
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dilated_ce import (
+    DilatedBalancedCELoss,
+    dilate_labels,
+    dilated_balanced_cross_entropy,
+    dilated_balanced_weights,
+)
+
+
+@st.composite
+def masks(draw):
+    """A multi-label target (B, C, *spatial) of 0, 1 and perhaps 255, with logits for it."""
+    ndim = draw(st.integers(1, 3))
+    shape = draw(st.tuples(*[st.integers(1, 3)] * 2, *[st.integers(1, 7)] * ndim))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    target = (rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))).astype(np.int64)
+    ignore_index = draw(st.sampled_from([None, 255, -100]))
+    if ignore_index is not None:
+        target[rng.random(shape) < draw(st.sampled_from([0.1, 0.6, 1.0]))] = ignore_index
+    return torch.from_numpy(target), torch.from_numpy(rng.normal(size=shape)), ignore_index
+
+
+def channel_maps(target, radii, ignore_index, **options):
+    """The weight map of each channel, from the definition."""
+    volumes = options.pop("volumes", [None] * target.shape[1])
+    maps = [
+        oracles.weights(
+            target[:, c].numpy(), radii[c], 2, ignore_index=ignore_index, volumes=v, **options
+        )
+        for c, v in enumerate(volumes)
+    ]
+    return torch.from_numpy(np.stack(maps, axis=1))
+
+
+class TestMultilabel:
+    @given(case=masks(), data=st.data())
+    def test_equals_the_formula(self, case, data):
+        target, logits, ignore_index = case
+        one = data.draw(strategies.radii())
+        radius = data.draw(
+            st.sampled_from([one, [one, *[data.draw(strategies.radii())] * (target.shape[1] - 1)]])
+        )
+        options = {
+            "overlap": data.draw(st.sampled_from(["sum", "max"])),
+            "balance": data.draw(st.sampled_from(["batch", "image"])),
+            "spacing": data.draw(strategies.spacings(target.ndim - 2)),
+        }
+        radii = radius if isinstance(radius, list) else [radius] * target.shape[1]
+        weights = channel_maps(target, radii, ignore_index, **options)
+        valid = torch.ones_like(target, dtype=torch.bool)
+        if ignore_index is not None:
+            valid = target != ignore_index
+        truth = torch.where(valid, target, 0).double()
+        expected = weights * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+
+        def ours(reduction):
+            return dilated_balanced_cross_entropy(
+                logits,
+                target,
+                radius,
+                mode="multilabel",
+                ignore_index=ignore_index,
+                reduction=reduction,
+                **options,
+            )
+
+        torch.testing.assert_close(ours("none"), expected)
+        torch.testing.assert_close(ours("sum"), expected.sum())
+        torch.testing.assert_close(ours("mean"), expected.sum() / max(int(valid.sum()), 1))
+
+    def test_infinite_radius_is_plain_binary_cross_entropy(self):
+        target = torch.arange(2 * 3 * 6 * 5).view(2, 3, 6, 5) % 2
+        logits = torch.randn(target.shape, generator=torch.manual_seed(0))
+        ours = dilated_balanced_cross_entropy(logits, target, math.inf, mode="multilabel")
+        expected = F.binary_cross_entropy_with_logits(logits, target.float())
+        torch.testing.assert_close(ours, expected)
+
+    def test_volumes_of_the_data_set(self):
+        target = (torch.rand(2, 2, 6, 5, generator=torch.manual_seed(0)) < 0.2).long()
+        logits = torch.randn(target.shape, dtype=torch.float64, generator=torch.manual_seed(1))
+        volumes = [[300.0, 40.0], [310.0, 0.0]]
+        weights = channel_maps(target, [1, 1], None, volumes=volumes)
+        for given_volumes in (volumes, torch.tensor(volumes)):
+            ours = dilated_balanced_cross_entropy(
+                logits, target, 1, mode="multilabel", volumes=given_volumes, reduction="none"
+            )
+            expected = F.binary_cross_entropy_with_logits(
+                logits, target.double(), weights, reduction="none"
+            )
+            torch.testing.assert_close(ours, expected)
+
+    def test_radius_zero_with_a_weight_is_pos_weight_over_the_balance(self):
+        target = (torch.rand(3, 2, 6, 5, generator=torch.manual_seed(0)) < 0.3).float()
+        logits = torch.randn(target.shape, generator=torch.manual_seed(1))
+        importance = [2.0, 0.5]
+        per_channel = []
+        for c in range(2):
+            z, y = logits[:, c], target[:, c]
+            losses = F.binary_cross_entropy_with_logits(z, y, reduction="none")
+            foreground, background = losses[y == 1].mean(), losses[y == 0].mean()
+            share = importance[c]
+            per_channel.append((share * foreground + background) / (share + 1))
+        ours = dilated_balanced_cross_entropy(
+            logits, target, 0, mode="multilabel", weight=importance
+        )
+        torch.testing.assert_close(ours, torch.stack(per_channel).mean())
+
+    @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.float16])
+    def test_dtypes_of_the_target(self, dtype):
+        target = (torch.rand(2, 3, 6, 5, generator=torch.manual_seed(0)) < 0.3).to(dtype)
+        logits = torch.randn(target.shape, generator=torch.manual_seed(1))
+        expected = dilated_balanced_cross_entropy(logits, target.long(), 2, mode="multilabel")
+        ours = dilated_balanced_cross_entropy(logits, target, 2, mode="multilabel")
+        assert ours == expected
+
+    def test_nothing_but_numbers_where_an_ignored_entry_is_not_finite(self):
+        target = torch.zeros(1, 2, 4, 4)
+        target[0, 0, 1, 1] = 1
+        target[0, 1, 2, 2] = -100
+        logits = torch.zeros(1, 2, 4, 4)
+        logits[0, 1, 2, 2] = math.inf
+        logits.requires_grad_()
+        dilated_balanced_cross_entropy(logits, target, 1, mode="multilabel").backward()
+        assert logits.grad.isfinite().all()
+        assert logits.grad[0, 1, 2, 2] == 0
+
+    @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+    @pytest.mark.parametrize("shape", [(0, 2, 4, 4), (2, 2, 4, 4)])
+    def test_nothing_valid_is_zero(self, shape, reduction):
+        logits = torch.randn(shape, requires_grad=True)
+        target = torch.full(shape, -100)
+        loss = dilated_balanced_cross_entropy(
+            logits, target, 1, mode="multilabel", reduction=reduction
+        )
+        assert (loss == 0).all()
+        loss.sum().backward()
+        assert (logits.grad == 0).all()
+
+    @pytest.mark.parametrize(
+        ("options", "value", "message"),
+        [
+            ({}, 2, "target: got a value of 2, expected 0 to 1 or ignore_index=-100"),
+            ({"ignore_index": None}, -0.5, "target: got a value of -0.5, expected 0 to 1. For"),
+            ({"ignore_index": 255}, math.nan, "target: got a value of nan"),
+        ],
+    )
+    def test_wrong_values(self, options, value, message):
+        target = torch.zeros(1, 2, 4, 4)
+        target[0, 1, 2, 3] = value
+        with pytest.raises(ValueError, match=message):
+            dilated_balanced_cross_entropy(
+                torch.zeros(1, 2, 4, 4), target, 1, mode="multilabel", **options
+            )
+
+
+class TestBinary:
+    @given(case=masks(), radius=strategies.radii(), balance=st.sampled_from(["batch", "image"]))
+    def test_is_multiclass_with_a_second_output_of_zero(self, case, radius, balance):
+        target, logits, ignore_index = case
+        target, logits = target[:, :1], logits[:, :1]
+        options = {"balance": balance, "ignore_index": ignore_index}
+        both = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        expected = dilated_balanced_cross_entropy(both, target, radius, **options)
+        for shape in (target, target[:, 0]):  # with and without the channel axis
+            ours = dilated_balanced_cross_entropy(logits, shape, radius, mode="binary", **options)
+            torch.testing.assert_close(ours, expected)
+
+    def test_volumes(self):
+        target = (torch.rand(2, 6, 5, generator=torch.manual_seed(0)) < 0.2).long()
+        logits = torch.randn(2, 1, 6, 5, generator=torch.manual_seed(1))
+        both = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        ours = DilatedBalancedCELoss(2, mode="binary", volumes=[300, 50])(logits, target)
+        expected = DilatedBalancedCELoss(2, volumes=[300, 50])(both, target)
+        torch.testing.assert_close(ours, expected)
+
+    def test_label_smoothing_is_that_of_two_classes(self):
+        target = (torch.rand(2, 6, 5, generator=torch.manual_seed(0)) < 0.2).long()
+        logits = torch.randn(2, 1, 6, 5, generator=torch.manual_seed(1))
+        both = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        ours = DilatedBalancedCELoss(2, mode="binary", label_smoothing=0.2)(logits, target)
+        expected = DilatedBalancedCELoss(2, label_smoothing=0.2)(both, target)
+        torch.testing.assert_close(ours, expected)
+
+    @pytest.mark.parametrize(
+        ("mode", "channels", "shape", "message"),
+        [
+            ("binary", 2, (1, 4, 4), "2 channels, expected 1 in mode='binary'"),
+            ("binary", 1, (1, 5, 4), "expected (1, 4, 4) or (1, 1, 4, 4)"),
+            ("multilabel", 2, (1, 1, 4, 4), "expected (1, 2, 4, 4)"),
+            ("multilabel", 2, (1, 4, 4), "expected (1, 2, 4, 4)"),
+            ("multiclass", 1, (1, 4, 4), "use mode='binary'"),
+            ("panoptic", 2, (1, 4, 4), "expected 'multiclass' or 'multilabel' or 'binary'"),
+        ],
+    )
+    def test_what_does_not_fit(self, mode, channels, shape, message):
+        logits = torch.zeros(1, channels, 4, 4)
+        target = torch.zeros(shape, dtype=torch.long)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            dilated_balanced_cross_entropy(logits, target, 1, mode=mode)
+
+
+class TestSoftTargets:
+    def soft(self, num_classes=3):
+        generator = torch.manual_seed(0)
+        labels = torch.randint(0, num_classes, (2, 7, 6), generator=generator)
+        noise = torch.rand(2, num_classes, 7, 6, generator=generator, dtype=torch.float64)
+        one_hot = F.one_hot(labels, num_classes).movedim(-1, 1)
+        return labels, one_hot, 0.7 * one_hot + 0.3 * noise / noise.sum(1, keepdim=True)
+
+    @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+    def test_masks_of_the_most_probable_class_and_the_cross_entropy_of_all(self, reduction):
+        labels, _, probabilities = self.soft()
+        logits = torch.randn(2, 3, 7, 6, dtype=torch.float64, generator=torch.manual_seed(1))
+        weights = torch.from_numpy(oracles.weights(labels.numpy(), 1.5, 3))
+        expected = weights * -(probabilities * logits.log_softmax(1)).sum(1)
+        expected = {"mean": expected.mean(), "sum": expected.sum(), "none": expected}[reduction]
+        ours = dilated_balanced_cross_entropy(logits, probabilities, 1.5, reduction=reduction)
+        torch.testing.assert_close(ours, expected)
+
+    @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float16, torch.float32])
+    def test_one_hot_is_the_same_as_indices(self, dtype):
+        labels, one_hot, _ = self.soft()
+        logits = torch.randn(2, 3, 7, 6, generator=torch.manual_seed(1))
+        ours = dilated_balanced_cross_entropy(logits, one_hot.to(dtype), 2, label_smoothing=0.1)
+        expected = dilated_balanced_cross_entropy(logits, labels, 2, label_smoothing=0.1)
+        torch.testing.assert_close(ours, expected)
+
+    @pytest.mark.parametrize("unlabelled", [0, 255])
+    def test_voxels_without_a_class_are_ignored(self, unlabelled):
+        labels, one_hot, _ = self.soft()
+        one_hot[:, :, :3, 2] = unlabelled
+        labels[:, :3, 2] = 255
+        logits = torch.randn(2, 3, 7, 6, generator=torch.manual_seed(1))
+        logits[0, 0, 0, 2] = math.inf
+        ours = DilatedBalancedCELoss(2, ignore_index=255)(logits, one_hot.float())
+        expected = DilatedBalancedCELoss(2, ignore_index=255)(logits, labels)
+        torch.testing.assert_close(ours, expected)
+
+    def test_multilabel_masks_hold_what_is_above_one_half(self):
+        target = torch.rand(2, 3, 7, 6, dtype=torch.float64, generator=torch.manual_seed(0))
+        logits = torch.randn(target.shape, dtype=torch.float64, generator=torch.manual_seed(1))
+        weights = channel_maps((target > 0.5).long(), [2] * 3, None)
+        expected = F.binary_cross_entropy_with_logits(logits, target, weights)
+        ours = dilated_balanced_cross_entropy(logits, target, 2, mode="multilabel")
+        torch.testing.assert_close(ours, expected)
+
+
+class TestDataSetVolumes:
+    """With the size of the data set given, weights depend on nothing else in the batch."""
+
+    labels = torch.randint(0, 3, (8, 9, 8), generator=torch.manual_seed(0)) * (
+        torch.rand(8, 9, 8, generator=torch.manual_seed(1)) < 0.2
+    )
+    volumes = dilate_labels(labels, 1, num_classes=3).sum((0, 2, 3))
+
+    @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+    def test_gradient_accumulation_is_exact(self, weight):
+        criterion = DilatedBalancedCELoss(
+            1, volumes=self.volumes, num_voxels=self.labels.numel(), weight=weight
+        )
+        logits = torch.randn(8, 3, 9, 8, dtype=torch.float64, requires_grad=True)
+        (expected,) = torch.autograd.grad(criterion(logits, self.labels), logits)
+        parts = zip(logits.split(2), self.labels.split(2), strict=True)
+        loss = sum(criterion(z, y) / 4 for z, y in parts)
+        (accumulated,) = torch.autograd.grad(loss, logits)
+        torch.testing.assert_close(accumulated, expected)
+
+    def test_the_mean_over_the_data_set_is_one(self):
+        weights = dilated_balanced_weights(
+            self.labels, 1, num_classes=3, volumes=self.volumes, num_voxels=self.labels.numel()
+        )
+        torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+        part = dilated_balanced_weights(
+            self.labels[:2], 1, num_classes=3, volumes=self.volumes, num_voxels=self.labels.numel()
+        )
+        torch.testing.assert_close(part, weights[:2])
+
+    def test_per_channel(self):
+        target = (self.labels[:, None] == torch.arange(1, 3).view(2, 1, 1)).long()
+        foreground = dilate_labels(target.flatten(0, 1), 1, num_classes=2).sum((2, 3))
+        volumes = foreground.view(8, 2, 2).sum(0)
+        logits = torch.randn(8, 2, 9, 8, dtype=torch.float64)
+        for radius in (1, [1, 1]):
+            criterion = DilatedBalancedCELoss(
+                radius, mode="multilabel", volumes=volumes, num_voxels=self.labels.numel()
+            )
+            whole = DilatedBalancedCELoss(radius, mode="multilabel")(logits, target)
+            torch.testing.assert_close(criterion(logits, target), whole)
+            parts = zip(logits.split(2), target.split(2), strict=True)
+            torch.testing.assert_close(sum(criterion(z, y) / 4 for z, y in parts), whole)
+
+
+@given(case=strategies.label_maps(min_classes=2), radius=strategies.radii(), seed=st.integers(0, 9))
+def test_radius_zero_with_a_weight_per_class_is_weighted_balanced_cross_entropy(case, radius, seed):
+    shape = (len(case.labels), case.num_classes, *case.labels.shape[1:])
+    logits = torch.randn(shape, dtype=torch.float64, generator=torch.manual_seed(seed))
+    weight = torch.rand(case.num_classes, dtype=torch.float64) + 0.1
+    options = {"ignore_index": case.ignore_index, "weight": weight}
+    ignore_index = -100 if case.ignore_index is None else case.ignore_index
+    valid = case.labels[case.labels != ignore_index]
+    counts = torch.bincount(valid, minlength=case.num_classes)
+    if len(valid) == 0:
+        return
+    balanced = F.cross_entropy(
+        logits,
+        case.labels,
+        weight=torch.where(counts > 0, weight / counts, 0),
+        ignore_index=ignore_index,
+    )
+    ours = dilated_balanced_cross_entropy(logits, case.labels, 0, **options)
+    torch.testing.assert_close(ours, balanced)
+    # One importance for all changes nothing, at any radius.
+    options["weight"] = [3.0] * case.num_classes
+    ours = dilated_balanced_cross_entropy(logits, case.labels, radius, **options)
+    del options["weight"]
+    expected = dilated_balanced_cross_entropy(logits, case.labels, radius, **options)
+    torch.testing.assert_close(ours, expected)
