@@ -140,8 +140,7 @@ def dilated_balanced_cross_entropy(
     check_choice("mode", mode, MODES)
     check_reduction(reduction, label_smoothing)
     check_ignore_index(ignore_index)
-    # Subclasses such as MONAI's MetaTensor follow every operation in Python; only the data matter.
-    logits, target = _plain(logits), _plain(target)
+    logits, target = plain(logits), plain(target)
     found = as_target(mode, logits, target, ignore_index)
     num_classes = logits.shape[1]
     radii = as_radii(radius, num_classes)
@@ -256,6 +255,11 @@ class DilatedBalancedCELoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of `logits` (B, C, *spatial) against `target`, which `mode` describes."""
+        return self._compare(logits, target, self.mode, self.spacing)
+
+    def _compare(
+        self, logits: Tensor, target: Tensor, mode: str, spacing: Sequence[float] | None
+    ) -> Tensor:
         for name in ("volumes", "weight"):  # copied once, then a no-op
             if (values := getattr(self, name)) is not None:
                 setattr(self, name, values.to(logits.device))
@@ -263,8 +267,8 @@ class DilatedBalancedCELoss(nn.Module):
             logits,
             target,
             self.radius,
-            mode=self.mode,
-            spacing=self.spacing,
+            mode=mode,
+            spacing=spacing,
             overlap=self.overlap,
             balance=self.balance,
             volumes=self.volumes,
@@ -304,7 +308,8 @@ class DilatedBalancedCELoss(nn.Module):
         return self.__dict__
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor) -> Tensor:
+    """Without the metadata of a subclass, such as MONAI's; they follow every operation."""
     compiling = torch.compiler.is_compiling()  # whose tensors are subclasses, and must remain so
     if isinstance(tensor, Tensor) and type(tensor) is not Tensor and not compiling:
         return tensor.as_subclass(Tensor)
