@@ -3,6 +3,18 @@
 from collections.abc import Sequence
 
 
+def as_size(name: str, size: Sequence[int]) -> tuple[int, ...]:
+    """A checked number of voxels along each of 1 to 3 spatial axes."""
+    expected = "1 to 3 whole numbers > 0, one per spatial axis"
+    try:
+        values = tuple(int(value) for value in size)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: got {size!r}, expected {expected}.") from error
+    if not 1 <= len(values) <= 3 or values != tuple(size) or min(values) < 1:
+        raise ValueError(f"{name}: got {size!r}, expected {expected}.")
+    return values
+
+
 def level_spacing(
     shape: Sequence[int], full_size: Sequence[int] | None, spacing: Sequence[float] | None
 ) -> Sequence[float] | None:

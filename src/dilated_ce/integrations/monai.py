@@ -29,7 +29,7 @@ from dilated_ce._validation import (
     as_process_group,
     valid_voxels,
 )
-from dilated_ce.integrations._levels import level_spacing
+from dilated_ce.integrations._levels import as_size, level_spacing
 from dilated_ce.integrations._monai_transforms import (
     DilatedBalancedWeights,
     DilatedBalancedWeightsD,
@@ -120,7 +120,7 @@ class DilatedBalancedCELoss(_CoreLoss):
             weight=weight,
         )
         self.sigmoid = sigmoid
-        self.roi_size = None if roi_size is None else tuple(int(size) for size in roi_size)
+        self.roi_size = None if roi_size is None else as_size("roi_size", roi_size)
 
     def forward(self, input: Tensor, target: Tensor, weight_map: Tensor | None = None) -> Tensor:
         """The loss of the logits `input` against `target`.
