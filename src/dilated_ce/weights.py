@@ -184,6 +184,7 @@ def weigh_channels(
     batch, num_channels = labels.shape[:2]
     weights = labels.new_empty(labels.shape, dtype=dtype)
     num_valid = weights.new_zeros(())
+    none_ignored = True
     for radius in dict.fromkeys(radii):
         channels = [index for index, other in enumerate(radii) if other == radius]
         part = options
@@ -195,12 +196,14 @@ def weigh_channels(
             part = options._replace(volumes=pick[0], importance=pick[1], scale=pick[2])
         # The channels one after the other, each with the images of the batch.
         folded = labels[:, channels].transpose(0, 1).flatten(0, 1)
-        found, count, _ = weigh_voxels(
+        found, count, valid = weigh_voxels(
             name, folded, (radius, radius), spacing, part, dtype, groups=len(channels)
         )
         weights[:, channels] = found.view(len(channels), batch, *labels.shape[2:]).transpose(0, 1)
         num_valid = num_valid + count
-    return weights, num_valid, valid_voxels(labels, options.ignore_index)
+        none_ignored = none_ignored and valid is None
+    valid = None if none_ignored else valid_voxels(labels, options.ignore_index)
+    return weights, num_valid, valid
 
 
 def weigh_voxels(
