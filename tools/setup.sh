@@ -29,9 +29,11 @@ echo "Installing dilated-ce[$extra] into $venv (the first time: a minute or two)
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --retries 2 \
   --constraint constraints.txt --editable ".[$extra]" || fail \
   "the packages could not be installed (see pip's message above). They come from PyPI: check the network, or set PIP_INDEX_URL to a mirror, PIP_PROXY to a proxy, or PIP_FIND_LINKS to a folder with the files of constraints.txt."
-if [ "$extra" = bench ]; then
-  # Only its losses are measured. They need torch alone, and its own requirements are large.
+if [ "$extra" = dev ] || [ "$extra" = bench ]; then
+  # On its own: it requires timm, which it does not import by itself, and with it torchvision. The benchmark needs
+  # its losses alone; pyproject.toml names what the tests need beside it.
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --retries 2 \
-    --constraint constraints.txt --no-deps nnunetv2 || fail "nnU-Net could not be installed."
+    --constraint constraints.txt --no-deps nnunetv2 dynamic-network-architectures || fail \
+    "nnU-Net could not be installed."
 fi
 touch "$venv/.installed-$extra"

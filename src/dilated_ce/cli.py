@@ -1,5 +1,7 @@
-"""The command line: `dilated-ce demo`."""
+"""The command line: `dilated-ce demo` and `dilated-ce nnunet-path`."""
 
+import re
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -145,6 +147,22 @@ def demo(
         highlight=False,
         soft_wrap=True,
     )
+
+
+@app.command()
+def nnunet_path() -> None:
+    """Print the folder in which nnU-Net finds the trainers, for nnUNet_extTrainer.
+
+    export nnUNet_extTrainer="$(dilated-ce nnunet-path)"
+    """
+    try:
+        version = metadata.version("nnunetv2")
+    except metadata.PackageNotFoundError:
+        _fail("nnU-Net is not installed here: pip install 'dilated-ce[nnunet]'")
+    if [int(number) for number in re.findall(r"\d+", version)[:2]] < [2, 8]:
+        _fail(f"got nnU-Net {version}, expected 2.8 or newer: pip install 'dilated-ce[nnunet]'")
+    folder = Path(dilated_ce.__file__).parent / "integrations" / "nnunet_trainers"
+    typer.echo(folder)  # plain: a shell reads it
 
 
 def _default_folder(data: Path | None, synthetic: bool) -> Path:

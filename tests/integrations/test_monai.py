@@ -8,6 +8,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor
@@ -456,3 +458,35 @@ def test_the_scale_of_a_map_means_nothing():
     ).sum() / weights.sum()
     for value in values:
         torch.testing.assert_close(value, expected)
+
+
+def check_process(rank, port):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    generator = torch.manual_seed(0)
+    labels = torch.randint(0, 3, (4, 1, 9, 8), generator=generator)
+    labels[:2, 0, :, :4] = 0
+    labels[2:, 0, 3:] = -100
+    logits = torch.randn(4, 3, 9, 8, dtype=torch.float64, generator=generator)
+    mine = slice(0, 3) if rank == 0 else slice(3, 4)
+    for sigmoid in (False, True):
+        mode = "multilabel" if sigmoid else "multiclass"
+        masks = torch.cat([torch.where(labels < 0, labels, labels == c) for c in range(3)], dim=1)
+        target = masks if sigmoid else labels
+        transform = DilatedBalancedWeights(2, num_classes=3, mode=mode)
+        weights = torch.stack([transform(label) for label in target])
+        gradients = []
+        for part, group in ((slice(None), None), (mine, "world")):
+            loss = DilatedBalancedCELoss(2, sigmoid=sigmoid, process_group=group)
+            for maps in (None, weights[part]):
+                input = logits[part].clone().requires_grad_()
+                loss(input, target[part], maps).backward()
+                gradients.append(input.grad)
+        # DistributedDataParallel averages over the processes.
+        torch.testing.assert_close(gradients[2] / 2, gradients[0][mine])
+        torch.testing.assert_close(gradients[3] / 2, gradients[1][mine])
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="torch was built without distributed")
+def test_two_processes_give_the_gradient_of_one(free_port):
+    mp.spawn(check_process, args=(free_port,), nprocs=2)
