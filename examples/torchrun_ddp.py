@@ -8,6 +8,7 @@ has no foreground, and another number of unlabelled voxels than the first.
 """
 
 import copy
+import gc
 
 import torch
 import torch.distributed as dist
@@ -37,9 +38,8 @@ def gradient(network: nn.Module, criterion: nn.Module, images: Tensor, labels: T
     return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
 
 
-def main() -> None:
+def compare() -> None:
     """Compare the gradients and print how far they are from each other."""
-    dist.init_process_group("gloo")  # "nccl" on GPUs
     rank, processes = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(0)
     # No batch norm: its statistics are those of one process, and would differ whatever the loss.
@@ -61,6 +61,13 @@ def main() -> None:
         difference = (of_parts - of_whole).norm() / of_whole.norm()
         if rank == 0:
             print(f"{name}: {difference:.1e} from the gradient of the whole batch")
+
+
+def main() -> None:
+    """Join the other processes, and leave them when the network has let go of them."""
+    dist.init_process_group("gloo")  # "nccl" on GPUs
+    compare()
+    gc.collect()  # of the network's cycles: what gloo still holds when Python exits can abort it
     dist.destroy_process_group()
 
 
