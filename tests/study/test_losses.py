@@ -3,14 +3,19 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceCELoss, DiceLoss
+from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, GeneralizedDiceLoss, TverskyLoss
 
 from dilated_ce import dilated_balanced_cross_entropy
-from dilated_ce.study.losses import LOSSES, parse_loss, parse_losses
+from dilated_ce.study.loss_modules import LOSSES, Setting
+from dilated_ce.study.losses import parse_loss, parse_losses
 
 LABELS = torch.randint(0, 3, (2, 1, 12, 12), generator=torch.manual_seed(0))
 LOGITS = torch.randn(2, 3, 12, 12, generator=torch.manual_seed(1))
 DICE = DiceLoss(to_onehot_y=True, softmax=True)(LOGITS, LABELS)
+DICE_BY_TVERSKY = TverskyLoss(True, True, softmax=True)(LOGITS, LABELS)
+HARDEST = F.cross_entropy(LOGITS, LABELS[:, 0], reduction="none").flatten().sort().values
+OWN = "monai.losses:GeneralizedDiceLoss:to_onehot_y=true,softmax=true,w_type=simple"
+GENERALISED = GeneralizedDiceLoss(to_onehot_y=True, softmax=True, w_type="simple")(LOGITS, LABELS)
 
 
 def dbce(radius, **options):
@@ -30,6 +35,16 @@ def dbce(radius, **options):
         ("dbce:radius=inf", F.cross_entropy(LOGITS, LABELS[:, 0])),
         ("dice-ce", DiceCELoss(to_onehot_y=True, softmax=True)(LOGITS, LABELS)),
         ("dice-ce", DICE + F.cross_entropy(LOGITS, LABELS[:, 0])),
+        ("dice", DICE),
+        ("dice-focal", DiceFocalLoss(to_onehot_y=True, softmax=True)(LOGITS, LABELS)),
+        ("tversky", TverskyLoss(True, True, softmax=True, alpha=0.3, beta=0.7)(LOGITS, LABELS)),
+        ("tversky:alpha=0.5,beta=0.5", DICE_BY_TVERSKY),
+        ("top-k:percent=100", F.cross_entropy(LOGITS, LABELS[:, 0])),
+        ("top-k:percent=25", HARDEST[-72:].mean()),
+        (
+            "monai.losses:GeneralizedDiceLoss:to_onehot_y=true,softmax=true,w_type=simple",
+            GENERALISED,
+        ),
         ("dbce-dice:radius=2", DICE + dbce(2)),
         ("dbce-dice:radius=2,balance=image", DICE + dbce(2, balance="image")),
     ],
@@ -94,7 +109,7 @@ def test_wrong_names(text, message):
 
 def test_every_loss_accepts_what_the_study_gives_it():
     for name in LOSSES:
-        text = name if name in ("ce", "balanced-ce", "dice-ce") else f"{name}:radius=1"
+        text = f"{name}:radius=1" if "dbce" in name else name
         loss = parse_loss(text).build()(LOGITS, LABELS.to(torch.uint8))
         assert loss.ndim == 0
         assert loss.isfinite()
@@ -111,3 +126,50 @@ def test_a_parameter_at_its_default_makes_no_other_loss():
 def test_a_radius_survives_being_written(radius):
     spec = parse_loss(f"dbce:radius={radius!r}")
     assert parse_loss(str(spec)).settings["radius"] == radius
+
+
+@pytest.mark.parametrize(
+    "text", ["ce", "balanced-ce", "dbce:radius=2", "dice", "dice-ce", "tversky"]
+)
+def test_ignored_voxels_play_no_part(text):
+    labels = LABELS.clone()
+    labels[:, :, :4] = 255
+    loss = parse_loss(text).build(Setting(ignore_index=255))
+    other = LOGITS.clone()
+    other[:, :, :4] = torch.randn(other[:, :, :4].shape, generator=torch.manual_seed(2))
+    torch.testing.assert_close(loss(LOGITS, labels), loss(other, labels))
+    if "dbce" not in text:  # its masks end at the border of the cut
+        cut = parse_loss(text).build()
+        torch.testing.assert_close(loss(LOGITS, labels), cut(LOGITS[:, :, 4:], LABELS[:, :, 4:]))
+
+
+def test_a_loss_that_cannot_ignore_says_so():
+    with pytest.raises(ValueError, match="takes no ignored voxels"):
+        parse_loss("dice-focal").build(Setting(ignore_index=255))
+    spec = parse_loss("monai.losses:DiceLoss:to_onehot_y=true")
+    with pytest.raises(ValueError, match="to_onehot_y=True,ignore_index=255"):
+        spec.build(Setting(ignore_index=255))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nowhere:Loss", "cannot be imported: No module named 'nowhere'"),
+        ("monai.losses:Nothing", "cannot be imported"),
+        ("monai.losses:DiceLoss:smoth=1", "got 'smoth=1', expected include_background"),
+        ("fractions:Fraction", "got a Fraction, expected an nn.Module"),
+        ("top-k:percent=0", "percent: got 0"),
+    ],
+)
+def test_what_is_wrong_with_a_loss_of_ones_own(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_loss(text)
+
+
+def test_a_loss_of_ones_own_is_named_after_its_class():
+    spec = parse_loss("monai.losses:DiceLoss:softmax=true,to_onehot_y=true")
+    assert str(parse_loss(str(spec))) == str(spec)
+    assert spec.title == "DiceLoss (to_onehot_y = True, softmax = True)"
+    assert spec.settings == {"to_onehot_y": True, "softmax": True}
+    assert "/" not in spec.slug
+    assert ":" not in spec.slug

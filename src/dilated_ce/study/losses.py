@@ -1,76 +1,20 @@
-"""The losses that can be compared, by name, and the grammar that names them with parameters.
+"""The grammar that names a loss with its parameters.
 
-ce      dbce:radius=2      dbce-dice:radius=2,balance=image
+ce      dbce:radius=2      dbce-dice:radius=2,balance=image      my_module:MyLoss:alpha=0.3
 """
 
+import importlib
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from monai.losses import DiceCELoss, DiceLoss
-from torch import Tensor, nn
+import yaml
+from torch import nn
 
-from dilated_ce import DilatedBalancedCELoss
-
-# Every loss takes logits (B, C, *spatial) and integer targets (B, 1, *spatial).
-DICE = {"to_onehot_y": True, "softmax": True}
-
-
-def ce() -> nn.Module:
-    """PyTorch's own cross entropy."""
-    return PlainCELoss()
-
-
-def balanced_ce() -> nn.Module:
-    """Cross entropy weighted by inverse class frequencies: the radius 0."""
-    return DilatedBalancedCELoss(0)
-
-
-def dbce(radius: float, balance: str = "batch", overlap: str = "sum") -> nn.Module:
-    """Dilated balanced cross entropy."""
-    return DilatedBalancedCELoss(radius, balance=balance, overlap=overlap)
-
-
-def dice_ce() -> nn.Module:
-    """MONAI's DiceCELoss with its defaults, softmax over the classes."""
-    return DiceCELoss(**DICE)
-
-
-def dbce_dice(radius: float, balance: str = "batch", overlap: str = "sum") -> nn.Module:
-    """MONAI's DiceLoss + DBCE, one to one: `dice-ce` with its CE replaced."""
-    return SumLoss(DiceLoss(**DICE), dbce(radius, balance, overlap))
-
-
-class PlainCELoss(nn.CrossEntropyLoss):
-    """`nn.CrossEntropyLoss` for targets with a channel axis."""
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of `logits` (B, C, *spatial) against `target` (B, 1, *spatial)."""
-        return super().forward(logits, target[:, 0].long())
-
-
-class SumLoss(nn.Module):
-    """The sum of two losses."""
-
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The sum of both losses of `logits` against `target`."""
-        total: Tensor = self.first(logits, target) + self.second(logits, target)
-        return total
-
-
-LOSSES: dict[str, tuple[str, Callable[..., nn.Module]]] = {
-    "ce": ("CE", ce),
-    "balanced-ce": ("Balanced CE", balanced_ce),
-    "dbce": ("DBCE", dbce),
-    "dice-ce": ("Dice + CE", dice_ce),
-    "dbce-dice": ("Dice + DBCE", dbce_dice),
-}
+from dilated_ce.study.loss_modules import LOSSES, Setting
 
 
 @dataclass(frozen=True)
@@ -78,7 +22,7 @@ class LossSpec:
     """A loss by name with those of its parameters that differ from their defaults."""
 
     name: str
-    parameters: tuple[tuple[str, float | str], ...] = ()
+    parameters: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
         values = ",".join(f"{key}={_plain(value)}" for key, value in self.parameters)
@@ -91,13 +35,15 @@ class LossSpec:
             f"R = {_plain(value)}" if key == "radius" else f"{key} = {value}"
             for key, value in self.parameters
         ]
-        title = LOSSES[self.name][0]
+        title = LOSSES[self.name][0] if self.name in LOSSES else self.name.rpartition(":")[2]
         return f"{title} ({', '.join(shown)})" if shown else title
 
     @property
-    def settings(self) -> dict[str, float | str]:
+    def settings(self) -> dict[str, Any]:
         """All parameters by name, defaults too; the radius of CE and balanced CE as what it is."""
-        signature = inspect.signature(LOSSES[self.name][1]).parameters
+        if self.name not in LOSSES:
+            return dict(self.parameters)
+        signature = _parameters(self.name)
         defaults = {key: p.default for key, p in signature.items() if p.default is not p.empty}
         implied = {"ce": {"radius": math.inf}, "balanced-ce": {"radius": 0.0}}
         return {**implied.get(self.name, {}), **defaults, **dict(self.parameters)}
@@ -105,11 +51,24 @@ class LossSpec:
     @property
     def slug(self) -> str:
         """The name as part of a path: `dbce-radius2`."""
-        return str(self).replace(":", "-").replace(",", "-").replace("=", "")
+        return re.sub(r"[^\w.+-]", "-", str(self).replace("=", ""))
 
-    def build(self) -> nn.Module:
-        """The loss as a module."""
-        return LOSSES[self.name][1](**dict(self.parameters))
+    def build(self, setting: Setting | None = None) -> nn.Module:
+        """The loss as a module.
+
+        Raises:
+            ValueError: a loss that takes no ignored voxels, for data that have some.
+        """
+        parameters = dict(self.parameters)
+        if self.name in LOSSES:
+            return LOSSES[self.name][1](setting or Setting(), **parameters)
+        if setting and setting.ignore_index is not None and "ignore_index" not in parameters:
+            raise ValueError(
+                f"these data have ignored voxels, labelled {setting.ignore_index}; if the loss can "
+                f"leave them out, say so: "
+                f"{self}{',' if parameters else ':'}ignore_index={setting.ignore_index}"
+            )
+        return _import(self.name)(**parameters)
 
 
 def parse_loss(text: str) -> LossSpec:
@@ -122,21 +81,22 @@ def parse_loss(text: str) -> LossSpec:
         >>> parse_loss("dbce:radius=2").title
         'DBCE (R = 2)'
     """
-    name, _, values = text.strip().partition(":")
-    if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}; expected one of {', '.join(LOSSES)}.")
-    signature = inspect.signature(LOSSES[name][1]).parameters
+    name, values = _name_and_values(text.strip())
+    signature = _parameters(name)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.values())
     parameters: dict[str, Any] = {}
     for part in filter(None, values.split(",")):
         key, equals, value = part.partition("=")
-        if key not in signature or not equals:
+        if not equals or (key not in signature and not open_ended):
             known = ", ".join(f"{parameter}=..." for parameter in signature) or "no parameters"
             raise ValueError(f"loss {name!r}: got {part!r}, expected {known}.")
         if key in parameters:
             raise ValueError(f"loss {name!r}: {key} is given twice.")
-        parameters[key] = _number(name, part, value) if key == "radius" else value
+        parameters[key] = _value(name, part, value, signature.get(key))
     missing = [
-        key for key, p in signature.items() if p.default is p.empty and key not in parameters
+        key
+        for key, p in signature.items()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and key not in parameters
     ]
     if missing:
         raise ValueError(f"loss {name!r}: {missing[0]} is missing; write {name}:{missing[0]}=...")
@@ -144,14 +104,16 @@ def parse_loss(text: str) -> LossSpec:
         name,
         tuple(
             (key, parameters[key])
-            for key, parameter in signature.items()
-            if key in parameters and parameters[key] != parameter.default
+            for key in sorted(parameters, key=[*signature, *parameters].index)
+            if key not in signature or parameters[key] != signature[key].default
         ),
     )
     try:
-        spec.build()
-    except ValueError as error:
+        built = spec.build()
+    except (ValueError, TypeError) as error:
         raise ValueError(f"loss {str(spec)!r}: {error}") from error
+    if not isinstance(built, nn.Module):
+        raise ValueError(f"loss {str(spec)!r}: got a {type(built).__name__}, expected an nn.Module")
     return spec
 
 
@@ -178,16 +140,54 @@ def parse_losses(text: str) -> tuple[LossSpec, ...]:
     return tuple(parse_loss(entry) for entry in entries)
 
 
-def _number(name: str, part: str, value: str) -> float:
+def _name_and_values(text: str) -> tuple[str, str]:
+    name, _, values = text.partition(":")
+    if name in LOSSES:
+        return name, values
+    class_name, _, parameters = values.partition(":")
+    if class_name.isidentifier():
+        return f"{name}:{class_name}", parameters
+    raise ValueError(
+        f"unknown loss {name!r}; expected one of {', '.join(LOSSES)}, or module:Class for your own."
+    )
+
+
+def _import(name: str) -> Callable[..., nn.Module]:
+    """The class that `module:Class` names."""
+    module, _, class_name = name.partition(":")
     try:
-        return float(value)
+        found = getattr(importlib.import_module(module), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"loss {name!r} cannot be imported: {error}. Is its folder on PYTHONPATH?"
+        ) from error
+    if not callable(found):
+        raise ValueError(f"loss {name!r}: got a {type(found).__name__}, expected a class")
+    return found
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The parameters that a loss takes from the user."""
+    maker = LOSSES[name][1] if name in LOSSES else _import(name)
+    parameters = inspect.signature(maker).parameters
+    return {key: p for key, p in parameters.items() if key != "setting" or name not in LOSSES}
+
+
+def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None) -> Any:
+    """A number where a loss of ours wants one; else as YAML reads it: a number, true, text."""
+    if name in LOSSES and parameter is not None and parameter.annotation is str:
+        return text
+    if name not in LOSSES:
+        return yaml.safe_load(text)
+    try:
+        return float(text)
     except ValueError:
         raise ValueError(
             f"loss {name!r}: got {part!r}, expected a number after '=' (inf for infinity)."
         ) from None
 
 
-def _plain(value: float | str) -> str:
+def _plain(value: object) -> str:
     """2.0 as '2', and any other number so that it can be read back."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
