@@ -1,25 +1,19 @@
 """Images with their label maps, split into training and test cases."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from monai.data import create_test_image_2d
 from numpy.typing import NDArray
 
-from dilated_ce.study.images import naming, read_image
+from dilated_ce.study.cases import DataError
+from dilated_ce.study.images import naming, read_image, rescale_image, rescale_labels, scaled
 from dilated_ce.study.masks import MaskError, classes_of_masks, read_mask
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}
-
-
-class DataError(Exception):
-    """Data that cannot be used; the message says what is wrong with which files, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ def load_folder(folder: Path, scale: float = 1.0) -> StudyData:
             problems.append(str(error))
             continue
         # The image is resized at once, as 100 large photographs would not fit into memory.
-        images[str(image_path)] = rescale_image(image, _scaled(mask.shape, scale))
+        images[str(image_path)] = rescale_image(image, scaled(mask.shape, scale))
         masks[str(mask_path)] = mask
     if problems:
         heading = f"{folder}: {len(problems)} of the cases cannot be used"
@@ -153,26 +147,6 @@ def make_synthetic(num_cases: int = 20, size: int = 160) -> StudyData:
     )
 
 
-def rescale_image(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize an image or maps (C, H, W) to (C, *shape), each pixel the mean over its area."""
-    if image.shape[1:] == shape:
-        return image
-    resized: NDArray[np.float32] = F.interpolate(torch.from_numpy(image)[None], shape, mode="area")[
-        0
-    ].numpy()
-    return resized
-
-
-def rescale_labels(labels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Resize a label map; a pixel takes the class with the largest share in its area."""
-    if scale == 1.0:
-        return labels
-    one_hot = labels[None] == np.arange(int(labels.max()) + 1)[:, None, None]
-    shares = rescale_image(one_hot.astype(np.float32), _scaled(labels.shape, scale))
-    # A tie goes to the foreground: thin structures should not vanish.
-    return (len(shares) - 1 - shares[::-1].argmax(0)).astype(np.uint8)
-
-
 def _split_files(folder: Path) -> tuple[dict[str, list[tuple[Path, Path]]], str]:
     """The pairs of image and mask of the training and the test part, and how they were split."""
     if not folder.is_dir():
@@ -232,11 +206,6 @@ def _files_by_name(folder: Path) -> dict[str, Path]:
 def _listing(heading: str, problems: list[str], most: int = 20) -> str:
     more = [f"... and {len(problems) - most} more"] if len(problems) > most else []
     return "\n  - ".join([heading + ":", *problems[:most], *more])
-
-
-def _scaled(shape: Sequence[int], scale: float) -> tuple[int, int]:
-    height, width = (max(1, round(side * scale)) for side in shape)
-    return height, width
 
 
 def _size(plane: NDArray[np.generic]) -> str:

@@ -1,11 +1,13 @@
 """Reading image files, with errors that name the file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -49,3 +51,29 @@ def naming(name: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def rescale_image(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize an image or maps (C, H, W) to (C, *shape), each pixel the mean over its area."""
+    if image.shape[1:] == shape:
+        return image
+    resized: NDArray[np.float32] = F.interpolate(torch.from_numpy(image)[None], shape, mode="area")[
+        0
+    ].numpy()
+    return resized
+
+
+def rescale_labels(labels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Resize a label map; a pixel takes the class with the largest share in its area."""
+    if scale == 1.0:
+        return labels
+    one_hot = labels[None] == np.arange(int(labels.max()) + 1)[:, None, None]
+    shares = rescale_image(one_hot.astype(np.float32), scaled(labels.shape, scale))
+    # A tie goes to the foreground: thin structures should not vanish.
+    return (len(shares) - 1 - shares[::-1].argmax(0)).astype(np.uint8)
+
+
+def scaled(shape: Sequence[int], scale: float) -> tuple[int, int]:
+    """The size of a resized image, at least one pixel."""
+    height, width = (max(1, round(side * scale)) for side in shape)
+    return height, width

@@ -19,8 +19,9 @@ import platformdirs
 import pooch
 import requests
 
-from dilated_ce.study.data import Case, DataError, StudyData, rescale_image, rescale_labels
-from dilated_ce.study.images import read_image
+from dilated_ce.study.cases import DataError
+from dilated_ce.study.data import Case, StudyData
+from dilated_ce.study.images import read_image, rescale_image, rescale_labels
 from dilated_ce.study.masks import read_mask
 
 URL = (

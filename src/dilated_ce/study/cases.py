@@ -1,0 +1,71 @@
+"""The words that a comparison is written in: a case, a split, a data set.
+
+A data set knows its cases by name and reads each when it is asked for, so that hundreds of volumes
+need not fit into memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DataError(Exception):
+    """Data that cannot be used; the message says what is wrong with which files, and what to do."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image or volume with its label map, in memory.
+
+    `spatial` is (H, W) for an image, (X, Y, Z) for a volume, and (S, H, W) for a volume whose S
+    slices are trained on one by one.
+    """
+
+    name: str
+    image: NDArray[np.float32]  # (channels, *spatial)
+    labels: NDArray[np.uint8]  # (*spatial): class indices, 0 is the background
+    spacing: tuple[float, ...] = (1.0, 1.0)  # size of a voxel along each axis, in the data's unit
+
+
+@dataclass(frozen=True)
+class CaseSource:
+    """A case that is read when it is needed."""
+
+    name: str  # unique in its data set
+    load: Callable[[], Case]  # raises DataError; can be pickled
+    group: str  # patient or the like: a group is never on two sides of a split
+    files: tuple[Path, ...] = ()  # that it is read from: if they change, so does the case
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which cases, by name, train the networks, tune their learning rates, and judge them."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]  # may be empty
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The cases of a study, how they are split, and what the report says about them."""
+
+    name: str
+    source: str  # where it is from and whom to credit, a sentence
+    classes: tuple[str, ...]  # names, background first
+    channels: tuple[str, ...]  # of the images, such as ("red", "green", "blue") or ("T1",)
+    spatial_dims: int  # 2 or 3: of the patches that a network sees
+    unit: str  # of spacing and distances: "px" or "mm"
+    ignore_index: int | None  # the label of voxels that nobody labelled
+    cases: tuple[CaseSource, ...]
+    folds: tuple[Split, ...]  # one, or as many as the cross-validation has
+    split: str  # how it was split, a sentence
+
+    @cached_property
+    def by_name(self) -> dict[str, CaseSource]:
+        """The cases by their names."""
+        return {case.name: case for case in self.cases}

@@ -1,0 +1,105 @@
+"""Looking at every case before anything is trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dilated_ce.study.cases import Case, DataError, DataSet, Split
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass
+class CheckResult:
+    """What was found."""
+
+    problems: list[str] = field(default_factory=list)  # that have to be mended
+    notes: list[str] = field(default_factory=list)  # that are worth knowing
+    # One row per case: case, group, part (in the first fold), shape, spacing, voxels per class.
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> CheckResult:
+    """Read every case once and list all that is wrong, with names.
+
+    Problems: files that cannot be read, images without a difference in them, a class that is in no
+    training case. Notes: cases without foreground, a class in no test case, uneven voxel sizes.
+    """
+    result = CheckResult()
+    rows: list[dict[str, Any]] = []
+    part_of = {name: part for part in PARTS for name in getattr(data.folds[0], part)}
+    for source in data.cases:
+        try:
+            case = source.load()
+        except DataError as error:
+            result.problems.append(f"{source.name}: {error}")
+        else:
+            result.problems += _problems(case, data)
+            counts = np.bincount(case.labels.ravel(), minlength=256)
+            rows.append(
+                {
+                    "case": source.name,
+                    "group": source.group,
+                    "part": part_of.get(source.name, "unused"),
+                    "shape": case.labels.shape,
+                    "spacing": case.spacing,
+                    **dict(zip(data.classes, counts.tolist(), strict=False)),
+                }
+            )
+        on_case()
+    result.table = pd.DataFrame(rows)
+    if rows:
+        for number, fold in enumerate(data.folds):
+            where = f"fold {number}: " if len(data.folds) > 1 else ""
+            _check_classes(result, data, fold, where)
+        _note(result, data)
+    return result
+
+
+def _problems(case: Case, data: DataSet) -> list[str]:
+    problems = []
+    if case.labels.size == 1:
+        problems.append(f"{case.name}: is a single voxel")
+    elif not np.isfinite(case.image).all():
+        problems.append(f"{case.name}: holds values that are infinite or no numbers")
+    elif (case.image == case.image.flat[0]).all():
+        problems.append(f"{case.name}: all its voxels have the same value")
+    if len(case.image) != len(data.channels):
+        problems.append(
+            f"{case.name}: got {len(case.image)} channels, expected those of the "
+            f"others, {len(data.channels)}"
+        )
+    return problems
+
+
+def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) -> None:
+    by_case = result.table.set_index("case")
+    for name in data.classes:
+        in_part = {part: by_case[name].reindex(getattr(fold, part)).sum() for part in PARTS}
+        if in_part["train"] == 0:
+            result.problems.append(f"{where}no training case has a voxel of the class {name!r}")
+        elif in_part["test"] == 0:
+            result.notes.append(f"{where}no test case has a voxel of the class {name!r}")
+
+
+def _note(result: CheckResult, data: DataSet) -> None:
+    table = result.table
+    empty = table.loc[table[list(data.classes[1:])].sum(axis=1) == 0, "case"].tolist()
+    if empty:
+        result.notes.append(f"{len(empty)} cases have no foreground: {_some(empty)}")
+    spacing = np.array(table["spacing"].tolist())
+    median = np.median(spacing, axis=0)
+    odd = ((spacing > 2 * median) | (spacing < median / 2)).any(axis=1)
+    if odd.any():
+        result.notes.append(
+            f"{odd.sum()} cases have voxels twice or half as large as the median: "
+            f"{_some(table.loc[odd, 'case'].tolist())}; data.spacing resamples them"
+        )
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

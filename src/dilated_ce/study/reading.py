@@ -1,0 +1,129 @@
+"""Opening a data set: which files it has, what they mean, and how they are split."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dilated_ce.study.cases import DataError, DataSet
+from dilated_ce.study.folders import open_folder
+from dilated_ce.study.nnunet_raw import open_nnunet_raw
+from dilated_ce.study.splits import make_folds
+
+
+class DataConfig(BaseModel):
+    """Where the data are and how they are read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path = Field(
+        description="a folder with images/ and masks/, or in nnU-Net's raw or the Medical "
+        "Segmentation Decathlon's format"
+    )
+    dims: Literal["auto", 2, 3] = Field(
+        default="auto", description="of the patches; 2 takes the slices of volumes"
+    )
+    scale: float = Field(default=1.0, gt=0, le=4, description="resizes 2D images")
+    spacing: tuple[float, ...] | None = Field(
+        default=None, description="resamples volumes to this size of a voxel in mm"
+    )
+    mask_threshold: int | None = Field(
+        default=None, ge=0, description="grey values above it are foreground"
+    )
+    mask_classes: dict[str, int | str] | None = Field(
+        default=None,
+        min_length=2,
+        description="grey value or colour (#rrggbb) of each class, the background first",
+    )
+    folds: int | None = Field(default=None, ge=2, description="of a cross-validation")
+    split_file: Path | None = Field(
+        default=None, description="JSON or YAML with lists of cases: train, validation, test"
+    )
+    group_by: str | None = Field(
+        default=None, description="regular expression whose first group is a case's patient"
+    )
+
+    @field_validator("spacing")
+    @classmethod
+    def _is_a_size(cls, spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if spacing is not None and (len(spacing) not in (2, 3) or min(spacing) <= 0):
+            raise ValueError(f"got {spacing}, expected 2 or 3 sizes above 0")
+        return spacing
+
+    @field_validator("group_by")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+            if groups < 1:
+                raise ValueError(f"{pattern!r} has no group; put the patient in brackets: (...)")
+        return pattern
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "DataConfig":
+        if self.mask_threshold is not None and self.mask_classes is not None:
+            raise ValueError("expected one of mask_threshold and mask_classes, got both")
+        if self.folds is not None and self.split_file is not None:
+            raise ValueError("expected one of folds and split_file, got both")
+        return self
+
+
+def open_data(config: DataConfig) -> DataSet:
+    """Find the cases of a data set and split them; images are read later, one by one.
+
+    Raises:
+        DataError: with everything that is wrong with the files and the split.
+
+    Example:
+        >>> open_data(DataConfig(path="nowhere"))
+        Traceback (most recent call last):
+        dilated_ce.study.cases.DataError: nowhere is no folder.
+    """
+    folder = config.path
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder.")
+    if (folder / "dataset.json").is_file():
+        found = open_nnunet_raw(
+            folder, None if config.dims == "auto" else config.dims, config.spacing
+        )
+        options = {"mask_threshold": None, "mask_classes": None, "scale": 1.0}
+    else:
+        found = open_folder(folder, config.scale, config.mask_threshold, config.mask_classes)
+        options = {"spacing": None}
+        if config.dims == 3:
+            raise DataError(f"{folder}: data.dims is 3, and these are 2D images.")
+    for option, unused in options.items():
+        if getattr(config, option) != unused:
+            raise DataError(f"{folder}: data.{option} is not for data of this format.")
+    groups = _groups([case.name for case in found.cases], config.group_by)
+    folds, split = make_folds(groups, found.parts, config.split_file, config.folds)
+    return DataSet(
+        name=folder.resolve().name,
+        source=found.source,
+        classes=found.classes,
+        channels=found.channels,
+        spatial_dims=found.spatial_dims,
+        unit=found.unit,
+        ignore_index=found.ignore_index,
+        cases=tuple(case.in_group(groups[case.name]) for case in found.cases),
+        folds=folds,
+        split=split,
+    )
+
+
+def _groups(names: list[str], pattern: str | None) -> dict[str, str]:
+    """The group of each case: what the pattern finds in its name, or the name."""
+    if pattern is None:
+        return {name: name for name in names}
+    found = {name: re.search(pattern, name) for name in names}
+    missing = [name for name, match in found.items() if match is None]
+    if missing:
+        raise DataError(
+            f"data.group_by: {pattern!r} is not found in {len(missing)} of the names of the cases, "
+            f"such as {missing[0]!r}."
+        )
+    return {name: match.group(1) for name, match in found.items() if match}

@@ -1,0 +1,179 @@
+"""Reading a volume with its labels: channels, label values, slices and voxel size."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from dilated_ce.study.cases import Case, DataError
+from dilated_ce.study.images import read_image
+from dilated_ce.study.masks import read_mask
+
+IGNORE_INDEX = 255
+MODES = {2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True)
+class VolumeReader:
+    """What the files of a data set have in common."""
+
+    num_channels: int
+    values: tuple[int, ...]  # of the classes in the label files, background first
+    ignored: int | None
+    spatial_dims: int
+    spacing: tuple[float, ...] | None  # to resample to
+
+    def read(self, name: str, images: tuple[Path, ...], label: Path) -> Case:
+        """Read a case.
+
+        With `spatial_dims` 2 the slices of a volume come first, (S, H, W): they are cut across the
+        axis of the largest spacing, the last one of equal ones.
+
+        Raises:
+            DataError: a file that cannot be read, shapes that differ, an undeclared label.
+        """
+        channels = []
+        for path in images:
+            values, spacing = _read(path)
+            channels += list(values) if values.ndim > 3 or _is_picture(path) else [values]
+        if len(channels) != self.num_channels:
+            raise DataError(
+                f"{images[0].name}: got {len(channels)} channels, dataset.json names "
+                f"{self.num_channels}"
+            )
+        labels, spacing = _read_labels(label)
+        shapes = {tuple(channel.shape) for channel in channels} | {labels.shape}
+        if len(shapes) > 1:
+            shown = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
+            raise DataError(f"{label.name}: image and labels have the shapes {shown}")
+        image = np.stack(channels).astype(np.float32)
+        if not np.isfinite(image).all():
+            raise DataError(f"{images[0].name}: holds values that are infinite or no numbers")
+        case = Case(name, image, self._classes(labels, label), spacing)
+        if self.spatial_dims == 2:
+            case = as_stack(case)
+        elif case.labels.ndim == 2:
+            raise DataError(f"{label.name}: is a 2D image, others are volumes")
+        return case if self.spacing is None else resample(case, self.spacing)
+
+    def _classes(self, labels: NDArray[np.int64], path: Path) -> NDArray[np.uint8]:
+        """Class indices of the values of a label file."""
+        indices = np.full(labels.shape, IGNORE_INDEX, np.uint8)
+        known = labels == (-1 if self.ignored is None else self.ignored)
+        for index, value in enumerate(self.values):
+            here = labels == value
+            indices[here] = index
+            known |= here
+        if not known.all():
+            raise DataError(
+                f"{path.name}: holds the label {labels[~known].flat[0]}, dataset.json names "
+                f"{', '.join(map(str, self.values))}"
+            )
+        return indices
+
+
+def as_stack(case: Case) -> Case:
+    """A volume as its slices; a 2D image, or a volume of one slice, as it is.
+
+    Example:
+        >>> volume = np.zeros((4, 5, 6))
+        >>> case = Case("a", volume[None], volume, (1.0, 3.0, 1.0))
+        >>> as_stack(case).labels.shape, as_stack(case).spacing
+        ((5, 4, 6), (3.0, 1.0, 1.0))
+    """
+    if case.labels.ndim == 2:
+        return case
+    spacing = np.array(case.spacing)
+    axis = int(len(spacing) - 1 - spacing[::-1].argmax())
+    order = (axis, *(other for other in range(3) if other != axis))
+    return Case(
+        case.name,
+        np.ascontiguousarray(np.moveaxis(case.image, axis + 1, 1)),
+        np.ascontiguousarray(np.moveaxis(case.labels, axis, 0)),
+        tuple(float(spacing[other]) for other in order),
+    )
+
+
+def resample(case: Case, spacing: tuple[float, ...]) -> Case:
+    """Resample to another size of a voxel; two sizes are those within the slices of a stack.
+
+    The image is interpolated linearly; a voxel takes the class with the largest share of it.
+    """
+    if len(spacing) == len(case.spacing) - 1:
+        spacing = (case.spacing[0], *spacing)
+    if len(spacing) != len(case.spacing):
+        raise DataError(
+            f"data.spacing: got {len(spacing)} sizes, expected {len(case.spacing)} for {case.name}"
+        )
+    shape = tuple(
+        max(1, round(side * old / new))
+        for side, old, new in zip(case.labels.shape, case.spacing, spacing, strict=True)
+    )
+    if shape == case.labels.shape:
+        return case
+
+    def interpolate(values: NDArray[np.floating]) -> NDArray[np.float32]:
+        source = torch.from_numpy(values.astype(np.float32))[None]
+        resized = F.interpolate(source, shape, mode=MODES[len(shape)], align_corners=False)
+        return resized[0].numpy()
+
+    present = np.unique(case.labels)
+    shares = [interpolate((case.labels == index)[None].astype(np.float32))[0] for index in present]
+    labels = present[np.argmax(shares, axis=0)]
+    return Case(case.name, interpolate(case.image), labels, spacing)
+
+
+def _is_picture(path: Path) -> bool:
+    return not path.name.endswith((".nii", ".nii.gz"))
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """An image file: (*spatial), or (channels, *spatial), and its spacing."""
+    try:
+        if _is_picture(path):
+            image = read_image(path)
+            grey = (image == image[:1]).all()
+            return (image[:1] if grey else image), (1.0, 1.0)
+        values, spacing = _nifti(path)
+    except ValueError as error:
+        raise DataError(f"{path.name}: {error}") from error
+    if values.ndim == 4:  # the channels come last in NIfTI
+        values = np.moveaxis(values, -1, 0)
+    return values, spacing
+
+
+def _read_labels(path: Path) -> tuple[NDArray[np.int64], tuple[float, ...]]:
+    try:
+        if _is_picture(path):
+            return read_mask(path).astype(np.int64), (1.0, 1.0)
+        values, spacing = _nifti(path)
+        if values.ndim == 4:
+            raise ValueError("holds labels of 4 axes, expected 3")
+        if not np.array_equal(values, np.rint(values)):
+            raise ValueError("holds labels that are no whole numbers")
+    except ValueError as error:
+        raise DataError(f"{path.name}: {error}") from error
+    return values.astype(np.int64), spacing
+
+
+def _nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    try:
+        file = nibabel.load(path)
+        values = np.asarray(file.dataobj, dtype=np.float32)
+        zooms = file.header.get_zooms()
+    except (OSError, ImageFileError, EOFError, zlib.error, ValueError, MemoryError) as error:
+        raise ValueError(f"cannot be read: {error}; copy the file again") from error
+    while values.ndim > 2 and values.shape[-1] == 1 and values.ndim > 3:
+        values = values[..., 0]
+    if values.ndim not in (2, 3, 4) or values.size == 0:
+        raise ValueError(f"got an array of shape {values.shape}, expected 2 or 3 axes of space")
+    spacing = tuple(float(size) for size in zooms[: min(values.ndim, 3)])
+    if not all(np.isfinite(size) and size > 0 for size in spacing):
+        raise ValueError(f"got voxels of the size {spacing}, expected sizes above 0")
+    return values, spacing

@@ -1,0 +1,385 @@
+"""From folders on the disk to a data set, and what is said of those that are none."""
+
+import json
+import pickle
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from dilated_ce.study.cases import DataError
+from dilated_ce.study.checking import check_cases
+from dilated_ce.study.reading import DataConfig, open_data
+
+SHAPE = (6, 8, 5)
+LABELS = {"background": 0, "rim": 1, "core": 2}
+
+
+def labels_of(number, shape=SHAPE):
+    labels = np.random.default_rng(number).integers(0, 3, shape).astype(np.uint8)
+    labels.flat[:3] = (0, 1, 2)
+    return labels
+
+
+def save(values, path, spacing=(1, 1, 2)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([*spacing, 1])), path)
+
+
+def write_json(folder, **contents):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.json").write_text(json.dumps(contents))
+
+
+@pytest.fixture
+def nnunet(tmp_path):
+    folder = tmp_path / "Dataset007_Größe mit Leerzeichen"
+    for number in range(6):
+        for channel in range(2):
+            image = np.random.default_rng([number, channel]).normal(size=SHAPE)
+            save(image.astype(np.float32), folder / f"imagesTr/case{number}_000{channel}.nii.gz")
+        save(labels_of(number), folder / f"labelsTr/case{number}.nii.gz")
+    write_json(folder, channel_names={"0": "T1", "1": "T2"}, labels=LABELS, file_ending=".nii.gz")
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "polyps"
+    for number in range(6):
+        image = np.random.default_rng(number).integers(0, 255, (8, 10, 3)).astype(np.uint8)
+        for part, picture in (
+            ("images", Image.fromarray(image)),
+            ("masks", Image.fromarray((labels_of(number, (8, 10)) > 1).astype(np.uint8) * 255)),
+        ):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            picture.save(folder / part / f"{number}.png")
+    return folder
+
+
+def open_at(path, **options):
+    return open_data(DataConfig(path=path, **options))
+
+
+def test_nnunet_raw(nnunet):
+    data = open_at(nnunet)
+    assert (data.spatial_dims, data.unit) == (3, "mm")
+    assert data.classes == ("background", "rim", "core")
+    assert data.channels == ("T1", "T2")
+    case = pickle.loads(pickle.dumps(data.by_name["case3"])).load()
+    assert case.image.shape == (2, *SHAPE)
+    assert case.spacing == (1, 1, 2)
+    np.testing.assert_array_equal(case.labels, labels_of(3))
+    expected = np.random.default_rng([3, 1]).normal(size=SHAPE)
+    np.testing.assert_allclose(case.image[1], expected, rtol=1e-6)
+    assert all(file.is_file() for file in data.by_name["case3"].files)
+
+
+def test_slices_are_cut_across_the_thick_axis(nnunet):
+    data = open_at(nnunet, dims=2)
+    case = data.by_name["case3"].load()
+    assert data.spatial_dims == 2
+    assert case.spacing == (2, 1, 1)
+    np.testing.assert_array_equal(case.labels, np.moveaxis(labels_of(3), 2, 0))
+    assert case.image.shape == (2, 5, 6, 8)
+
+
+def test_resampling_keeps_the_place_of_things(tmp_path):
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[2:6, 2:6, 2:6] = 1
+    folder = tmp_path / "Dataset001_Cube"
+    for number in range(2):
+        save(labels.astype(np.float32), folder / f"imagesTr/c{number}_0000.nii.gz", (1, 1, 1))
+        save(labels, folder / f"labelsTr/c{number}.nii.gz", (1, 1, 1))
+    write_json(
+        folder, channel_names={"0": "x"}, labels={"background": 0, "c": 1}, file_ending=".nii.gz"
+    )
+    case = open_at(folder, spacing=(0.5, 1, 2)).cases[0].load()
+    assert case.labels.shape == (16, 8, 4)
+    assert case.spacing == (0.5, 1, 2)
+    expected = np.zeros((16, 8, 4), np.uint8)
+    expected[4:12, 2:6, 1:3] = 1
+    np.testing.assert_array_equal(case.labels, expected)
+
+
+def test_an_ignored_label_and_values_that_are_not_in_a_row(nnunet):
+    write_json(
+        nnunet,
+        channel_names={"0": "T1", "1": "T2"},
+        labels={"background": 0, "core": 2, "ignore": 1},
+        file_ending=".nii.gz",
+    )
+    data = open_at(nnunet)
+    assert data.classes == ("background", "core")
+    assert data.ignore_index == 255
+    expected = np.select([labels_of(0) == 0, labels_of(0) == 2], [0, 1], 255)
+    np.testing.assert_array_equal(data.cases[0].load().labels, expected)
+
+
+def test_the_decathlon(nnunet):
+    for number in range(6):
+        parts = [
+            np.asarray(nibabel.load(nnunet / f"imagesTr/case{number}_000{c}.nii.gz").dataobj)
+            for c in range(2)
+        ]
+        save(np.stack(parts, -1), nnunet / f"imagesTr/case{number}.nii.gz")
+    expected = open_at(nnunet).by_name["case3"].load()
+    pairs = [
+        {"image": f"./imagesTr/case{n}.nii.gz", "label": f"./labelsTr/case{n}.nii.gz"}
+        for n in range(6)
+    ]
+    write_json(
+        nnunet,
+        modality={"0": "T1", "1": "T2"},
+        labels={"0": "background", "1": "rim", "2": "core"},
+        training=pairs,
+    )
+    data = open_at(nnunet)
+    assert data.classes == ("background", "rim", "core")
+    np.testing.assert_array_equal(data.by_name["case3"].load().image, expected.image)
+
+
+def test_images_in_folders(images):
+    data = open_at(images)
+    assert (data.spatial_dims, data.unit, data.classes) == (2, "px", ("background", "foreground"))
+    case = data.by_name["2"].load()
+    pixels = np.asarray(Image.open(images / "images" / "2.png")).transpose(2, 0, 1)
+    np.testing.assert_allclose(case.image, pixels / 255, rtol=1e-6)
+    np.testing.assert_array_equal(case.labels, labels_of(2, (8, 10)) > 1)
+    assert open_at(images, scale=0.5).by_name["2"].load().labels.shape == (4, 5)
+
+
+def test_parts_as_the_folders_have_them(images):
+    for part in ("train", "val", "test"):
+        for kind in ("images", "masks"):
+            target = images / part / kind
+            target.mkdir(parents=True)
+            for file in (images / kind).glob("[01].png"):
+                (target / file.name).write_bytes(file.read_bytes())
+    for kind in ("images", "masks"):
+        (images / kind).rename(images / f"old {kind}")
+    data = open_at(images)
+    # The parts share their names, so these are told apart.
+    assert data.folds[0].train == ("train/0", "train/1")
+    assert data.folds[0].validation == ("validation/0", "validation/1")
+    assert data.folds[0].test == ("test/0", "test/1")
+
+
+def test_grey_values_and_colours_of_classes(images):
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+    for number in range(6):
+        grey = labels_of(number, (8, 10)) * 40
+        Image.fromarray(grey).save(images / "masks" / f"{number}.png")
+    data = open_at(images, mask_classes={"background": 0, "b": 80, "a": 40})
+    assert data.classes == ("background", "b", "a")
+    np.testing.assert_array_equal(
+        data.cases[0].load().labels, np.array([0, 2, 1])[labels_of(0, (8, 10))]
+    )
+    assert open_at(images).classes == ("background", "40", "80")
+    over = open_at(images, mask_threshold=50).cases[0].load().labels
+    np.testing.assert_array_equal(over, labels_of(0, (8, 10)) == 2)
+    for number in range(6):
+        Image.fromarray(colours[labels_of(number, (8, 10))]).save(images / f"masks/{number}.png")
+    named = {"background": "#000000", "red": "#ff0000", "blue": "blue"}
+    np.testing.assert_array_equal(
+        open_at(images, mask_classes=named).cases[0].load().labels, labels_of(0, (8, 10))
+    )
+    missing = open_at(images, mask_classes={"background": "#000000", "red": "#ff0000"})
+    with pytest.raises(DataError, match=r"masks/0.png: holds the value #0000ff, which is no class"):
+        missing.cases[0].load()
+
+
+def test_jpeg_masks_are_black_and_white(images):
+    for number in range(6):
+        mask = Image.open(images / "masks" / f"{number}.png").resize((80, 64), 0)
+        mask.save(images / "masks" / f"{number}.jpg", quality=70)
+        (images / "masks" / f"{number}.png").unlink()
+        Image.open(images / f"images/{number}.png").resize((80, 64)).save(
+            images / f"images/{number}.png"
+        )
+    data = open_at(images)
+    assert data.classes == ("background", "foreground")
+    expected = (labels_of(0, (8, 10)) > 1).repeat(8, 0).repeat(8, 1)
+    assert np.mean(data.cases[0].load().labels == expected) > 0.98
+
+
+def test_pictures_in_nnunets_format(tmp_path):
+    folder = tmp_path / "Dataset002_Skin"
+    for number in range(4):
+        rgb = np.random.default_rng(number).integers(0, 255, (8, 10, 3)).astype(np.uint8)
+        for path, picture in (
+            (folder / f"imagesTr/s{number}_0000.png", Image.fromarray(rgb)),
+            (folder / f"labelsTr/s{number}.png", Image.fromarray(labels_of(number, (8, 10)))),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+    names = {"0": "R", "1": "G", "2": "B"}
+    write_json(folder, channel_names=names, labels=LABELS, file_ending=".png")
+    data = open_at(folder)
+    assert (data.spatial_dims, data.unit) == (2, "px")
+    np.testing.assert_array_equal(data.cases[1].load().labels, labels_of(1, (8, 10)))
+    assert data.cases[1].load().image.shape == (3, 8, 10)
+
+
+def break_json(folder, **changes):
+    contents = json.loads((folder / "dataset.json").read_text())
+    write_json(folder, **{**contents, **changes})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "dataset.json").write_text("{"), "cannot be read as JSON"),
+        (lambda f: (f / "dataset.json").write_text("[" * 100_000), "cannot be read as JSON"),
+        (lambda f: (f / "dataset.json").write_text("[]"), "expected an object"),
+        (lambda f: write_json(f, labels=LABELS), "channel_names is missing"),
+        (lambda f: break_json(f, labels=None), "labels is missing"),
+        (lambda f: break_json(f, labels={"a": 1, "b": 2}), "labels lacks the background"),
+        (lambda f: break_json(f, labels={"background": 0}), "the background alone"),
+        (lambda f: break_json(f, labels={**LABELS, "c": 2}), "two labels have the same value"),
+        (lambda f: break_json(f, labels={**LABELS, "whole": [1, 2]}), "regions, which overlap"),
+        (lambda f: break_json(f, labels={**LABELS, "c": "x1"}), "one whole number per class"),
+        (lambda f: break_json(f, file_ending=".nrrd"), "file_ending: got '.nrrd', expected"),
+        (lambda f: (f / "imagesTr/case3_0001.nii.gz").unlink(), "case3_0001.nii.gz: no such file"),
+        (lambda f: (f / "labelsTr").rename(f / "labels"), "labelsTr is missing"),
+        (lambda f: [p.unlink() for p in (f / "labelsTr").iterdir()], "holds no case with a label"),
+    ],
+)
+def test_descriptions_that_cannot_be_used(nnunet, spoil, message):
+    spoil(nnunet)
+    with pytest.raises(DataError, match=message):
+        open_at(nnunet)
+
+
+def test_paths_out_of_the_folder_are_not_followed(nnunet):
+    write_json(
+        nnunet,
+        modality={"0": "x"},
+        labels={"0": "background", "1": "rim"},
+        training=[{"image": "../../etc/passwd", "label": "./labelsTr/case0.nii.gz"}],
+    )
+    with pytest.raises(DataError, match="is outside of the folder"):
+        open_at(nnunet)
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "message"),
+    [
+        ("labelsTr/case2", labels_of(2) + 3, "holds the label [345], dataset.json names 0, 1, 2"),
+        ("labelsTr/case2", labels_of(2) + 0.5, "no whole numbers"),
+        ("labelsTr/case2", labels_of(2)[:4], "have the shapes 4 x 8 x 5, 6 x 8 x 5"),
+        ("imagesTr/case2_0001", np.full(SHAPE, np.nan), "infinite or no numbers"),
+        ("imagesTr/case2_0001", np.zeros((*SHAPE, 2)), "got 3 channels, dataset.json names 2"),
+        ("imagesTr/case2_0001", None, "cannot be read"),
+        ("imagesTr/case2_0001", b"", "cannot be read"),
+        ("labelsTr/case2", None, "cannot be read"),
+    ],
+)
+def test_every_bad_case_is_listed(nnunet, path, values, message):
+    file = nnunet / f"{path}.nii.gz"
+    if values is None or isinstance(values, bytes):
+        file.write_bytes(file.read_bytes()[:60] if values is None else values)
+    else:
+        save(values.astype(np.float32), file)
+    (nnunet / "labelsTr" / "case4.nii.gz").write_bytes(b"\x1f\x8b\x08 no gzip")
+    seen = []
+    result = check_cases(open_at(nnunet), lambda: seen.append(1))
+    assert len(seen) == 6
+    assert len(result.problems) == 2
+    import re
+
+    assert re.search(message, result.problems[0])
+    assert result.problems[0].startswith("case2: case2")
+    assert result.problems[1].startswith("case4: case4.nii.gz")
+
+
+def test_what_a_check_finds(nnunet):
+    for name in ("case0", "case1", "case2", "case3"):
+        save((labels_of(0) == 1).astype(np.uint8), nnunet / f"labelsTr/{name}.nii.gz")
+    save(np.zeros(SHAPE, np.uint8), nnunet / "labelsTr/case5.nii.gz")
+    save(np.ones(SHAPE, np.float32), nnunet / "imagesTr/case1_0000.nii.gz")
+    save(np.ones(SHAPE, np.float32), nnunet / "imagesTr/case1_0001.nii.gz")
+    for path in ("imagesTr/case4_0000", "imagesTr/case4_0001", "labelsTr/case4"):
+        file = nnunet / f"{path}.nii.gz"
+        values = np.asarray(nibabel.load(file).dataobj)
+        save(values, file, (1, 1, 9))
+    result = check_cases(open_at(nnunet))
+    assert result.problems == [
+        "case1: all its voxels have the same value",
+        "no training case has a voxel of the class 'core'",
+    ]
+    assert result.notes == [
+        "no test case has a voxel of the class 'rim'",
+        "1 cases have no foreground: case5",
+        "1 cases have voxels twice or half as large as the median: case4; data.spacing resamples "
+        "them",
+    ]
+    assert result.table.set_index("case").loc["case0", "rim"] == (labels_of(0) == 1).sum()
+    assert result.table["part"].tolist() == ["train"] * 4 + ["validation", "test"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask_threshold": 3}, "data.mask_threshold is not for data of this format"),
+        ({"scale": 0.5}, "data.scale is not for"),
+        ({"group_by": r"patient(\d+)"}, "is not found in 6 of the names of the cases, such as 'ca"),
+    ],
+)
+def test_options_that_do_not_fit(nnunet, options, message):
+    with pytest.raises(DataError, match=message):
+        open_at(nnunet, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spacing": (1, 1, 1)}, "data.spacing is not for"),
+        ({"dims": 3}, "data.dims is 3, and these are 2D images"),
+        ({"mask_classes": {"a": 0, "b": "red"}}, "either grey values or colours"),
+        ({"mask_classes": {"a": 0, "b": 0}}, "two classes have the same value"),
+        ({"mask_classes": {"a": "black", "b": "rosy"}}, "expected one such as #ff0000"),
+    ],
+)
+def test_options_that_do_not_fit_images(images, options, message):
+    with pytest.raises(DataError, match=message):
+        open_at(images, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spacing": (1,)}, "expected 2 or 3 sizes"),
+        ({"spacing": (1, 0, 1)}, "expected 2 or 3 sizes"),
+        ({"group_by": "x"}, "has no group"),
+        ({"group_by": "("}, "is no regular expression"),
+        ({"mask_threshold": 1, "mask_classes": {"a": 0, "b": 1}}, "got both"),
+        ({"folds": 3, "split_file": "x"}, "got both"),
+    ],
+)
+def test_settings_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        DataConfig(path="x", **options)
+
+
+@pytest.mark.parametrize("what", ["nowhere", "file", "empty"])
+def test_what_is_no_data(tmp_path, what):
+    path = tmp_path / what
+    if what == "file":
+        path.write_text("")
+    if what == "empty":
+        path.mkdir()
+    with pytest.raises(DataError, match=r"is no folder|expected images/ and masks/"):
+        open_at(path)
+
+
+def test_too_many_values_and_one_alone(images):
+    ramp = np.arange(80, dtype=np.uint8).reshape(8, 10)
+    for number in range(6):
+        Image.fromarray(ramp).save(images / f"masks/{number}.png")
+    with pytest.raises(DataError, match="the masks hold 80 values"):
+        open_at(images)
+    (images / "masks/3.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"masks/3.png: is not an image"):
+        open_at(images)
