@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench weight-map figures results clean
+.PHONY: help demo test check format bench weight-map intervals figures results clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,6 +30,9 @@ bench: $(VENV)/.installed-bench ## measure speed and memory beside the peers (op
 
 weight-map: $(VENV)/.installed-study ## train with the weight map in the loss and by the transform (options: ARGS="--data DIR")
 	$(BIN)/python benchmarks/weight_map.py $(ARGS)
+
+intervals: $(VENV)/.installed-study ## simulate how often the 95 % interval of a comparison holds the truth
+	$(BIN)/python benchmarks/coverage_of_intervals.py $(ARGS)
 
 figures: $(VENV)/.installed-study ## recompute the figures and tables of README from results/
 	$(BIN)/python docs/figures/border_bias.py

@@ -1,0 +1,109 @@
+"""What a comparison leaves on the disk, read back: finished runs and failures."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dilated_ce.study.losses import LossSpec
+
+SCORES = (
+    "dice",
+    "recall",
+    "precision",
+    "nsd",
+    "hd95",
+    "assd",
+    "lesion_f1",
+    "lesion_recall",
+    "lesion_precision",
+    "ece",
+)
+CASE_COLUMNS = [
+    *("loss", "radius", "balance", "overlap", "seed", "fold", "case", "group", "class"),
+    *SCORES,
+    *("true_voxels", "predicted_voxels"),
+]
+LESION_COLUMNS = ["loss", "seed", "fold", "case", "class", "lesion", "volume", "covered", "found"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that ended in an error."""
+
+    loss: LossSpec
+    seed: int
+    fold: int
+    error: str  # a line for people
+    trace: str  # for who looks into it
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: one loss with one seed on one fold, as read back from its folder."""
+
+    loss: LossSpec
+    seed: int
+    fold: int
+    folder: Path
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """The contents of `run.json`."""
+        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """One row per test case and class."""
+        return read_cases(self.folder / "cases.csv")
+
+    @cached_property
+    def lesions(self) -> pd.DataFrame:
+        """One row per true lesion of the test cases."""
+        return read_lesions(self.folder / "lesions.csv")
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """Validation Dice over the steps: columns `step` and `dice`; may have no row."""
+        return pd.read_csv(self.folder / "curve.csv")
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """Training loss of every step: columns `step` and `loss`."""
+        return pd.read_csv(self.folder / "losses.csv")
+
+    def predictions(self) -> dict[str, NDArray[np.uint8]]:
+        """The predicted label map (*spatial) of each test case."""
+        with np.load(self.folder / "predictions.npz") as stored:
+            return {
+                str(name): stored[f"prediction{index}"]
+                for index, name in enumerate(stored["names"])
+            }
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the training loss ever was infinite or not a number."""
+        return not np.isfinite(self.losses["loss"]).all()
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the network gave up a class: not one of its voxels found in any test case."""
+        return bool((self.cases.groupby("class")["recall"].max() == 0).any())
+
+
+def read_cases(path: Path) -> pd.DataFrame:
+    """Read a `cases.csv`; a case may well be called "null" or "NA"."""
+    missing = {column: [""] for column in (*SCORES, "radius", "balance", "overlap")}
+    text = dict.fromkeys(("loss", "case", "group", "class"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+
+
+def read_lesions(path: Path) -> pd.DataFrame:
+    """Read a `lesions.csv`; see `read_cases`."""
+    text = dict.fromkeys(("loss", "case", "class"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False)
