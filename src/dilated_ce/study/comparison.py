@@ -1,0 +1,197 @@
+"""A comparison from the data to the report: what `dilated-ce compare` does."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dilated_ce.study.cases import DataError, DataSet
+from dilated_ce.study.checking import check_cases
+from dilated_ce.study.engine import Outcome, StudyError, carry_out
+from dilated_ce.study.files import write_json
+from dilated_ce.study.loss_modules import Setting
+from dilated_ce.study.planning import resolve
+from dilated_ce.study.prepared import Prepared, is_current, prepare
+from dilated_ce.study.reading import open_data
+from dilated_ce.study.records import Failure, Run
+from dilated_ce.study.reporting import write_report
+from dilated_ce.study.settings import CompareConfig, SettingsError
+from dilated_ce.study.units import Unit, versions
+
+
+@dataclass
+class Results:
+    """What a comparison has come to."""
+
+    runs: list[Run] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in a run or a failure."""
+        if isinstance(outcome, Failure):
+            self.failures.append(outcome)
+        else:
+            self.runs.append(outcome)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep the folder of a study for this process.
+
+    Raises:
+        StudyError: another process has it, or it cannot be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StudyError(
+            f"another process writes to {out}. Wait for it, or choose another folder with --out."
+        ) from None
+    except OSError as error:
+        raise StudyError(f"{out} cannot be written to: {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def prepare_data(
+    data: DataSet, out: Path, on_case: Callable[[], None] = lambda: None
+) -> tuple[Prepared, list[str]]:
+    """Check every case and prepare it, unless both was done before.
+
+    Args:
+        data: the cases.
+        out: folder of the study.
+        on_case: called twice for each case, if there is something to do.
+
+    Returns:
+        The prepared cases, and what is worth knowing about them.
+
+    Raises:
+        DataError: with every problem of every case.
+    """
+    notes: list[str] = []
+    if not is_current(out / "prepared", data):
+        checked = check_cases(data, on_case)
+        if checked.problems:
+            listing = "\n  - ".join(checked.problems)
+            raise DataError(f"{data.name}: the data cannot be used as they are:\n  - {listing}")
+        notes = checked.notes
+    prepared, _ = prepare(data, out / "prepared", on_case)
+    return prepared, notes
+
+
+def check_losses(config: CompareConfig, data: DataSet) -> None:
+    """Build every loss for these data once.
+
+    Raises:
+        SettingsError: with each loss that cannot be used on them.
+    """
+    problems = []
+    for loss in config.losses:
+        try:
+            loss.build(Setting(data.ignore_index))
+        except (ValueError, TypeError) as error:
+            problems.append(f"{loss}: {error}")
+    if config.tune and not data.folds[0].validation:
+        problems.append("tune: there is no validation part to judge learning rates on")
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def run_all(
+    config: CompareConfig,
+    data: DataSet,
+    units: list[Unit],
+    fresh: bool = False,
+) -> Iterator[tuple[Unit, Outcome, bool]]:
+    """Carry out the units of a comparison; tables of other runs are removed first."""
+    for stale in ("cases.csv", "lesions.csv", "summary.json", "report.html"):
+        (config.out / stale).unlink(missing_ok=True)
+    write_json(config.out / "study.json", describe(config, data, units))
+    yield from carry_out(units, config.execution, fresh)
+
+
+def describe(config: CompareConfig, data: DataSet, units: list[Unit]) -> dict[str, object]:
+    """What is compared, on what, with what."""
+    return {
+        "config": config.model_dump(mode="json", exclude={"out", "execution"}),
+        "training": units[0].training.model_dump(mode="json"),
+        "learning_rates": {str(unit.loss): unit.training.learning_rate for unit in units},
+        "data": {
+            "name": data.name,
+            "source": data.source,
+            "split": data.split,
+            "classes": data.classes,
+            "channels": data.channels,
+            "unit": data.unit,
+            "folds": [vars(fold) for fold in data.folds],
+            "sha256": Prepared(units[0].prepared).digest,
+        },
+        "versions": versions(),
+    }
+
+
+def open_dataset(config: CompareConfig) -> DataSet:
+    """The data set that the settings name.
+
+    Raises:
+        DataError: with everything that is wrong with its files.
+    """
+    return open_data(config.data)
+
+
+def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Results) -> Path:
+    """Write the tables and the report; the path to it.
+
+    Raises:
+        StudyError: no run came to its end.
+    """
+    if not results.runs:
+        first = results.failures[0]
+        raise StudyError(f"all runs failed; the first one: {first.error}\n{first.trace}")
+    training = results.runs[0].info
+    return write_report(
+        config.out,
+        dataset=data,
+        load_case=prepared.load,
+        runs=results.runs,
+        failures=results.failures,
+        reference=str(config.reference),
+        margin=config.statistics.margin / 100,
+        resamples=config.statistics.resamples,
+        settings=settings_in_words(config, prepared, results.runs),
+        versions={**versions(), "device": str(training["device"])},
+    )
+
+
+def settings_in_words(
+    config: CompareConfig, prepared: Prepared, runs: Sequence[Run]
+) -> dict[str, str]:
+    """How the networks were trained, for the report."""
+    training = resolve(config.training, prepared)
+    unit = prepared.index["unit"]
+    sides = " x ".join(map(str, training.patch_size or ()))
+    rates = {run.info["loss"]: run.info["learning_rate"] for run in runs}
+    tuned = ", ".join(f"{loss} {rate:g}" for loss, rate in rates.items())
+    return {
+        "network": f"MONAI {training.network}, {prepared.index['spatial_dims']}D, channels "
+        f"{', '.join(map(str, training.channels))}, {training.norm} normalisation, "
+        f"{runs[0].info['parameters']:,} parameters",
+        "optimiser": f"{training.optimizer}, {training.schedule} schedule, weight decay "
+        f"{training.weight_decay:g}, {training.precision}",
+        "learning rate": f"chosen on the validation part: {tuned}"
+        if config.tune
+        else f"{training.learning_rate:g} for all losses",
+        "training": f"{training.steps} steps of {training.batch_size} patches of {sides}; "
+        f"{training.foreground:.0%} centred on foreground; {training.augmentation} augmentation",
+        "scores": f"surface Dice (NSD) with a tolerance of {config.scoring.tolerance:g} {unit}; a "
+        "class that is neither there nor predicted "
+        + ("has no score" if config.scoring.empty == "skip" else "has a perfect score"),
+        "data, SHA-256": prepared.digest,
+    }

@@ -1,0 +1,195 @@
+"""The cases as the networks take them: normalised once, kept on the disk, read where needed.
+
+    prepared/index.json       what is there, and what it was made from
+    prepared/0_image.npy      float16 (channels, *spatial): mean 0, standard deviation 1
+    prepared/0_labels.npy     uint8 (*spatial)
+    prepared/0_centres.npy    int32 (n, 1 + axes): class and place of voxels to centre patches on
+
+The arrays are mapped into memory, so a patch costs no more than its own bytes, and the processes of
+a machine share what they read.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.transforms import NormalizeIntensity
+from numpy.typing import NDArray
+
+from dilated_ce.study.cases import Case, CaseSource, DataSet
+from dilated_ce.study.files import fingerprint, whole_folder, write_json
+
+VERSION = 1  # of the files; another one means that they are made anew
+MOST_CENTRES = 2000  # per class and case
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The prepared cases in a folder."""
+
+    folder: Path
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """The contents of `index.json`."""
+        return json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
+
+    @property
+    def digest(self) -> str:
+        """A hash of every voxel, label and spacing."""
+        return str(self.index["digest"])
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, with the background."""
+        return len(self.index["classes"])
+
+    def load(self, name: str) -> Case:
+        """One case, normalised; its arrays are read from the disk as they are used."""
+        entry = self.index["cases"][name]
+        image, labels = (
+            np.load(self.folder / f"{entry['file']}_{part}.npy", mmap_mode="r")
+            for part in ("image", "labels")
+        )
+        return Case(name, image, labels, tuple(entry["spacing"]))
+
+    def centres(self, name: str) -> NDArray[np.int32]:
+        """Foreground voxels of a case (n, 1 + axes): the class, and the place."""
+        centres: NDArray[np.int32] = np.load(
+            self.folder / f"{self.index['cases'][name]['file']}_centres.npy"
+        )
+        return centres
+
+
+def prepare(
+    data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: None
+) -> tuple[Prepared, bool]:
+    """Normalise all cases into `folder`, or keep what is there if it was made from the same.
+
+    Each channel of an image is scaled to mean 0 and standard deviation 1; a channel called CT is
+    clipped to the 0.5 to 99.5 percentiles of the foreground of the training cases first, and scaled
+    by their mean and standard deviation, as in nnU-Net (Isensee et al., Nature Methods 2021).
+
+    Returns:
+        The prepared cases, and whether they were there.
+
+    Raises:
+        DataError: a case that cannot be read.
+    """
+    origin = _origin(data)
+    there = Prepared(folder)
+    if is_current(folder, data):
+        return there, True
+    with whole_folder(folder) as partial:
+        entries: dict[str, Any] = {}
+        digest = hashlib.sha256()
+        scaling = _ct_scaling(data)
+        for number, source in enumerate(data.cases):
+            case = source.load()
+            entry = {
+                "file": str(number),
+                "group": source.group,
+                "spacing": list(case.spacing),
+                "shape": list(case.labels.shape),
+            }
+            image = _normalise(case.image, data.channels, scaling).astype(np.float16)
+            labels = np.ascontiguousarray(case.labels)
+            np.save(partial / f"{number}_image.npy", image)
+            np.save(partial / f"{number}_labels.npy", labels)
+            np.save(partial / f"{number}_centres.npy", _centres(labels, len(data.classes)))
+            digest.update(json.dumps([source.name, entry]).encode())
+            digest.update(image.tobytes())
+            digest.update(labels.tobytes())
+            entries[source.name] = entry
+            on_case()
+        index = {
+            "origin": origin,
+            "digest": digest.hexdigest(),
+            "classes": data.classes,
+            "channels": data.channels,
+            "spatial_dims": data.spatial_dims,
+            "unit": data.unit,
+            "ignore_index": data.ignore_index,
+            "cases": entries,
+        }
+        write_json(partial / "index.json", index)
+    return there, False
+
+
+def is_current(folder: Path, data: DataSet) -> bool:
+    """Whether `folder` holds these cases, prepared from files that have not changed since."""
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        return bool(index["origin"] == _origin(data))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _origin(data: DataSet) -> str:
+    """A hash of what the prepared files are made from; files by size and time, unread."""
+
+    def describe(case: CaseSource) -> list[Any]:
+        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in case.files]
+        how = hashlib.sha256(pickle.dumps(case.load)).hexdigest()
+        return [case.name, case.group, stats, how]
+
+    train = data.folds[0].train if "CT" in _upper(data.channels) else ()
+    described = [describe(case) for case in data.cases]
+    facts = (data.classes, data.channels, data.spatial_dims, data.ignore_index)
+    return fingerprint([VERSION, facts, train, described])
+
+
+def _upper(names: Iterable[str]) -> list[str]:
+    return [name.upper() for name in names]
+
+
+def _ct_scaling(data: DataSet) -> dict[int, tuple[float, float, float, float]]:
+    """Lower and upper clip, mean and standard deviation of each channel that is CT."""
+    channels = [index for index, name in enumerate(_upper(data.channels)) if name == "CT"]
+    if not channels:
+        return {}
+    random = np.random.default_rng(0)
+    samples: dict[int, list[NDArray[np.float32]]] = {channel: [] for channel in channels}
+    for name in data.folds[0].train:
+        case = data.by_name[name].load()
+        foreground = (case.labels > 0) & (case.labels < len(data.classes))
+        for channel in channels:
+            values = case.image[channel][foreground]
+            if values.size:
+                samples[channel].append(random.choice(values, 5000))
+    scaling = {}
+    for channel, parts in samples.items():
+        values = np.concatenate(parts)
+        low, high = np.percentile(values, (0.5, 99.5))
+        scaling[channel] = (low, high, values.mean(), max(float(values.std()), 1e-8))
+    return scaling
+
+
+def _normalise(
+    image: NDArray[np.float32],
+    channels: tuple[str, ...],
+    scaling: dict[int, tuple[float, float, float, float]],
+) -> NDArray[np.float32]:
+    # A copy, as MONAI normalises in place.
+    normalised = np.asarray(NormalizeIntensity(channel_wise=True)(image.copy()), np.float32)
+    for channel, (low, high, mean, deviation) in scaling.items():
+        normalised[channel] = (image[channel].clip(low, high) - mean) / deviation
+    return normalised
+
+
+def _centres(labels: NDArray[np.uint8], num_classes: int) -> NDArray[np.int32]:
+    """Places of foreground voxels, drawn once: as many as memory and chance allow."""
+    random = np.random.default_rng(0)
+    parts = []
+    for index in range(1, num_classes):
+        places = np.argwhere(labels == index)
+        if len(places) > MOST_CENTRES:
+            places = places[random.choice(len(places), MOST_CENTRES, replace=False)]
+        parts.append(np.insert(places, 0, index, axis=1))
+    return np.concatenate(parts).astype(np.int32)

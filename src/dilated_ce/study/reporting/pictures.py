@@ -1,0 +1,88 @@
+"""Cases with the truth and the errors of each loss, as data URIs."""
+
+import base64
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dilated_ce.study.cases import Case
+
+HITS, FALSE_POSITIVES, FALSE_NEGATIVES = "#F2F2F2", "#FF9F1C", "#3DA5FF"
+MOST_PIXELS = 320  # of a side: more would only make the file large
+
+
+def best_slice(
+    case: Case, predictions: Mapping[str, NDArray[np.uint8]], spatial_dims: int, num_classes: int
+) -> tuple[int, int] | None:
+    """The axis and number of the slice with the most truth and errors; None for an image."""
+    if case.labels.ndim == 2:
+        return None
+    axis = 0 if spatial_dims == 2 else case.labels.ndim - 1  # stacks have their slices first
+    labels = np.asarray(case.labels)
+    seen = (labels > 0) & (labels < num_classes)
+    for prediction in predictions.values():
+        seen = seen | (prediction > 0)
+    others = tuple(other for other in range(labels.ndim) if other != axis)
+    return axis, int(seen.sum(axis=others).argmax())
+
+
+def photograph(case: Case, place: tuple[int, int] | None) -> str:
+    """The image itself: in colour if it has three channels, else its first channel."""
+    image = np.asarray(case.image, np.float32)
+    image = image if len(image) == 3 else image[:1]
+    plane = np.stack([_plane(channel, place) for channel in image], -1)
+    return _png(Image.fromarray(_shades(plane).squeeze()))
+
+
+def overlay(
+    case: Case,
+    prediction: NDArray[np.uint8],
+    place: tuple[int, int] | None,
+    num_classes: int,
+) -> str:
+    """The dimmed image with hits, false positives and false negatives in colour.
+
+    A voxel of one foreground class that is predicted as another counts as a false positive; voxels
+    that do not count are left out.
+    """
+    grey = _plane(np.asarray(case.image, np.float32).mean(0), place)
+    labels, predicted = _plane(np.asarray(case.labels), place), _plane(prediction, place)
+    pixels = np.repeat((_shades(grey) * 0.45).astype(np.uint8)[..., None], 3, -1)
+    valid = labels < num_classes
+    found, true = (predicted > 0) & valid, (labels > 0) & valid
+    for mask, colour in (
+        (true & (predicted == labels), HITS),
+        (found & (predicted != labels), FALSE_POSITIVES),
+        (true & ~found, FALSE_NEGATIVES),
+    ):
+        pixels[mask] = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    picture = Image.fromarray(pixels)
+    return _png(picture.quantize(64))
+
+
+def _plane(array: NDArray, place: tuple[int, int] | None) -> NDArray:
+    """A 2D image of a volume, thinned out if it is large; volumes stand upright."""
+    if place is not None:
+        axis, number = place
+        array = array.take(number, axis)
+        if axis != 0:  # NIfTI's first axis runs to the side, its second upwards
+            array = array.T[::-1]
+    step = max(1, -(-max(array.shape) // MOST_PIXELS))
+    return array[::step, ::step]
+
+
+def _shades(plane: NDArray[np.floating]) -> NDArray[np.uint8]:
+    low, high = np.percentile(plane, (1, 99))
+    shades: NDArray[np.uint8] = (
+        ((plane - low) / max(float(high - low), 1e-6)).clip(0, 1) * 255
+    ).astype(np.uint8)
+    return shades
+
+
+def _png(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,216 @@
+"""What a comparison does, in one validated object, written in YAML or as options."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
+
+from dilated_ce.study.losses import LossSpec, parse_loss
+from dilated_ce.study.reading import DataConfig
+
+
+def _as_loss(loss: str | LossSpec) -> LossSpec:
+    if not isinstance(loss, str | LossSpec):
+        raise ValueError(f"got a {type(loss).__name__}, expected text such as dbce:radius=2")
+    return loss if isinstance(loss, LossSpec) else parse_loss(loss)
+
+
+# Written as text, such as "dbce:radius=2", in files and by callers alike.
+Loss = Annotated[LossSpec, PlainValidator(_as_loss), PlainSerializer(str)]
+
+
+class Strict(BaseModel):
+    """Immutable, and an unknown or misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingConfig(Strict):
+    """How every network is trained, whatever its loss."""
+
+    network: Literal["unet", "dynunet", "segresnet"] = Field(
+        default="unet", description="a network of MONAI"
+    )
+    channels: tuple[int, ...] = Field(
+        default=(16, 32, 64, 128),
+        min_length=2,
+        description="channels of the network's levels; each level but the first halves the image",
+    )
+    norm: Literal["instance", "batch"] = Field(
+        default="batch", description="normalisation layers of the network"
+    )
+    steps: int = Field(default=1000, ge=1, description="optimiser steps of each run")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="patches per step, of all devices; 8 in 2D and 4 in 3D"
+    )
+    patch_size: tuple[int, ...] | None = Field(
+        default=None, description="voxels per axis; the median case, at most 128 in 2D, 64 in 3D"
+    )
+    foreground: float = Field(
+        default=0.5, ge=0, le=1, description="share of patches centred on a foreground voxel"
+    )
+    augmentation: Literal["standard", "none"] = Field(
+        default="standard", description="flips, right-angle turns, changes of intensity"
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="sgd has a Nesterov momentum of 0.99, as in nnU-Net"
+    )
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="at its peak; 0.003 for adamw, 0.01 for sgd"
+    )
+    weight_decay: float = Field(default=1e-4, ge=0, description="of the optimiser")
+    schedule: Literal["one-cycle", "poly", "cosine", "constant"] = Field(
+        default="one-cycle", description="of the learning rate; poly has the power 0.9"
+    )
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
+        default="32-true", description="of Lightning's trainer; the losses compute in float32"
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where to train")
+    devices: int = Field(default=1, ge=1, description="GPUs, or processes, that share each run")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of a run; those of the machine"
+    )
+    workers: int = Field(default=0, ge=0, description="processes that load patches")
+    evaluations: int = Field(
+        default=5, ge=1, description="points of the learning curve, and checkpoints, of each run"
+    )
+
+    @field_validator("patch_size", mode="before")
+    @classmethod
+    def _one_side_for_all(cls, side: Any) -> Any:
+        return (side,) if isinstance(side, int) else side
+
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, device: str) -> str:
+        if device == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+            raise ValueError("PyTorch sees no GPU here; expected auto or cpu")
+        return device
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TrainingConfig":
+        factor = 2 ** (len(self.channels) - 1)
+        for side in self.patch_size or ():
+            if side < 1 or side % factor:
+                raise ValueError(
+                    f"patch_size: got {side}, expected a multiple of {factor}, as each of "
+                    f"{len(self.channels)} levels but the first halves it"
+                )
+        if self.batch_size is not None and self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size: got {self.batch_size}, expected a multiple of devices, {self.devices}"
+            )
+        return self
+
+
+class ResolvedTraining(TrainingConfig):
+    """Training with nothing left open: see `resolve`."""
+
+    batch_size: int
+    patch_size: tuple[int, ...]
+    learning_rate: float
+    threads: int
+
+
+class TuneConfig(Strict):
+    """An equal search for the learning rate of each loss, judged on the validation part."""
+
+    factors: tuple[float, ...] = Field(
+        default=(1 / 3, 1.0, 3.0), min_length=2, description="times training.learning_rate"
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="of each trial; a third of training.steps"
+    )
+
+
+class ScoringConfig(Strict):
+    """How predictions are judged."""
+
+    tolerance: float = Field(
+        default=2.0, ge=0, description="of the surface Dice (NSD), in the unit of the data"
+    )
+    empty: Literal["skip", "perfect"] = Field(
+        default="skip",
+        description="a class that is neither there nor predicted has no score, or a perfect one",
+    )
+
+
+class StatisticsConfig(Strict):
+    """What is compared with what."""
+
+    reference: Loss | None = Field(
+        default=None, description="one of the losses; dice-ce, ce or the first"
+    )
+    margin: float = Field(
+        default=1.5, gt=0, description="Dice points within which losses count as equivalent"
+    )
+    resamples: int = Field(default=5000, ge=200, description="of the bootstrap")
+
+
+class ExecutionConfig(Strict):
+    """Where the runs are computed."""
+
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="one run after the other here, or spread by Ray"
+    )
+    address: str | None = Field(
+        default=None, description="of a Ray cluster, or auto; by default Ray starts here"
+    )
+    gpus_per_run: float | None = Field(
+        default=None, ge=0, description="that Ray reserves; training.devices on GPUs"
+    )
+    retries: int = Field(default=2, ge=0, description="of a run whose process or machine died")
+
+
+class CompareConfig(Strict):
+    """A comparison of losses: every loss with every seed on every fold of the same data."""
+
+    data: DataConfig
+    losses: tuple[Loss, ...] = Field(min_length=1, description="such as ce or dbce:radius=2")
+    seeds: int = Field(
+        default=3, ge=1, description="number of seeds; each gives its own initial weights"
+    )
+    training: TrainingConfig = TrainingConfig()
+    tune: TuneConfig | None = None
+    scoring: ScoringConfig = ScoringConfig()
+    statistics: StatisticsConfig = StatisticsConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    out: Path = Field(description="folder for runs, tables and the report")
+
+    @field_validator("losses")
+    @classmethod
+    def _each_once(cls, losses: tuple[LossSpec, ...]) -> tuple[LossSpec, ...]:
+        twice = next((loss for loss in losses if losses.count(loss) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is given twice, expected each loss once")
+        return losses
+
+    @model_validator(mode="after")
+    def _reference_takes_part(self) -> "CompareConfig":
+        if self.statistics.reference not in (None, *self.losses):
+            raise ValueError(
+                f"reference: got {self.statistics.reference}, expected one of the losses: "
+                f"{', '.join(map(str, self.losses))}"
+            )
+        return self
+
+    @property
+    def reference(self) -> LossSpec:
+        """The loss that all others are compared with."""
+        if self.statistics.reference is not None:
+            return self.statistics.reference
+        by_name = {str(loss): loss for loss in self.losses}
+        return by_name.get("dice-ce") or by_name.get("ce") or self.losses[0]
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message names the line or the option, and says why."""

@@ -1,0 +1,236 @@
+"""A unit of work: one run, from the patches to its folder of results. Any process can do it.
+
+    runs/dbce-radius2-seed0-fold0/            a finished run
+        run.json                              what it was, and what it cost
+        cases.csv, lesions.csv                its scores
+        losses.csv, curve.csv                 training loss per step, validation Dice along the way
+        predictions.npz                       the predicted label map of each case
+    runs/.dbce-radius2-seed0-fold0.working/   an unfinished one: its checkpoint and its progress
+
+A run's folder appears under its name when the run is complete. A finished run is kept as long as
+its fingerprint, a hash of everything that shapes its numbers, is that of the run asked for.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from dilated_ce import __version__
+from dilated_ce.study.files import fingerprint, whole_folder, write_json
+from dilated_ce.study.fitting import PROGRESS, History, Plan, fit
+from dilated_ce.study.inference import predict
+from dilated_ce.study.lesions import lesion_table
+from dilated_ce.study.losses import LossSpec
+from dilated_ce.study.prepared import Prepared
+from dilated_ce.study.records import CASE_COLUMNS, LESION_COLUMNS, Run
+from dilated_ce.study.scoring import score_case
+from dilated_ce.study.settings import ResolvedTraining, ScoringConfig
+
+# What changes the arithmetic of a run on its machine, and not what it computes.
+SHAPELESS = {"device", "devices", "threads", "workers"}
+# The modules of this package that a run's numbers come from.
+SHAPING_MODULES = (
+    "morphology",
+    "weights",
+    "loss",
+    *(
+        f"study/{name}"
+        for name in (
+            "calibration",
+            "fitting",
+            "inference",
+            "lesions",
+            "loss_modules",
+            "networks",
+            "patches",
+            "scoring",
+        )
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A run to do."""
+
+    loss: LossSpec
+    seed: int
+    fold: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    judged: tuple[str, ...]  # the cases that are scored: the test part, or the validation part
+    training: ResolvedTraining
+    scoring: ScoringConfig
+    prepared: Path
+    folder: Path
+
+    @property
+    def run(self) -> Run:
+        """The finished run, whether it is there or not."""
+        return Run(self.loss, self.seed, self.fold, self.folder)
+
+    @property
+    def working(self) -> Path:
+        """The folder of the unfinished run."""
+        return self.folder.with_name(f".{self.folder.name}.working")
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything that shapes the numbers of the run."""
+        return fingerprint(
+            {
+                "loss": str(self.loss),
+                "seed": self.seed,
+                "cases": [self.train, self.validation, self.judged],
+                "training": self.training.model_dump(mode="json", exclude=SHAPELESS),
+                "scoring": self.scoring.model_dump(mode="json"),
+                "data": Prepared(self.prepared).digest,
+                "versions": versions(),
+                "code": _code(),
+            }
+        )
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is there, whole, and the one asked for; else it is made again."""
+        try:
+            run = self.run
+            readable = bool(len(run.cases) and len(run.losses))
+            whole = (self.folder / "predictions.npz").exists() and len(run.curve) >= 0
+            return readable and whole and run.info["fingerprint"] == self.fingerprint
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    @property
+    def steps_done(self) -> int:
+        """The training steps that the run has behind it, finished or not."""
+        if self.folder.exists():
+            return self.training.steps
+        try:
+            return int((self.working / PROGRESS).read_text())
+        except (OSError, ValueError):
+            return 0
+
+
+def execute(unit: Unit) -> None:
+    """Train, predict, score, and put the results into the unit's folder."""
+    _take_up(unit)
+    prepared = Prepared(unit.prepared)
+    plan = Plan(unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared)
+    network, history = fit(plan, unit.working)
+    start = time.perf_counter()
+    cases, lesions, predictions = judge(unit, network, prepared)
+    history.seconds += time.perf_counter() - start
+    with whole_folder(unit.folder) as folder:
+        cases.to_csv(folder / "cases.csv", index=False)
+        lesions.to_csv(folder / "lesions.csv", index=False)
+        steps = range(1, len(history.losses) + 1)
+        losses = pd.DataFrame({"step": steps, "loss": history.losses})
+        losses.to_csv(folder / "losses.csv", index=False)
+        curve = pd.DataFrame(history.curve, columns=["step", "dice"])
+        curve.to_csv(folder / "curve.csv", index=False)
+        # Numbered, as a case may be called like an argument of the function.
+        arrays = {f"prediction{i}": part for i, part in enumerate(predictions.values())}
+        names = np.array(list(predictions))
+        np.savez_compressed(folder / "predictions.npz", allow_pickle=False, names=names, **arrays)
+        write_json(folder / "run.json", _info(unit, network, history))
+    shutil.rmtree(unit.working, ignore_errors=True)
+
+
+def _take_up(unit: Unit) -> None:
+    """Keep the checkpoint of an earlier attempt at the same run; drop that of another."""
+    mark = unit.working / "fingerprint"
+    try:
+        same = mark.read_text() == unit.fingerprint
+    except OSError:
+        same = False
+    if not same:
+        shutil.rmtree(unit.working, ignore_errors=True)
+        unit.working.mkdir(parents=True)
+        mark.write_text(unit.fingerprint)
+
+
+def judge(
+    unit: Unit, network: nn.Module, prepared: Prepared
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Scores per case and class, lesions, and predicted label maps by case."""
+    index = prepared.index
+    settings = unit.loss.settings
+    device = next(network.parameters()).device
+    scores, lesions, predictions = [], [], {}
+    for name in unit.judged:
+        case = prepared.load(name)
+        prediction, probabilities = predict(network, case, unit.training, device)
+        predictions[name] = prediction
+        labels = np.asarray(case.labels)
+        who = {"loss": str(unit.loss), "seed": unit.seed, "fold": unit.fold, "case": name}
+        by_class = score_case(
+            prediction,
+            labels,
+            prepared.num_classes,
+            spacing=case.spacing,
+            tolerance=unit.scoring.tolerance,
+            empty=unit.scoring.empty,
+            ignore_index=index["ignore_index"],
+            probabilities=probabilities,
+        )
+        options = {key: settings.get(key) for key in ("radius", "balance", "overlap")}
+        group = {"group": index["cases"][name]["group"]}
+        for class_name, values in zip(index["classes"][1:], by_class, strict=True):
+            scores.append({**who, **options, **group, "class": class_name, **values})
+        table = lesion_table(
+            prediction, labels, index["classes"], case.spacing, index["ignore_index"]
+        )
+        lesions += [{**who, **row} for row in table]
+    return (
+        pd.DataFrame(scores, columns=CASE_COLUMNS),
+        pd.DataFrame(lesions, columns=LESION_COLUMNS),
+        predictions,
+    )
+
+
+def _info(unit: Unit, network: nn.Module, history: History) -> dict[str, Any]:
+    device = next(network.parameters()).device
+    return {
+        "loss": str(unit.loss),
+        "seed": unit.seed,
+        "fold": unit.fold,
+        "seconds": round(history.seconds, 1),
+        # Of the parts, the median: the first one warms up.
+        "ms_per_step": round(1000 * float(np.median(history.step_seconds)), 2),
+        "peak_memory": history.peak_memory,
+        "parameters": sum(part.numel() for part in network.parameters()),
+        "learning_rate": unit.training.learning_rate,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "fingerprint": unit.fingerprint,
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that numbers depend on."""
+    return {
+        "dilated-ce": __version__,
+        **{package: version(package) for package in ("torch", "monai", "lightning")},
+        "python": platform.python_version(),
+    }
+
+
+@cache
+def _code() -> str:
+    package = files("dilated_ce")
+    code = [package.joinpath(f"{module}.py").read_text("utf-8") for module in SHAPING_MODULES]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()

@@ -1,0 +1,153 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from toy import make_dataset
+
+from dilated_ce.study import fitting
+from dilated_ce.study.fitting import CHECKPOINT, Plan, build_optimizer, build_schedule, fit
+from dilated_ce.study.inference import mean_dice, predict
+from dilated_ce.study.losses import parse_loss
+from dilated_ce.study.prepared import prepare
+from dilated_ce.study.settings import ResolvedTraining
+
+TRAINING = ResolvedTraining(
+    steps=9,
+    batch_size=2,
+    patch_size=(16, 16),
+    channels=(4, 8),
+    evaluations=3,
+    device="cpu",
+    threads=1,
+    learning_rate=1e-2,
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return prepare(make_dataset(), tmp_path_factory.mktemp("toy") / "prepared")[0]
+
+
+@pytest.fixture
+def plan(prepared):
+    def make(loss="ce", seed=0, **training):
+        config = TRAINING.model_copy(update=training)
+        names = ("case0", "case1", "case2", "case3")
+        return Plan(parse_loss(loss), seed, names, ("case4",), config, prepared)
+
+    return make
+
+
+def weights(network):
+    return torch.cat([part.detach().flatten() for part in network.parameters()])
+
+
+def test_it_learns(plan, tmp_path):
+    network, history = fit(plan(steps=60), tmp_path)
+    assert len(history.losses) == 60
+    assert np.mean(history.losses[-10:]) < 0.6 * history.losses[0]
+    assert [step for step, _ in history.curve] == [20, 40, 60]
+    case = plan().prepared.load("case4")
+    labels, probabilities = predict(network, case, TRAINING, torch.device("cpu"))
+    assert history.curve[-1][1] == pytest.approx(mean_dice(labels, case.labels, 3))
+    np.testing.assert_allclose(probabilities.sum(0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(0), labels)
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6, 8])
+@pytest.mark.parametrize("loss", ["ce", "dbce-dice:radius=2"])
+def test_an_interrupted_run_ends_like_an_undisturbed_one(
+    plan, tmp_path, monkeypatch, stop_at, loss
+):
+    network, history = fit(plan(loss), tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    step = fitting.Segmenter.training_step
+
+    def step_or_die(self, batch, batch_index):
+        if self.trainer.global_step == stop_at:
+            raise Killed
+        return step(self, batch, batch_index)
+
+    monkeypatch.setattr(fitting.Segmenter, "training_step", step_or_die)
+    with pytest.raises(Killed):
+        fit(plan(loss), tmp_path / "parts")
+    monkeypatch.undo()
+    again, its_history = fit(plan(loss), tmp_path / "parts")
+    assert its_history.losses == history.losses
+    assert its_history.curve == history.curve
+    assert torch.equal(weights(again), weights(network))
+
+
+def test_a_finished_run_is_not_trained_again(plan, tmp_path, monkeypatch):
+    network, history = fit(plan(), tmp_path)
+    monkeypatch.delattr(fitting.Segmenter, "training_step")
+    again, its_history = fit(plan(), tmp_path)
+    assert its_history == history
+    assert torch.equal(weights(again), weights(network))
+
+
+def test_half_a_checkpoint_is_none(plan, tmp_path):
+    network, history = fit(plan(), tmp_path)
+    checkpoint = tmp_path / CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    again, its_history = fit(plan(), tmp_path)
+    assert its_history.losses == history.losses
+    assert torch.equal(weights(again), weights(network))
+
+
+def test_losses_share_weights_and_patches_under_a_seed(plan, tmp_path):
+    # With no learning to speak of, the losses of the same patches under the same weights.
+    first = fit(plan("ce", learning_rate=1e-9), tmp_path / "ce")[1].losses
+    same = fit(plan("top-k:percent=100", learning_rate=1e-9), tmp_path / "top-k")[1].losses
+    np.testing.assert_allclose(first, same, rtol=1e-4)
+    other = fit(plan("ce", seed=1, learning_rate=1e-9), tmp_path / "other")[1].losses
+    assert not np.allclose(first, other, rtol=1e-2)
+
+
+def test_divergence_is_kept_and_not_raised(plan, tmp_path):
+    _, history = fit(plan(learning_rate=1e30, optimizer="sgd", schedule="constant"), tmp_path)
+    assert len(history.losses) == 9
+    assert not np.isfinite(history.losses).all()
+
+
+def test_without_validation_cases_there_is_no_curve(plan, tmp_path):
+    bare = plan()
+    bare = Plan(bare.loss, bare.seed, bare.train, (), bare.training, bare.prepared)
+    assert fit(bare, tmp_path)[1].curve == []
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(plan, tmp_path):
+    # Instance norm: the statistics of batch norm are those of each process.
+    alone, history = fit(plan("dbce:radius=2", norm="instance"), tmp_path / "alone")
+    shared, its_history = fit(plan("dbce:radius=2", norm="instance", devices=2), tmp_path / "two")
+    np.testing.assert_allclose(its_history.losses, history.losses, rtol=1e-3)
+    torch.testing.assert_close(weights(shared), weights(alone), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "last"), [("poly", 1, 0.1), ("cosine", 1, 0), ("constant", 1, 1)]
+)
+def test_schedules_start_high_and_end_low(schedule, first, last):
+    config = TRAINING.model_copy(update={"schedule": schedule, "steps": 50, "optimizer": "sgd"})
+    optimizer = build_optimizer([torch.nn.Parameter(torch.zeros(1))], config)
+    scheduler = build_schedule(optimizer, config)
+    rates = []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"] / config.learning_rate)
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == first
+    assert rates[-1] == pytest.approx(last, abs=0.07)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
+
+
+def test_mean_dice_leaves_out_what_is_not_there():
+    labels = np.array([[1, 1, 0, 255]], np.uint8)
+    assert mean_dice(np.array([[1, 0, 0, 1]], np.uint8), labels, 3) == pytest.approx(2 / 3)
+    assert math.isnan(mean_dice(labels * 0, labels * 0, 3))

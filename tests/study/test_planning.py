@@ -1,0 +1,83 @@
+import pytest
+from toy import make_dataset
+
+from dilated_ce.study.cases import Split
+from dilated_ce.study.losses import parse_loss
+from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resolve
+from dilated_ce.study.prepared import prepare
+from dilated_ce.study.records import Failure
+from dilated_ce.study.settings import CompareConfig, SettingsError, TrainingConfig
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    return {dims: prepare(make_dataset(dims), folder / str(dims))[0] for dims in (2, 3)}
+
+
+def config(out, **settings):
+    return CompareConfig(data={"path": out}, losses=("ce", "dice"), out=out, **settings)
+
+
+def test_patches_follow_the_data_and_the_network(prepared):
+    assert resolve(TrainingConfig(), prepared[2]).patch_size == (48, 56)
+    assert resolve(TrainingConfig(), prepared[3]).patch_size == (24, 24, 16)
+    deep = TrainingConfig(channels=(4,) * 6)
+    assert resolve(deep, prepared[3]).patch_size == (32, 32, 32)
+    assert resolve(TrainingConfig(patch_size=64), prepared[3]).patch_size == (64, 64, 64)
+
+
+def test_what_is_left_open_is_filled_in(prepared):
+    flat, deep = (resolve(TrainingConfig(), prepared[dims]) for dims in (2, 3))
+    assert (flat.batch_size, deep.batch_size) == (8, 4)
+    assert flat.learning_rate == 3e-3
+    assert flat.threads >= 1
+    assert resolve(TrainingConfig(optimizer="sgd"), prepared[2]).learning_rate == 1e-2
+    given = resolve(TrainingConfig(batch_size=3, learning_rate=1, threads=5), prepared[2])
+    assert (given.batch_size, given.learning_rate, given.threads) == (3, 1, 5)
+
+
+def test_a_patch_with_too_many_sides_is_named(prepared):
+    with pytest.raises(SettingsError, match=r"patch_size: got 3 sides, expected one or 2 for 2D"):
+        resolve(TrainingConfig(patch_size=(16, 16, 16)), prepared[2])
+
+
+def test_every_loss_seed_and_fold_is_a_unit(prepared, tmp_path):
+    folds = (Split(("case0",), (), ("case1",)), Split(("case1",), (), ("case0",)))
+    units = plan_units(config(tmp_path, seeds=3), make_dataset(folds=folds), prepared[2])
+    assert len({unit.folder for unit in units}) == len(units) == 12
+    # Whole comparisons first.
+    assert [(u.seed, u.fold, u.loss.name) for u in units[:3]] == [
+        (0, 0, "ce"),
+        (0, 0, "dice"),
+        (0, 1, "ce"),
+    ]
+    assert units[2].judged == ("case0",)
+    assert len({unit.fingerprint for unit in units}) == 12
+
+
+class Trial:
+    def __init__(self, dice):
+        self.dice = dice
+
+
+def test_the_best_rate_of_each_loss(prepared, tmp_path, monkeypatch):
+    data = make_dataset()
+    settings = config(tmp_path, tune={"factors": (0.5, 1, 2)}, training={"steps": 90})
+    trials = plan_trials(settings, data, prepared[2])
+    assert [unit.training.learning_rate for unit in trials[:3]] == [0.0015, 0.003, 0.006]
+    assert {unit.training.steps for unit in trials} == {30}
+    assert {unit.judged for unit in trials} == {data.folds[0].validation}
+    dice = iter([0.1, 0.4, 0.4, 0.2, None, 0.3])
+    outcomes = []
+    for unit in trials:
+        value = next(dice)
+        folder = unit.folder
+        folder.mkdir(parents=True)
+        (folder / "cases.csv").write_text(f"loss,case,group,class,dice\nx,a,a,c,{value}\n")
+        failure = Failure(unit.loss, 0, 0, "broken", "")
+        outcomes.append((unit, failure if value is None else unit.run))
+    rates = best_rates(outcomes)
+    assert rates == {parse_loss("ce"): 0.003, parse_loss("dice"): 0.006}
+    units = plan_units(settings, data, prepared[2], rates)
+    assert [unit.training.learning_rate for unit in units[:2]] == [0.003, 0.006]

@@ -1,0 +1,94 @@
+import functools
+import json
+
+import numpy as np
+import pytest
+from toy import make_case, make_dataset
+
+from dilated_ce.study.cases import Case, CaseSource
+from dilated_ce.study.prepared import MOST_CENTRES, prepare
+
+
+def read(path):
+    values = np.load(path)
+    return Case("a", values[None].astype(np.float32), (values > 0.9).astype(np.uint8))
+
+
+@pytest.fixture
+def one_file(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.random.default_rng(0).random((20, 30)))
+    source = CaseSource("a", functools.partial(read, path), "a", (path,))
+    return path, make_dataset(cases=5, classes=("background", "x")), source
+
+
+def with_case(data, source):
+    return type(data)(**{**vars(data), "cases": (*data.cases, source)})
+
+
+def test_images_are_normalised_and_labels_kept(tmp_path):
+    data = make_dataset()
+    prepared, kept = prepare(data, tmp_path / "prepared")
+    assert not kept
+    for number, source in enumerate(data.cases):
+        case = prepared.load(source.name)
+        assert case.image.mean(dtype=float) == pytest.approx(0, abs=1e-3)
+        assert case.image.std(dtype=float) == pytest.approx(1, abs=1e-3)
+        np.testing.assert_array_equal(case.labels, make_case(number, 2).labels)
+        assert case.spacing == (1, 1)
+
+
+def test_centres_are_voxels_of_their_class(tmp_path):
+    prepared, _ = prepare(make_dataset(3), tmp_path / "prepared")
+    labels = prepared.load("case2").labels
+    centres = prepared.centres("case2")
+    np.testing.assert_array_equal(labels[tuple(centres[:, 1:].T)], centres[:, 0])
+    counts = np.bincount(labels.ravel())[1:]
+    assert np.bincount(centres[:, 0])[1:].tolist() == np.minimum(counts, MOST_CENTRES).tolist()
+
+
+def test_kept_until_a_file_or_the_data_set_changes(tmp_path, one_file):
+    path, data, source = one_file
+    data = with_case(data, source)
+    first, _ = prepare(data, tmp_path / "prepared")
+    digest = first.digest
+    assert prepare(data, tmp_path / "prepared")[1]
+    np.save(path, np.random.default_rng(1).random((20, 30)))
+    second, kept = prepare(data, tmp_path / "prepared")
+    assert not kept
+    assert second.digest != digest
+    assert not prepare(make_dataset(), tmp_path / "prepared")[1]
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"origin": 1}', "[]"])
+def test_a_damaged_index_is_made_anew(tmp_path, damage):
+    prepared, _ = prepare(make_dataset(), tmp_path / "prepared")
+    digest = prepared.digest
+    (tmp_path / "prepared" / "index.json").write_text(damage)
+    again, kept = prepare(make_dataset(), tmp_path / "prepared")
+    assert not kept
+    assert again.digest == digest
+
+
+def test_an_interruption_leaves_what_was_there(tmp_path):
+    prepared, _ = prepare(make_dataset(), tmp_path / "prepared")
+    before = json.loads((tmp_path / "prepared" / "index.json").read_text())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(make_dataset(3), tmp_path / "prepared", stop)
+    assert json.loads((tmp_path / "prepared" / "index.json").read_text()) == before
+    assert prepared.load("case0").labels.shape == (48, 56)
+
+
+def test_ct_is_scaled_by_the_foreground_of_the_training_cases(tmp_path):
+    data = make_dataset(channels=("CT",), cases=5, validation=0, test=1)
+    prepared, _ = prepare(data, tmp_path / "prepared")
+    cases = [make_case(number, 2) for number in range(5)]
+    foreground = np.concatenate([case.image[0][case.labels > 0] for case in cases[:4]])
+    low, high = np.percentile(foreground, (0.5, 99.5))
+    # Samples of 5000 per case stand for its foreground, so the two agree but roughly.
+    expected = (cases[4].image.clip(low, high) - foreground.mean()) / foreground.std()
+    np.testing.assert_allclose(prepared.load("case4").image, expected, atol=0.15)
