@@ -1,0 +1,20 @@
+"""What labels alone say about class frequencies and the radius, before any training.
+
+Reads as tallies -> volumes (the measured tables) -> advice -> maps -> pictures -> page.
+"""
+
+from dilated_ce.inspection.advice import Advice, advise
+from dilated_ce.inspection.maps import weigh, write_weight_maps
+from dilated_ce.inspection.page import write_page
+from dilated_ce.inspection.volumes import Measured, default_radii, measure
+
+__all__ = [
+    "Advice",
+    "Measured",
+    "advise",
+    "default_radii",
+    "measure",
+    "weigh",
+    "write_page",
+    "write_weight_maps",
+]
