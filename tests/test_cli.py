@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 import dilated_ce
 from dilated_ce import cli
+from dilated_ce.cli.demo import _default_folder
 from dilated_ce.study import stare
-from dilated_ce.study.data import DataError
+from dilated_ce.study.cases import DataError
 
 
 @pytest.fixture
@@ -210,4 +211,4 @@ def test_names_with_markup_are_printed_as_they_are(run, tmp_path):
     ],
 )
 def test_each_data_set_has_a_folder_of_its_own(data, synthetic, expected):
-    assert cli._default_folder(data, synthetic) == Path(expected)
+    assert _default_folder(data, synthetic) == Path(expected)

@@ -1,17 +1,14 @@
-"""The command line: `dilated-ce demo` and `dilated-ce nnunet-path`."""
+"""`dilated-ce demo`: five losses on the STARE images."""
 
-import re
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-import dilated_ce
+from dilated_ce.cli.console import console, errors, fail
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
@@ -21,34 +18,7 @@ if TYPE_CHECKING:
 
 DEMO_LOSSES = "ce,balanced-ce,dbce:radius=2,dice-ce,dbce-dice:radius=2"
 
-app = typer.Typer(
-    help="Dilated balanced cross entropy: does it help, and with which radius?",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-console = Console()
-errors = Console(stderr=True)
 
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        console.print(dilated_ce.__version__, highlight=False)
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
-        ),
-    ] = False,
-) -> None:
-    """Options that come before the command."""
-
-
-@app.command()
 def demo(
     data: Annotated[
         Path | None,
@@ -137,9 +107,9 @@ def demo(
         )
         raise typer.Exit(130) from None
     except StudyError as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error}. Is there room in {config.out}, and may you write there?")
+        fail(f"{error}. Is there room in {config.out}, and may you write there?")
     _print_table(config, study_data, runs)
     console.print(
         f"\nPictures and curves: [bold]{escape(str(report))}[/]\n"
@@ -147,22 +117,6 @@ def demo(
         highlight=False,
         soft_wrap=True,
     )
-
-
-@app.command()
-def nnunet_path() -> None:
-    """Print the folder in which nnU-Net finds the trainers, for nnUNet_extTrainer.
-
-    export nnUNet_extTrainer="$(dilated-ce nnunet-path)"
-    """
-    try:
-        version = metadata.version("nnunetv2")
-    except metadata.PackageNotFoundError:
-        _fail("nnU-Net is not installed here: pip install 'dilated-ce[nnunet]'")
-    if [int(number) for number in re.findall(r"\d+", version)[:2]] < [2, 8]:
-        _fail(f"got nnU-Net {version}, expected 2.8 or newer: pip install 'dilated-ce[nnunet]'")
-    folder = Path(dilated_ce.__file__).parent / "integrations" / "nnunet_trainers"
-    typer.echo(folder)  # plain: a shell reads it
 
 
 def _default_folder(data: Path | None, synthetic: bool) -> Path:
@@ -197,7 +151,8 @@ def _demo_config(losses: str, seeds: int, steps: int, device: str, out: Path) ->
 
 
 def _load(folder: Path | None, synthetic: bool, scale: float | None) -> "StudyData":
-    from dilated_ce.study.data import DataError, load_folder, make_synthetic
+    from dilated_ce.study.cases import DataError
+    from dilated_ce.study.data import load_folder, make_synthetic
     from dilated_ce.study.stare import load_stare
 
     try:
@@ -215,7 +170,7 @@ def _load(folder: Path | None, synthetic: bool, scale: float | None) -> "StudyDa
                 "masks/, `dilated-ce demo --synthetic` makes its own."
             )
         )
-        _fail(f"{error}{hint}")
+        fail(f"{error}{hint}")
 
 
 class RunProgress:
@@ -289,8 +244,3 @@ def _print_table(config: "StudyConfig", data: "StudyData", runs: "list[Run]") ->
     for difference in compare(cases):
         console.print(f"  {escape(difference.sentence)}", highlight=False, soft_wrap=True)
     console.print(f"  [dim]({caution(config.seeds, len(data.test))})[/]", highlight=False)
-
-
-def _fail(message: str) -> NoReturn:
-    errors.print(f"[red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1)

@@ -1,0 +1,415 @@
+"""`dilated-ce compare`: losses compared on the user's own data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dilated_ce.cli.console import console, errors, fail
+from dilated_ce.cli.options import DEFAULT_LOSSES, classes, configure, numbers, tuning
+from dilated_ce.cli.progress import UnitProgress, counting
+
+# The study is imported when a command needs it: its libraries take seconds, `--help` must not.
+if TYPE_CHECKING:
+    from dilated_ce.study.cases import DataSet
+    from dilated_ce.study.comparison import Results
+    from dilated_ce.study.prepared import Prepared
+    from dilated_ce.study.settings import CompareConfig
+
+SOME_FAILED = 3  # exit code
+
+PARTS = {"train": "training", "validation": "validation", "test": "test"}
+DATA, TRAINING, RUNNING = "Data", "Training", "Running"
+
+
+def compare(
+    settings: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A YAML file with settings; options given beside it win.", metavar="[FILE]"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with images/ and masks/ (PNG, JPEG, TIFF), or one in nnU-Net's raw or "
+            "the Medical Segmentation Decathlon's format (dataset.json, NIfTI).",
+            metavar="DIR",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    dims: Annotated[
+        str | None,
+        typer.Option(
+            help="2 or 3. Volumes are taken as a whole; 2 trains on their slices.",
+            show_default="what the data are",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Resize 2D images by this factor.", rich_help_panel=DATA),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            help="Resample volumes to voxels of this size in mm, such as 1,1,3.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    mask_threshold: Annotated[
+        int | None,
+        typer.Option(help="Grey values above this are foreground.", rich_help_panel=DATA),
+    ] = None,
+    mask_classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the classes and their grey values or colours in the masks, the "
+            'background first: "background=0,polyp=255" or "background=#000000,polyp=#ff0000".',
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validation with so many folds.", rich_help_panel=DATA)
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON or YAML with lists of case names: train, validation, test; or nnU-Net's "
+            "splits_final.json.",
+            show_default="as the folders are, or the last quarter is for testing",
+            metavar="FILE",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression whose first group is the patient in a case's name: such "
+            "cases stay on one side of every split.",
+            metavar="REGEX",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    losses: Annotated[
+        str | None,
+        typer.Option(
+            help="ce, balanced-ce, dbce, dice, dice-ce, dbce-dice, dice-focal, tversky, top-k, or "
+            "module:Class of your own; with parameters: ce,dbce:radius=8,balance=image.",
+            show_default=DEFAULT_LOSSES,
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of each loss.", show_default="3")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="The loss that the others are compared with.",
+            show_default="dice-ce, ce or the first",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="Dice points within which two losses count as equivalent.", show_default="1.5"
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the surface Dice (NSD), in mm or pixels, as the data are.", show_default="2"
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="unet, dynunet or segresnet.", show_default="unet", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Training steps of each run.", show_default="1000", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Patches per step.", show_default="8 in 2D, 4 in 3D", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    patch_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Voxels along each axis of a patch, such as 128 or 32,48,32.",
+            show_default="the median case, at most 128 in 2D, 64 in 3D",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--lr", help="At its peak.", show_default="0.003", rich_help_panel=TRAINING),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            help="lr: an equal search for each loss's learning rate on the validation part.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="32-true, 16-mixed or bf16-mixed.",
+            show_default="32-true",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="auto (a GPU if there is one), cpu or gpu.",
+            show_default="auto",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="GPUs that share each run.", show_default="1", rich_help_panel=RUNNING),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="local, or ray to do several runs at once.",
+            show_default="local",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a running Ray cluster, or auto.",
+            show_default="Ray on this machine",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any other setting of the file: --set training.optimizer=sgd. May be repeated.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the runs, the tables and report.html.",
+            show_default="runs/NAME-OF-THE-DATA",
+            metavar="DIR",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything, show the runs and how long they would take; train nothing.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Train all runs again, the finished ones too.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = False,
+) -> None:
+    """Train the same network under each loss on your data, and say which helps.
+
+    Finished runs are kept, interrupted ones go on from their last checkpoint: after an
+    interruption, run the same command again.
+
+    Exit codes: 0 all is well; 1 the data, the settings or the disk are not; 2 a wrong option;
+    3 some runs failed and the report is without them; 130 interrupted.
+    """
+    options: dict[str, Any] = {
+        "data.path": data,
+        "data.dims": int(dims) if dims and dims.isdigit() else dims,
+        "data.scale": scale,
+        "data.spacing": numbers("--spacing", spacing),
+        "data.mask_threshold": mask_threshold,
+        "data.mask_classes": classes(mask_classes),
+        "data.folds": folds,
+        "data.split_file": split,
+        "data.group_by": group_by,
+        "losses": losses,
+        "seeds": seeds,
+        "statistics.reference": reference,
+        "statistics.margin": margin,
+        "scoring.tolerance": tolerance,
+        "training.network": network,
+        "training.steps": steps,
+        "training.batch_size": batch_size,
+        "training.patch_size": numbers("--patch-size", patch_size),
+        "training.learning_rate": learning_rate,
+        "training.precision": precision,
+        "training.device": device,
+        "training.devices": devices,
+        "tune": tuning(tune),
+        "execution.engine": engine,
+        "execution.address": address,
+        "out": out,
+    }
+    from dilated_ce.study.cases import DataError
+    from dilated_ce.study.engine import StudyError
+    from dilated_ce.study.settings import SettingsError
+
+    try:
+        config = configure(settings, options, set_ or [])
+        _compare(config, dry_run, fresh)
+    except (SettingsError, DataError, StudyError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error}. Is there room, and may you write there?")
+
+
+def _compare(config: "CompareConfig", dry_run: bool, fresh: bool) -> None:
+    from dilated_ce.study import comparison
+
+    with comparison.locked(config.out):
+        data = comparison.open_dataset(config)
+        comparison.check_losses(config, data)
+        parts = ", ".join(
+            f"{len(getattr(data.folds[0], part))} for {name}"
+            for part, name in (
+                ("train", "training"),
+                ("validation", "validation"),
+                ("test", "test"),
+            )
+        )
+        console.print(
+            f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases, {parts}"
+            f"{f' in fold 0 of {len(data.folds)}' if len(data.folds) > 1 else ''}. "
+            f"{escape(data.split)}",
+            highlight=False,
+        )
+        with counting("reading and preparing the cases", 2 * len(data.cases)) as on_case:
+            prepared, notes = comparison.prepare_data(data, config.out, on_case)
+        for note in notes:
+            console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
+        if dry_run:
+            _estimate(config, data, prepared)
+            return
+        try:
+            results = _train(config, data, prepared, fresh)
+        except KeyboardInterrupt:
+            same = "the same command without --fresh" if fresh else "the same command"
+            errors.print(
+                f"\nInterrupted. What is finished is kept in {escape(str(config.out))}; {same} "
+                "goes on from there.",
+                soft_wrap=True,
+            )
+            raise typer.Exit(130) from None
+        comparison.report(config, data, prepared, results)
+        _summarise(config, results)
+    if results.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _train(
+    config: "CompareConfig", data: "DataSet", prepared: "Prepared", fresh: bool
+) -> "Results":
+    from dilated_ce.study import comparison, planning
+    from dilated_ce.study.engine import carry_out
+
+    rates = None
+    trials = planning.plan_trials(config, data, prepared)
+    if trials:
+        outcomes = []
+        with UnitProgress("tuning", trials) as progress:
+            for unit, outcome, kept in carry_out(trials, config.execution, fresh):
+                outcomes.append((unit, outcome))
+                progress.on_outcome(unit, outcome, kept)
+        rates = planning.best_rates(outcomes)
+        for loss, rate in rates.items():
+            console.print(f"  {escape(loss.title)}: learning rate {rate:g}", highlight=False)
+    units = planning.plan_units(config, data, prepared, rates)
+    results = comparison.Results()
+    with UnitProgress("all runs", units) as progress:
+        for unit, outcome, kept in comparison.run_all(config, data, units, fresh):
+            results.add(outcome)
+            progress.on_outcome(unit, outcome, kept)
+    return results
+
+
+def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") -> None:
+    from dilated_ce.study import planning
+    from dilated_ce.study.estimate import estimate
+
+    trials = planning.plan_trials(config, data, prepared)
+    units = planning.plan_units(config, data, prepared)
+    with counting("measuring a few steps of each loss", len(config.losses)) as on_loss:
+        costs = estimate([*trials, *units], on_loss)
+    table = Table(title=f"{len(trials) + len(units)} runs", title_justify="left")
+    for column in ("loss", "runs", "ms per step", "s per run"):
+        table.add_column(column, justify="left" if column == "loss" else "right")
+    for cost in costs:
+        table.add_row(
+            escape(cost.loss.title),
+            str(cost.runs),
+            f"{cost.ms_per_step:.0f}",
+            f"{cost.seconds / cost.runs:.0f}",
+        )
+    console.print(table)
+    training = units[0].training
+    console.print(
+        f"patches of {' x '.join(map(str, training.patch_size or ()))}, {training.batch_size} per "
+        f"step; {training.steps} steps. In all about "
+        f"[bold]{_duration(sum(cost.seconds for cost in costs))}[/], one run after the other.",
+        highlight=False,
+    )
+
+
+def _summarise(config: "CompareConfig", results: "Results") -> None:
+    import pandas as pd
+
+    if not results.runs:
+        return
+    cases = pd.concat([run.cases for run in results.runs])
+    scores = ["dice", "recall", "precision", "nsd", "hd95"]
+    means = cases.groupby(["loss", "case"], sort=False)[scores].mean().groupby("loss", sort=False)
+    table = Table(title="mean over the test cases", title_justify="left")
+    table.add_column("loss")
+    for score in scores:
+        table.add_column(score.upper() if score in ("nsd", "hd95") else score, justify="right")
+    titles = {str(loss): loss.title for loss in config.losses}
+    for loss, row in means.mean().iterrows():
+        cells = [f"{row[s]:.2f}" if s == "hd95" else f"{100 * row[s]:.1f}" for s in scores]
+        table.add_row(escape(titles[str(loss)]), *cells)
+    console.print()
+    console.print(table)
+    for failure in results.failures:
+        console.print(
+            f"  [yellow]failed: {escape(failure.loss.title)}, seed {failure.seed}: "
+            f"{escape(failure.error)}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(
+        f"\nReport:          [bold]{escape(str(config.out / 'report.html'))}[/]\n"
+        f"Scores per case: {escape(str(config.out / 'cases.csv'))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

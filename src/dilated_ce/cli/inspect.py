@@ -1,0 +1,188 @@
+"""`dilated-ce inspect`: what a data set holds, and what the radius does to it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dilated_ce.cli.console import console, errors, fail
+from dilated_ce.cli.options import classes, numbers
+from dilated_ce.cli.progress import counting
+
+if TYPE_CHECKING:
+    from dilated_ce.inspection import Measured
+    from dilated_ce.study.cases import DataSet
+
+
+def inspect(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with images/ and masks/, or one in nnU-Net's raw or the Medical "
+            "Segmentation Decathlon's format."
+        ),
+    ],
+    dims: Annotated[
+        int | None,
+        typer.Option(help="2 takes the slices of volumes.", show_default="what the data are"),
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Resize 2D images by this factor.")] = 1.0,
+    spacing: Annotated[
+        str | None, typer.Option(help="Resample volumes to voxels of this size in mm: 1,1,3.")
+    ] = None,
+    mask_threshold: Annotated[
+        int | None, typer.Option(help="Grey values above this are foreground.")
+    ] = None,
+    mask_classes: Annotated[
+        str | None,
+        typer.Option(help='Classes and their values or colours: "background=0,polyp=255".'),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression whose first group is the patient in a case's name.",
+            metavar="REGEX",
+        ),
+    ] = None,
+    radii: Annotated[
+        str | None,
+        typer.Option(
+            help="Radii to look at, in pixels or mm, such as 0,2,4,8.",
+            show_default="by the size of the images",
+        ),
+    ] = None,
+    max_cases: Annotated[
+        int | None,
+        typer.Option(min=1, help="Measure so many training cases.", show_default="all"),
+    ] = None,
+    weight_maps: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Write the weight maps of three cases for this radius: NIfTI, or PNG and .npy.",
+            metavar="RADIUS",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for inspection.html.",
+            show_default="runs/inspect-NAME-OF-THE-DATA",
+            metavar="DIR",
+        ),
+    ] = None,
+) -> None:
+    """Check every case of a data set, and show what the radius does to its classes.
+
+    All problems are listed at once, with the names of the files. The page has a slider over the
+    radius, with dilated masks, weight maps, and advice.
+
+    Exit codes: 0 all is well; 1 the data cannot be used; 2 a wrong option.
+    """
+    import pydantic
+
+    from dilated_ce.study.cases import DataError
+    from dilated_ce.study.reading import DataConfig, open_data
+
+    chosen = _radii(radii)
+    try:
+        config = DataConfig(
+            path=data,
+            dims=dims or "auto",
+            scale=scale,
+            spacing=numbers("--spacing", spacing),
+            mask_threshold=mask_threshold,
+            mask_classes=classes(mask_classes),
+            group_by=group_by,
+        )
+        opened = open_data(config)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        text = problem["msg"].removeprefix("Value error, ")
+        name = ".".join(map(str, problem["loc"][:1]))
+        raise typer.BadParameter(f"{name}: {text}") from None
+    except DataError as error:
+        fail(str(error))
+    folder = out or Path("runs") / f"inspect-{data.resolve().name}"
+    try:
+        _inspect(opened, data, folder, chosen, max_cases, weight_maps)
+    except OSError as error:
+        fail(f"{error}. Is there room in {folder}, and may you write there?")
+
+
+def _inspect(
+    data: "DataSet",
+    location: Path,
+    folder: Path,
+    radii: list[float] | None,
+    max_cases: int | None,
+    weight_maps: float | None,
+) -> None:
+    from dilated_ce import inspection
+    from dilated_ce.study.checking import check_cases
+
+    with counting("reading every case", len(data.cases)) as on_case:
+        checked = check_cases(data, on_case)
+    console.print(
+        f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases. {escape(data.split)}",
+        highlight=False,
+    )
+    for note in checked.notes:
+        console.print(f"  note: {escape(note)}", highlight=False, soft_wrap=True)
+    if checked.problems:
+        for problem in checked.problems:
+            errors.print(f"  [red]-[/] {escape(problem)}", highlight=False, soft_wrap=True)
+        fail(f"{len(checked.problems)} problems; the data cannot be used as they are.")
+    if weight_maps is not None:
+        radii = [*(radii or inspection.default_radii(data)), weight_maps]
+    train = len(data.folds[0].train)
+    with counting("measuring the training cases", min(max_cases or train, train)) as on_case:
+        measured = inspection.measure(data, radii, max_cases, on_case)
+    _print_classes(data, measured)
+    advice = inspection.advise(data, measured)
+    page = folder / "inspection.html"
+    inspection.write_page(page, data, measured, location=str(location))
+    console.print(
+        f"\nTo compare the radii that it suggests:\n  {escape(advice.command(str(location)))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if weight_maps is not None:
+        names = [case.name for case in data.cases[:3]]
+        written = inspection.write_weight_maps(
+            folder / "weights", data, weight_maps, names, measured=measured
+        )
+        console.print(f"\nWeight maps: {len(written)} files in {escape(str(folder / 'weights'))}")
+    console.print(f"\nPage: [bold]{escape(str(page))}[/]", highlight=False, soft_wrap=True)
+
+
+def _print_classes(data: "DataSet", measured: "Measured") -> None:
+    table = Table(title="training part", title_justify="left")
+    for column in ("class", "voxels", "share", "cases", "depth"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for _, row in measured.classes.iterrows():
+        depth = "-" if row["depth"] != row["depth"] else f"{row['depth']:.1f} {data.unit}"
+        table.add_row(
+            escape(str(row["class"])),
+            f"{int(row['voxels']):,}",
+            f"{row['share']:.2%}",
+            str(int(row["cases"])),
+            depth,
+        )
+    console.print(table)
+
+
+def _radii(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        radii = [float(part) for part in text.split(",")]
+    except ValueError:
+        radii = []
+    if not radii or not all(radius >= 0 for radius in radii):
+        raise typer.BadParameter(
+            f"got {text!r}, expected radii such as 0,2,4.", param_hint="--radii"
+        )
+    return radii

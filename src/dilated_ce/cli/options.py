@@ -1,0 +1,88 @@
+"""From the options of `dilated-ce compare` to its settings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dilated_ce.study.settings import CompareConfig
+
+DEFAULT_LOSSES = "ce,balanced-ce,dbce:radius=2,dbce:radius=8,dice-ce"
+
+
+def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> "CompareConfig":
+    """The settings of the file, overlaid with the options."""
+    import yaml
+
+    from dilated_ce.study.losses import parse_losses
+    from dilated_ce.study.settings_file import build_config, read_settings
+
+    values = read_settings(path) if path else {}
+    for text in others:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"got {text!r}, expected NAME=VALUE.", param_hint="--set")
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise typer.BadParameter(
+                f"{name}: {value!r} is no value.", param_hint="--set"
+            ) from None
+    if options["losses"] is None and "losses" not in values:
+        options["losses"] = DEFAULT_LOSSES
+    if isinstance(options["losses"], str):
+        try:
+            options["losses"] = list(parse_losses(options["losses"]))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--losses") from None
+    for name, value in options.items():
+        if value is not None:
+            _overlay(values, name, value)
+    if "out" not in values and isinstance(values.get("data"), dict) and "path" in values["data"]:
+        values["out"] = Path("runs") / Path(values["data"]["path"]).resolve().name
+    return build_config(values, path)
+
+
+def _overlay(values: dict[str, Any], name: str, value: Any) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        if not isinstance(values.get(section), dict):
+            values[section] = {}
+        values = values[section]
+    values[last] = value
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """The numbers of a list with commas, or with an x between sides; whole ones as int."""
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.replace("x", ",").split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"got {text!r}, expected numbers with commas.", param_hint=option
+        ) from None
+    return [int(number) if number.is_integer() else number for number in numbers]
+
+
+def classes(text: str | None) -> dict[str, int | str] | None:
+    """Names of classes with their values, of `background=0,polyp=255`."""
+    if text is None:
+        return None
+    classes: dict[str, int | str] = {}
+    for part in text.split(","):
+        name, equals, value = part.strip().rpartition("=")
+        if not equals or not name:
+            raise typer.BadParameter(
+                f"got {part!r}, expected NAME=VALUE.", param_hint="--mask-classes"
+            )
+        classes[name] = int(value) if value.isdigit() else value
+    return classes
+
+
+def tuning(text: str | None) -> dict[str, Any] | None:
+    """The settings of a search, of `lr`."""
+    if text not in (None, "lr"):
+        raise typer.BadParameter(f"got {text!r}, expected lr.", param_hint="--tune")
+    return {} if text else None

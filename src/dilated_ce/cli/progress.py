@@ -1,0 +1,100 @@
+"""Progress bars over runs and their steps."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dilated_ce.cli.console import console
+
+if TYPE_CHECKING:
+    from dilated_ce.study.engine import Outcome
+    from dilated_ce.study.units import Unit
+
+POLL_SECONDS = 0.5
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar that is gone when all is done; the function counts one more."""
+    with _bars() as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda: bars.advance(task)
+
+
+class UnitProgress:
+    """A bar over the steps of all units, and a line for each that comes to its end.
+
+    The steps are read from the files that units keep, so it is the same wherever they are done.
+    """
+
+    def __init__(self, what: str, units: "Sequence[Unit]") -> None:
+        self.units = {unit.folder: unit for unit in units}
+        self.kept_steps = 0
+        self.finished = 0
+        self.bars = _bars("steps")
+        self.task = self.bars.add_task(what, total=sum(unit.training.steps for unit in units))
+        self.width = len(str(len(units)))
+        self.over = threading.Event()
+        self.poller = threading.Thread(target=self._poll, daemon=True)
+        self.left = dict(self.units)
+        self.steps_of_finished = 0
+
+    def __enter__(self) -> "UnitProgress":
+        """Show the bar."""
+        self.bars.start()
+        self.poller.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Take the bar away."""
+        self.over.set()
+        self.poller.join()
+        self.bars.stop()
+
+    def on_outcome(self, unit: "Unit", outcome: "Outcome", kept: bool) -> None:
+        """Count a unit and print how it went."""
+        from dilated_ce.study.records import Failure
+
+        self.finished += 1
+        self.left.pop(unit.folder)
+        if kept:  # no progress: it would make the others look as fast
+            total = self.bars.tasks[0].total or 0
+            self.bars.update(self.task, total=total - unit.training.steps)
+        else:
+            self.steps_of_finished += unit.training.steps
+        name = f"{escape(unit.loss.title)}, seed {unit.seed}, fold {unit.fold}"
+        count = f"[dim]{self.finished:>{self.width}}/{len(self.units)}[/]  "
+        if isinstance(outcome, Failure):
+            text = f"{count}{name}: [red]failed[/]: {escape(outcome.error)}"
+        else:
+            how = "kept from an earlier time" if kept else f"{outcome.info['seconds']:.0f} s"
+            text = f"{count}{name}: Dice {100 * outcome.cases['dice'].mean():.1f} [dim]({how})[/]"
+            if outcome.diverged or outcome.collapsed:
+                what = (
+                    "its loss became infinite or no number"
+                    if outcome.diverged
+                    else "it finds no voxel of a class"
+                )
+                text += f"\n   [yellow]this run went wrong: {what}; it is counted[/]"
+        console.print(text, highlight=False, soft_wrap=True)
+
+    def _poll(self) -> None:
+        while not self.over.wait(POLL_SECONDS):
+            running = sum(unit.steps_done for unit in list(self.left.values()))
+            self.bars.update(self.task, completed=self.steps_of_finished + running)
+
+
+def _bars(unit: str = "") -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )

@@ -1,0 +1,334 @@
+"""`dilated-ce compare` and `inspect`, from folders on the disk to the pages."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dilated_ce import cli
+
+TINY = (
+    *("--losses", "ce,dbce:radius=2", "--seeds", 1, "--steps", 3, "--patch-size", 16),
+    *("--batch-size", 2, "--device", "cpu", "--set", "training.channels=[4, 8]"),
+    *("--set", "training.evaluations=2", "--set", "training.threads=1"),
+    *("--set", "statistics.resamples=200"),
+)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Call the command line in this process: exit code and what it printed, without line breaks."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments, command="compare"):
+        done = CliRunner().invoke(cli.app, [command, *map(str, arguments)])
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", done.output)
+        return done.exit_code, re.sub(r"\s+", " ", plain)
+
+    return call
+
+
+def disc(number, shape):
+    generator = np.random.default_rng(number)
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    centre = [generator.uniform(6, side - 6) for side in shape]
+    distance = np.sqrt(((grid - np.reshape(centre, (-1, *[1] * len(shape)))) ** 2).sum(0))
+    labels = (distance < 5).astype(np.uint8)
+    return labels, labels + generator.normal(scale=0.3, size=shape)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "polyps"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for number in range(8):
+        labels, image = disc(number, (32, 40))
+        grey = (60 + 100 * image).clip(0, 255).astype(np.uint8)
+        Image.fromarray(np.stack([grey] * 3, -1)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(labels * 255).save(folder / "masks" / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    folder = tmp_path / "Dataset001_Balls"
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    for number in range(8):
+        labels, image = disc(number, (20, 24, 16))
+        affine = np.diag([1, 1, 1.5, 1])
+        for part, values, name in (
+            ("imagesTr", image.astype(np.float32), f"ball{number}_0000"),
+            ("labelsTr", labels, f"ball{number}"),
+        ):
+            nibabel.save(nibabel.Nifti1Image(values, affine), folder / part / f"{name}.nii.gz")
+    description = {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "ball": 1},
+        "numTraining": 8,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+def test_images_from_folders_to_the_report(run, images, tmp_path):
+    out = tmp_path / "out"
+    code, text = run("--data", images, "--out", out, *TINY)
+    assert code == 0, text
+    assert "polyps: 8 cases" in text
+    assert "DBCE (R = 2), seed 0, fold 0: Dice" in text
+    cases = pd.read_csv(out / "cases.csv")
+    assert len(cases) == 2 * 2  # losses, test cases
+    assert {"lesions.csv", "summary.json", "study.json"} <= {p.name for p in out.iterdir()}
+    page = (out / "report.html").read_text()
+    assert "DBCE (R = 2)" in page
+    assert "<script src" not in page
+    code, text = run("--data", images, "--out", out, *TINY)
+    assert code == 0
+    assert text.count("kept from an earlier time") == 2
+    pd.testing.assert_frame_equal(pd.read_csv(out / "cases.csv"), cases)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_volumes_as_a_whole_and_by_slices(run, volumes, tmp_path, dims):
+    code, text = run(
+        *("--data", volumes, "--out", tmp_path / "out", "--dims", dims, "--folds", 4, *TINY)
+    )
+    assert code == 0, text
+    cases = pd.read_csv(tmp_path / "out" / "cases.csv")
+    assert sorted(cases["case"].unique()) == [f"ball{number}" for number in range(8)]
+    assert cases["fold"].nunique() == 4
+
+
+def test_a_file_of_settings_and_options_beside_it(run, images, tmp_path):
+    path = tmp_path / "compare.yaml"
+    path.write_text(
+        f"data: {{path: {images}}}\nlosses: [ce]\nseeds: 1\nout: {tmp_path / 'out'}\n"
+        "training: {steps: 2, patch_size: 16, batch_size: 2, channels: [4, 8], device: cpu}\n"
+        "tune: {factors: [0.5, 2], steps: 2}\nstatistics: {resamples: 200}\n"
+    )
+    code, text = run(path, "--losses", "dice,ce")
+    assert code == 0, text
+    assert text.count("learning rate 0.00") == 2
+    study = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert study["config"]["losses"] == ["dice", "ce"]
+    assert set(study["learning_rates"].values()) <= {0.0015, 0.006}
+
+
+def test_a_dry_run_trains_nothing(run, images, tmp_path):
+    code, text = run("--data", images, "--out", tmp_path / "out", "--dry-run", *TINY)
+    assert code == 0, text
+    assert "2 runs" in text
+    assert "In all about" in text
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_failing_run_is_told_and_the_report_written(run, images, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "failing_loss.py").write_text(
+        "import torch\n\n\nclass Loss(torch.nn.Module):\n"
+        "    def forward(self, logits, target):\n        raise RuntimeError('no such thing')\n"
+    )
+    options = dict(zip(TINY[::2], TINY[1::2], strict=True))
+    assert options["--losses"]
+    code, text = run(
+        *("--data", images, "--out", tmp_path / "out", *TINY),
+        *("--losses", "ce,failing_loss:Loss"),
+    )
+    assert code == 3, text
+    assert "Loss, seed 0, fold 0: failed: RuntimeError: no such thing" in text
+    assert "no such thing" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_one_at_a_time(run, images, tmp_path):
+    from dilated_ce.study.comparison import locked
+
+    with locked(tmp_path / "out"):
+        code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
+    assert code == 1
+    assert "another process writes to" in text
+
+
+@pytest.mark.slow
+def test_killed_at_random_it_ends_with_the_same_scores(images, tmp_path):
+    def start(out):
+        arguments = ["--data", images, "--out", out, *TINY, "--steps", 40, "--seeds", 2]
+        return subprocess.Popen(
+            [sys.executable, "-m", "dilated_ce", "compare", *map(str, arguments)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    begun = time.monotonic()
+    assert start(tmp_path / "whole").wait() == 0
+    takes = time.monotonic() - begun
+    generator = random.Random(0)
+    for _ in range(10):
+        process = start(tmp_path / "killed")
+        # Most of the time goes into imports: kill from the first run on.
+        time.sleep(takes * generator.uniform(0.4, 0.9))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(tmp_path / "killed").wait() == 0
+    for table in ("cases.csv", "lesions.csv"):
+        whole, killed = (tmp_path / out / table for out in ("whole", "killed"))
+        assert whole.read_bytes() == killed.read_bytes()
+    assert not list(Path(tmp_path / "killed" / "runs").glob(".*"))
+
+
+WRONG_OPTIONS = {
+    "no data": ((), "data: is missing"),
+    "unknown loss": (("--losses", "dicee"), "unknown loss 'dicee'"),
+    "no radius": (("--losses", "dbce"), "radius is missing"),
+    "negative radius": (("--losses", "dbce:radius=-1"), "radius"),
+    "twice": (("--losses", "ce,ce"), "ce is given twice"),
+    "empty losses": (("--losses", ","), "the list of losses is empty"),
+    "steps": (("--steps", 0), "training.steps: got 0"),
+    "seeds": (("--seeds", 0), "seeds: got 0"),
+    "network": (("--network", "vnet"), "training.network: got 'vnet'"),
+    "patch": (("--patch-size", 12), "patch_size: got 12, expected a multiple of 8"),
+    "patch text": (("--patch-size", "big"), "got 'big', expected numbers"),
+    "patch sides": (("--patch-size", "16,16,16"), "got 3 sides, expected one or 2"),
+    "reference": (("--reference", "tversky"), "got tversky, expected one of the losses"),
+    "margin": (("--margin", 0), "statistics.margin: got 0"),
+    "precision": (("--precision", 8), "training.precision: got '8'"),
+    "device": (("--device", "tpu"), "training.device: got 'tpu'"),
+    "engine": (("--engine", "slurm"), "execution.engine: got 'slurm'"),
+    "tune": (("--tune", "all"), "got 'all', expected lr"),
+    "set": (("--set", "training.steps"), "expected NAME=VALUE"),
+    "unknown set": (("--set", "training.stepps=1"), "training.stepps: is no setting"),
+    "dims": (("--dims", 4), "data.dims"),
+    "scale": (("--scale", 0), "data.scale"),
+    "folds": (("--folds", 100), "folds"),
+    "regex": (("--group-by", "("), "group_by"),
+    "classes": (("--mask-classes", "polyp"), "expected NAME=VALUE"),
+    "split": (("--split", "nowhere.json"), "nowhere.json"),
+    "own loss": (("--losses", "nowhere:Loss"), "cannot be imported"),
+    "settings": (("nowhere.yaml",), "nowhere.yaml cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_OPTIONS)
+def test_wrong_options_end_before_any_training(run, images, tmp_path, case, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options, message = WRONG_OPTIONS[case]
+    data = () if case == "no data" else ("--data", images)
+    code, text = run(*data, "--out", tmp_path / "out", *options)
+    assert code in (1, 2), text
+    assert message in text
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def spoil_truncated(folder):
+    path = folder / "images" / "3.png"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def spoil_text(folder):
+    (folder / "masks" / "3.png").write_text("no image")
+
+
+def spoil_sizes(folder):
+    Image.new("L", (7, 7)).save(folder / "masks" / "3.png")
+
+
+def spoil_missing(folder):
+    (folder / "masks" / "3.png").unlink()
+
+
+def spoil_empty(folder):
+    for path in (folder / "masks").iterdir():
+        Image.new("L", (40, 32)).save(path)
+
+
+def spoil_all(folder):
+    for path in (folder / "images").iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_truncated, "3.png"),
+        (spoil_text, "3.png"),
+        (spoil_sizes, "3"),
+        (spoil_missing, "3"),
+        (spoil_empty, "expected a background and a foreground"),
+        (spoil_all, "images"),
+    ],
+)
+def test_bad_data_end_before_any_training(run, images, tmp_path, spoil, message):
+    spoil(images)
+    code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
+    assert code == 1, text
+    assert message in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_inspect_shows_classes_and_the_radius(run, volumes, tmp_path):
+    code, text = run(*(volumes, "--out", tmp_path / "out", "--weight-maps", 2.5), command="inspect")
+    assert code == 0, text
+    assert "ball" in text
+    assert "dilated-ce compare --data" in text
+    assert "Weight maps: 3 files" in text
+    page = (tmp_path / "out" / "inspection.html").read_text()
+    assert 'type="range"' in page
+    maps = list((tmp_path / "out" / "weights").glob("*.nii.gz"))
+    assert len(maps) == 3
+    labels = nibabel.load(volumes / "labelsTr" / "ball0.nii.gz")
+    weights = nibabel.load(next(path for path in maps if path.name.startswith("ball0")))
+    assert weights.shape == labels.shape
+
+
+def test_the_suggested_command_is_one_that_runs(run, images, tmp_path):
+    code, text = run(images, "--out", tmp_path / "out", "--radii", "0,2,4", command="inspect")
+    assert code == 0, text
+    losses = re.search(r"--losses (\S+)", text)[1]
+    options = [option for option in TINY if option not in ("--losses", TINY[1])]
+    code, text = run("--data", images, "--out", tmp_path / "b", "--losses", losses, *options)
+    assert code == 0, text
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--radii", "big"), 2, "got 'big', expected radii"),
+        (("--radii", "-1"), 2, "got '-1', expected radii"),
+        (("--scale", 9), 2, "scale: Input should be less"),
+        (("--dims", 3), 1, "these are 2D images"),
+        (("--group-by", "x"), 2, "has no group"),
+    ],
+)
+def test_inspect_with_wrong_options(run, images, tmp_path, options, code, message):
+    got, text = run(images, "--out", tmp_path / "out", *options, command="inspect")
+    assert got == code, text
+    assert message in text
+
+
+def test_inspect_lists_every_problem(run, images, tmp_path):
+    spoil_sizes(images)
+    (images / "images" / "5.png").write_bytes(b"")
+    code, text = run(images, "--out", tmp_path / "out", command="inspect")
+    assert code == 1
+    assert "images/3.png has 40 x 32 pixels, masks/3.png 7 x 7" in text
+    assert "images/5.png: is not an image" in text
+    assert "2 problems" in text
+    assert not (tmp_path / "out").exists()
