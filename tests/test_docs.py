@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from monai.bundle import ConfigParser
@@ -10,6 +11,7 @@ from typer.main import get_command
 
 from dilated_ce import cli
 from dilated_ce.integrations import monai, nnunet
+from dilated_ce.study.settings_file import build_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
@@ -20,12 +22,14 @@ def blocks(path, language):
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.name != "README.md"], ids=lambda page: page.name
-)
+def test_every_page_has_code():
+    bare = [page.name for page in PAGES if not blocks(page, "(?:python|bash)")]
+    assert bare == ["README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs_in_order(page):
     code = blocks(page, "python")
-    assert code
     namespace = {"__name__": "page"}
     for block in code:
         exec(compile(block, page.name, "exec"), namespace)
@@ -62,3 +66,30 @@ def test_the_trainers_and_commands_that_pages_name_exist():
     commands = set(re.findall(r"dilated-ce ([a-z][a-z-]+)", text))
     assert "nnunet-path" in commands
     assert commands <= set(get_command(cli.app).commands)
+
+
+def test_the_settings_on_the_page_of_compare_are_settings():
+    (block,) = blocks(ROOT / "docs" / "how-to" / "compare.md", "yaml")
+    config = build_config(yaml.safe_load(block))
+    assert str(config.reference) == "dice-ce"
+    assert config.training.network == "dynunet"
+
+
+def test_the_options_that_the_pages_name_exist():
+    commands = get_command(cli.app).commands
+    known = {option for command in commands.values() for p in command.params for option in p.opts}
+    text = (ROOT / "docs" / "how-to" / "compare.md").read_text()
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    assert len(named) > 10
+    assert named <= known
+
+
+def test_the_coverage_that_the_page_states_is_that_of_the_file():
+    table = pd.read_csv(ROOT / "results" / "statistics" / "coverage.csv")
+    corner = (table["seeds"] == 2) & (table["seed_effect"] == table["seed_effect"].max())
+    ranges = [
+        f"{100 * part['coverage'].min():.0f} to {100 * part['coverage'].max():.0f}"
+        for part in (table[~corner], table[corner])
+    ]
+    text = (ROOT / "docs" / "how-to" / "compare.md").read_text()
+    assert [found for found in re.findall(r"\d+ to \d+", text) if found in ranges] == ranges
