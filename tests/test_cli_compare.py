@@ -156,6 +156,15 @@ def test_a_failing_run_is_told_and_the_report_written(run, images, tmp_path, mon
     assert "no such thing" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_other_data_do_not_take_the_folder(run, images, volumes, tmp_path):
+    assert run("--data", images, "--out", tmp_path / "out", *TINY)[0] == 0
+    code, text = run("--data", volumes, "--out", tmp_path / "out", *TINY)
+    assert code == 1
+    assert "holds a study of other data (polyps)" in text
+    code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
+    assert text.count("kept from an earlier time") == 2
+
+
 def test_one_at_a_time(run, images, tmp_path):
     from dilated_ce.study.comparison import locked
 

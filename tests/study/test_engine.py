@@ -73,6 +73,8 @@ def test_finished_runs_are_kept_and_others_done(units):
 def test_other_settings_are_another_run(units, change):
     list(carry_out(units(("ce",)), LOCAL))
     assert [kept for _, _, kept in carry_out(units(("ce",), **change), LOCAL)] == [False]
+    # The first one is still there.
+    assert [kept for _, _, kept in carry_out(units(("ce",)), LOCAL)] == [True]
 
 
 @pytest.mark.parametrize("change", [{"threads": 2}, {"workers": 1}])
@@ -144,7 +146,7 @@ def test_the_progress_of_a_unit(units):
 def test_ray_comes_to_the_same_scores(units, tmp_path):
     def scores(execution):
         outcomes = carry_out(units(seeds=2), execution, fresh=True)
-        runs = {unit.folder: outcome.cases for unit, outcome, _ in outcomes}
+        runs = {unit.folder.name: outcome.cases for unit, outcome, _ in outcomes}
         return pd.concat(runs[folder] for folder in sorted(runs))
 
     pd.testing.assert_frame_equal(scores(ExecutionConfig(engine="ray")), scores(LOCAL))

@@ -282,6 +282,7 @@ def _compare(config: "CompareConfig", dry_run: bool, fresh: bool) -> None:
 
     with comparison.locked(config.out):
         data = comparison.open_dataset(config)
+        comparison.check_folder(data, config.out)
         comparison.check_losses(config, data)
         parts = ", ".join(
             f"{len(getattr(data.folds[0], part))} for {name}"

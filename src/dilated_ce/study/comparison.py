@@ -1,5 +1,6 @@
 """A comparison from the data to the report: what `dilated-ce compare` does."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +58,22 @@ def locked(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_folder(data: DataSet, out: Path) -> None:
+    """Leave the study of other data alone.
+
+    Raises:
+        StudyError: if the folder holds one.
+    """
+    try:
+        other = json.loads((out / "study.json").read_text(encoding="utf-8"))["data"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing there that could be lost
+    if other != data.name:
+        raise StudyError(
+            f"{out} holds a study of other data ({other}); choose another folder with --out."
+        )
 
 
 def prepare_data(

@@ -47,7 +47,7 @@ def carry_out(
         if unit.is_finished:
             yield unit, unit.run, True
         else:
-            shutil.rmtree(unit.folder, ignore_errors=True)
+            shutil.rmtree(unit.folder, ignore_errors=True)  # half of it, or damaged
             missing.append(unit)
     if not missing:
         return

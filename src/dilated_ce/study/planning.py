@@ -84,7 +84,7 @@ def plan_units(
                         training.model_copy(update={"learning_rate": rate}),
                         config.scoring,
                         prepared.folder,
-                        config.out / "runs" / f"{loss.slug}-seed{seed}-fold{number}",
+                        config.out / "runs",
                     )
                 )
     return units
@@ -112,7 +112,8 @@ def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> lis
                     training.model_copy(update={"learning_rate": rate, "steps": steps}),
                     config.scoring,
                     prepared.folder,
-                    config.out / "runs" / f"tune-{loss.slug}-lr{rate:g}",
+                    config.out / "runs",
+                    f"tune-lr{rate:g}-",
                 )
             )
     return trials

@@ -1,14 +1,15 @@
 """A unit of work: one run, from the patches to its folder of results. Any process can do it.
 
-    runs/dbce-radius2-seed0-fold0/            a finished run
+    runs/dbce-radius2-seed0-fold0-0a1b2c3d/   a finished run
         run.json                              what it was, and what it cost
         cases.csv, lesions.csv                its scores
         losses.csv, curve.csv                 training loss per step, validation Dice along the way
         predictions.npz                       the predicted label map of each case
-    runs/.dbce-radius2-seed0-fold0.working/   an unfinished one: its checkpoint and its progress
+    runs/.dbce-radius2-seed0-fold0-0a1b2c3d.working/   an unfinished one: checkpoint and progress
 
-A run's folder appears under its name when the run is complete. A finished run is kept as long as
-its fingerprint, a hash of everything that shapes its numbers, is that of the run asked for.
+A run's folder appears under its name when the run is complete. The name ends with the start of its
+fingerprint, a hash of everything that shapes its numbers: runs with other settings lie beside it,
+and none is ever overwritten by another.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import platform
 import shutil
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -75,7 +76,14 @@ class Unit:
     training: ResolvedTraining
     scoring: ScoringConfig
     prepared: Path
-    folder: Path
+    runs: Path  # folder of all runs
+    prefix: str = ""  # of the folder's name
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of the finished run."""
+        name = f"{self.prefix}{self.loss.slug}-seed{self.seed}-fold{self.fold}"
+        return self.runs / f"{name}-{self.fingerprint[:8]}"
 
     @property
     def run(self) -> Run:
@@ -87,7 +95,7 @@ class Unit:
         """The folder of the unfinished run."""
         return self.folder.with_name(f".{self.folder.name}.working")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of everything that shapes the numbers of the run."""
         return fingerprint(
@@ -127,7 +135,6 @@ class Unit:
 
 def execute(unit: Unit) -> None:
     """Train, predict, score, and put the results into the unit's folder."""
-    _take_up(unit)
     prepared = Prepared(unit.prepared)
     plan = Plan(unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared)
     network, history = fit(plan, unit.working)
@@ -148,19 +155,6 @@ def execute(unit: Unit) -> None:
         np.savez_compressed(folder / "predictions.npz", allow_pickle=False, names=names, **arrays)
         write_json(folder / "run.json", _info(unit, network, history))
     shutil.rmtree(unit.working, ignore_errors=True)
-
-
-def _take_up(unit: Unit) -> None:
-    """Keep the checkpoint of an earlier attempt at the same run; drop that of another."""
-    mark = unit.working / "fingerprint"
-    try:
-        same = mark.read_text() == unit.fingerprint
-    except OSError:
-        same = False
-    if not same:
-        shutil.rmtree(unit.working, ignore_errors=True)
-        unit.working.mkdir(parents=True)
-        mark.write_text(unit.fingerprint)
 
 
 def judge(
