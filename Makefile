@@ -40,7 +40,7 @@ figures: $(VENV)/.installed-study ## recompute the figures and tables of README 
 
 results: ## run the demo as it stands and renew every number in README
 	@$(MAKE) demo ARGS=
-	cp runs/demo/cases.csv runs/demo/study.json results/demo/
+	cp runs/demo/cases.csv runs/demo/study.json runs/demo/summary.json results/demo/
 	$(MAKE) figures
 
 clean: ## remove the environment and all caches (not runs/)

@@ -22,13 +22,15 @@ from rich.console import Console
 from rich.progress import track
 
 from dilated_ce.integrations.monai import DilatedBalancedCELoss, DilatedBalancedWeightsd
-from dilated_ce.study.data import StudyData, load_folder, make_synthetic
+from dilated_ce.study.cases import DataSet
+from dilated_ce.study.reading import DataConfig, open_data
+from dilated_ce.study.synthetic import make_synthetic
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "weight_map" / "runs.csv"
 WAYS = ("in the loss", "by the transform")
 
 
-def train(data: StudyData, by_transform: bool, seed: int, steps: int, radius: float) -> float:
+def train(data: DataSet, by_transform: bool, seed: int, steps: int, radius: float) -> float:
     """The mean Dice on the test images, in %."""
     set_determinism(seed)
     num_classes = len(data.classes)
@@ -42,7 +44,8 @@ def train(data: StudyData, by_transform: bool, seed: int, steps: int, radius: fl
     ]
     if by_transform:
         transforms.append(DilatedBalancedWeightsd("label", radius, num_classes))
-    items = [{"image": case.image, "label": case.labels[None]} for case in data.train]
+    cases = [data.by_name[name].load() for name in data.folds[0].train]
+    items = [{"image": case.image, "label": case.labels[None]} for case in cases]
     order = torch.Generator().manual_seed(seed)
     loader = DataLoader(
         Dataset(items, Compose(transforms).set_random_state(seed)),
@@ -51,7 +54,15 @@ def train(data: StudyData, by_transform: bool, seed: int, steps: int, radius: fl
         drop_last=len(items) >= 8,
         generator=order,
     )
-    network = UNet(2, 3, num_classes, (16, 32, 64, 128), (2, 2, 2), num_res_units=1, norm="batch")
+    network = UNet(
+        2,
+        len(data.channels),
+        num_classes,
+        (16, 32, 64, 128),
+        (2, 2, 2),
+        num_res_units=1,
+        norm="batch",
+    )
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
     criterion = DilatedBalancedCELoss(radius, balance="image")
     step = 0
@@ -69,9 +80,10 @@ def train(data: StudyData, by_transform: bool, seed: int, steps: int, radius: fl
 
 
 @torch.no_grad()
-def _dice(network: torch.nn.Module, data: StudyData) -> float:
+def _dice(network: torch.nn.Module, data: DataSet) -> float:
     values = []
-    for case in data.test:
+    for name in data.folds[0].test:
+        case = data.by_name[name].load()
         image = torch.from_numpy(case.image)[None]
         height, width = image.shape[2:]
         padded = torch.nn.functional.pad(image, (0, -width % 8, 0, -height % 8))
@@ -94,7 +106,9 @@ def main() -> None:
     parser.add_argument("--radius", type=float, default=8.0)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
-    data = load_folder(options.data, options.scale) if options.data else make_synthetic()
+    data = make_synthetic()
+    if options.data:
+        data = open_data(DataConfig(path=options.data, scale=options.scale))
     torch.set_num_threads(1)  # sums in one order, and no waiting where the cores are shared
     runs = [(seed, way) for seed in range(options.seeds) for way in WAYS]
     rows = []

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from dilated_ce.study.summary import METRICS, compare, read_cases, summarise
+from dilated_ce.study.losses import parse_loss
+from dilated_ce.study.records import read_cases
+from dilated_ce.study.reporting.tables import TITLES, show, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
+SCORES = ("dice", "recall", "precision")  # of the demo
 
 
 def demo_table() -> str:
@@ -21,19 +24,21 @@ def demo_table() -> str:
     folder = ROOT / "results" / "demo"
     cases = read_cases(folder / "cases.csv")
     study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if study["data"]["name"] != "STARE":
         raise SystemExit(f"{folder} holds {study['data']['name']}, expected STARE.")
-    seconds = sum(study["seconds"].values())
+    seeds = cases["seed"].nunique()
     intro = (
-        f"{len(study['data']['test'])} test images, mean ± half the range over "
-        f"{study['config']['seeds']} seeds; the {len(study['seconds'])} runs took "
-        f"{seconds / 60:.1f} minutes on {study['versions']['device']}:"
+        f"{cases['case'].nunique()} test images, mean ± half the range over {seeds} seeds; the "
+        f"{summary['runs']} runs took {summary['seconds'] / 60:.1f} minutes on "
+        f"{summary['device']}, {study['training']['threads']} cores:"
     )
-    header = ["loss", *(f"{metric.capitalize()} (%)" for metric in METRICS)]
-    lines = [_row(header), _row(["---", *["---:"] * len(METRICS)])]
-    lines += [_row([row.loss.title, *row.cells()]) for row in summarise(cases)]
-    differences = [f"- {difference.sentence}." for difference in compare(cases)]
-    return "\n".join([intro, "", *lines, "", *differences])
+    header = ["loss", *(f"{TITLES[score].capitalize()} (%)" for score in SCORES)]
+    lines = [_row(header), _row(["---", *["---:"] * len(SCORES)])]
+    for row in summarise(cases):
+        cells = [show(score, row.mean[score], row.spread[score]) for score in SCORES]
+        lines.append(_row([parse_loss(row.loss).title, *cells]))
+    return "\n".join([intro, "", *lines, "", *(f"- {text}" for text in summary["sentences"])])
 
 
 def border_table() -> str:

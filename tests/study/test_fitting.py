@@ -123,11 +123,13 @@ def test_without_validation_cases_there_is_no_curve(plan, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_one_network(plan, tmp_path):
-    # Instance norm: the statistics of batch norm are those of each process.
-    alone, history = fit(plan("dbce:radius=2", norm="instance"), tmp_path / "alone")
-    shared, its_history = fit(plan("dbce:radius=2", norm="instance", devices=2), tmp_path / "two")
-    np.testing.assert_allclose(its_history.losses, history.losses, rtol=1e-3)
-    torch.testing.assert_close(weights(shared), weights(alone), rtol=1e-2, atol=1e-3)
+    # Instance norm, as the statistics of batch norm are those of each process; and SGD, as Adam
+    # makes a step of the rounding of a gradient that is nearly zero.
+    same = {"norm": "instance", "optimizer": "sgd", "schedule": "constant"}
+    alone, history = fit(plan("dbce:radius=2", **same), tmp_path / "alone")
+    shared, its_history = fit(plan("dbce:radius=2", **same, devices=2), tmp_path / "two")
+    np.testing.assert_allclose(its_history.losses, history.losses, rtol=1e-4)
+    torch.testing.assert_close(weights(shared), weights(alone), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dilated_ce.study import stare
-from dilated_ce.study.data import DataError
+from dilated_ce.study.cases import DataError
 
 
 def small_archive() -> tuple[bytes, bytes]:
@@ -75,42 +75,44 @@ def server(tmp_path, monkeypatch):
 
 
 def test_it_is_fetched_once_and_read(server):
-    data = stare.load_stare(scale=1.0, url=server.url)
-    assert [case.name for case in data.train] == ["im0", "im1"]
-    assert [case.name for case in data.test] == ["im2", "im3"]
-    assert data.train[0].image.shape == (3, 10, 12)
-    assert set(np.unique(data.train[0].labels)) == {0, 1}
-    again = stare.load_stare(scale=1.0, url=server.url)
-    assert again.digest == data.digest
+    data = stare.open_stare(scale=1.0, url=server.url)
+    assert data.folds[0].train == ("im0", "im1")
+    assert data.folds[0].test == ("im2", "im3")
+    first = data.cases[0].load()
+    assert first.name == "im0"
+    assert first.image.shape == (3, 10, 12)
+    assert set(np.unique(first.labels)) == {0, 1}
+    again = stare.open_stare(scale=1.0, url=server.url).cases[0].load()
+    assert np.array_equal(again.image, first.image)
     assert server.handler.requests == 1
-    assert stare.load_stare(scale=0.5, url=server.url).train[0].labels.shape == (5, 6)
+    assert stare.open_stare(scale=0.5, url=server.url).cases[0].load().labels.shape == (5, 6)
 
 
 def test_a_changed_archive_is_refused_and_not_kept(server, tmp_path):
     path = tmp_path / "www" / "archive.tar.gz"
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(DataError, match=r"archive.tar.gz from http.* is not the expected file"):
-        stare.load_stare(url=server.url)
+        stare.open_stare(url=server.url)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_damaged_cache_is_fetched_anew(server, tmp_path):
-    stare.load_stare(url=server.url)
+    stare.open_stare(url=server.url)
     (tmp_path / "cache" / "archive.tar.gz").write_bytes(b"damaged")
-    assert len(stare.load_stare(url=server.url).train) == 2
+    assert len(stare.open_stare(url=server.url).cases) == 4
     assert server.handler.requests == 2
 
 
 def test_a_changed_database_is_refused(server, monkeypatch):
     monkeypatch.setattr(stare, "DATABASE_SHA256", "0" * 64)
     with pytest.raises(DataError, match="does not have the expected checksum"):
-        stare.load_stare(url=server.url)
+        stare.open_stare(url=server.url)
 
 
 def test_a_missing_member_is_named(server, monkeypatch):
     monkeypatch.setattr(stare, "SPLIT", "deepdraw/nowhere.json")
     with pytest.raises(DataError, match=r"deepdraw/nowhere.json is missing"):
-        stare.load_stare(url=server.url)
+        stare.open_stare(url=server.url)
 
 
 @pytest.mark.parametrize("path", ["archive.tar.gz", "missing.tar.gz"])
@@ -119,7 +121,7 @@ def test_no_network_and_no_such_file(server, path):
     if path == "archive.tar.gz":
         url = "http://127.0.0.1:9/archive.tar.gz"  # nothing listens there
     with pytest.raises(DataError, match=f"{path} could not be fetched from http"):
-        stare.load_stare(url=url)
+        stare.open_stare(url=url)
 
 
 def test_the_cache_folder_can_be_chosen(monkeypatch, tmp_path):

@@ -85,9 +85,10 @@ def test_the_classes_of_a_case_are_averaged_and_can_be_alone():
 
 
 @settings(max_examples=8)
-@given(seed=st.integers(0, 99), shift=st.floats(-0.5, 0.5))
+@given(seed=st.integers(0, 99), shift=st.floats(-0.1, 0.1))
 def test_order_swap_and_shift(seed, shift):
-    scores = draw(seed, "ab", cases=6)
+    # Small differences: the interval ends at those that are possible.
+    scores = {loss: 0.05 * values for loss, values in draw(seed, "ab", cases=6).items()}
     cases = table(scores)
     [result] = compare_to(cases, "a", resamples=500)
     [shuffled] = compare_to(cases.sample(frac=1, random_state=seed), "a", resamples=500)

@@ -1,26 +1,14 @@
 """`dilated-ce compare`: losses compared on the user's own data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from dilated_ce.cli.console import console, errors, fail
+from dilated_ce.cli.console import fail
 from dilated_ce.cli.options import DEFAULT_LOSSES, classes, configure, numbers, tuning
-from dilated_ce.cli.progress import UnitProgress, counting
+from dilated_ce.cli.study import carry_out_study
 
-# The study is imported when a command needs it: its libraries take seconds, `--help` must not.
-if TYPE_CHECKING:
-    from dilated_ce.study.cases import DataSet
-    from dilated_ce.study.comparison import Results
-    from dilated_ce.study.prepared import Prepared
-    from dilated_ce.study.settings import CompareConfig
-
-SOME_FAILED = 3  # exit code
-
-PARTS = {"train": "training", "validation": "validation", "test": "test"}
 DATA, TRAINING, RUNNING = "Data", "Training", "Running"
 
 
@@ -264,153 +252,15 @@ def compare(
         "execution.address": address,
         "out": out,
     }
+    from dilated_ce.study import comparison
     from dilated_ce.study.cases import DataError
     from dilated_ce.study.engine import StudyError
     from dilated_ce.study.settings import SettingsError
 
     try:
         config = configure(settings, options, set_ or [])
-        _compare(config, dry_run, fresh)
+        carry_out_study(config, comparison.open_dataset, dry_run, fresh)
     except (SettingsError, DataError, StudyError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error}. Is there room, and may you write there?")
-
-
-def _compare(config: "CompareConfig", dry_run: bool, fresh: bool) -> None:
-    from dilated_ce.study import comparison
-
-    with comparison.locked(config.out):
-        data = comparison.open_dataset(config)
-        comparison.check_folder(data, config.out)
-        comparison.check_losses(config, data)
-        parts = ", ".join(
-            f"{len(getattr(data.folds[0], part))} for {name}"
-            for part, name in (
-                ("train", "training"),
-                ("validation", "validation"),
-                ("test", "test"),
-            )
-        )
-        console.print(
-            f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases, {parts}"
-            f"{f' in fold 0 of {len(data.folds)}' if len(data.folds) > 1 else ''}. "
-            f"{escape(data.split)}",
-            highlight=False,
-        )
-        with counting("reading and preparing the cases", 2 * len(data.cases)) as on_case:
-            prepared, notes = comparison.prepare_data(data, config.out, on_case)
-        for note in notes:
-            console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
-        if dry_run:
-            _estimate(config, data, prepared)
-            return
-        try:
-            results = _train(config, data, prepared, fresh)
-        except KeyboardInterrupt:
-            same = "the same command without --fresh" if fresh else "the same command"
-            errors.print(
-                f"\nInterrupted. What is finished is kept in {escape(str(config.out))}; {same} "
-                "goes on from there.",
-                soft_wrap=True,
-            )
-            raise typer.Exit(130) from None
-        comparison.report(config, data, prepared, results)
-        _summarise(config, results)
-    if results.failures:
-        raise typer.Exit(SOME_FAILED)
-
-
-def _train(
-    config: "CompareConfig", data: "DataSet", prepared: "Prepared", fresh: bool
-) -> "Results":
-    from dilated_ce.study import comparison, planning
-    from dilated_ce.study.engine import carry_out
-
-    rates = None
-    trials = planning.plan_trials(config, data, prepared)
-    if trials:
-        outcomes = []
-        with UnitProgress("tuning", trials) as progress:
-            for unit, outcome, kept in carry_out(trials, config.execution, fresh):
-                outcomes.append((unit, outcome))
-                progress.on_outcome(unit, outcome, kept)
-        rates = planning.best_rates(outcomes)
-        for loss, rate in rates.items():
-            console.print(f"  {escape(loss.title)}: learning rate {rate:g}", highlight=False)
-    units = planning.plan_units(config, data, prepared, rates)
-    results = comparison.Results()
-    with UnitProgress("all runs", units) as progress:
-        for unit, outcome, kept in comparison.run_all(config, data, units, fresh):
-            results.add(outcome)
-            progress.on_outcome(unit, outcome, kept)
-    return results
-
-
-def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") -> None:
-    from dilated_ce.study import planning
-    from dilated_ce.study.estimate import estimate
-
-    trials = planning.plan_trials(config, data, prepared)
-    units = planning.plan_units(config, data, prepared)
-    with counting("measuring a few steps of each loss", len(config.losses)) as on_loss:
-        costs = estimate([*trials, *units], on_loss)
-    table = Table(title=f"{len(trials) + len(units)} runs", title_justify="left")
-    for column in ("loss", "runs", "ms per step", "s per run"):
-        table.add_column(column, justify="left" if column == "loss" else "right")
-    for cost in costs:
-        table.add_row(
-            escape(cost.loss.title),
-            str(cost.runs),
-            f"{cost.ms_per_step:.0f}",
-            f"{cost.seconds / cost.runs:.0f}",
-        )
-    console.print(table)
-    training = units[0].training
-    console.print(
-        f"patches of {' x '.join(map(str, training.patch_size or ()))}, {training.batch_size} per "
-        f"step; {training.steps} steps. In all about "
-        f"[bold]{_duration(sum(cost.seconds for cost in costs))}[/], one run after the other.",
-        highlight=False,
-    )
-
-
-def _summarise(config: "CompareConfig", results: "Results") -> None:
-    import pandas as pd
-
-    if not results.runs:
-        return
-    cases = pd.concat([run.cases for run in results.runs])
-    scores = ["dice", "recall", "precision", "nsd", "hd95"]
-    means = cases.groupby(["loss", "case"], sort=False)[scores].mean().groupby("loss", sort=False)
-    table = Table(title="mean over the test cases", title_justify="left")
-    table.add_column("loss")
-    for score in scores:
-        table.add_column(score.upper() if score in ("nsd", "hd95") else score, justify="right")
-    titles = {str(loss): loss.title for loss in config.losses}
-    for loss, row in means.mean().iterrows():
-        cells = [f"{row[s]:.2f}" if s == "hd95" else f"{100 * row[s]:.1f}" for s in scores]
-        table.add_row(escape(titles[str(loss)]), *cells)
-    console.print()
-    console.print(table)
-    for failure in results.failures:
-        console.print(
-            f"  [yellow]failed: {escape(failure.loss.title)}, seed {failure.seed}: "
-            f"{escape(failure.error)}[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(
-        f"\nReport:          [bold]{escape(str(config.out / 'report.html'))}[/]\n"
-        f"Scores per case: {escape(str(config.out / 'cases.csv'))}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

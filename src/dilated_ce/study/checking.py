@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dilated_ce.study.cases import Case, DataError, DataSet, Split
+from dilated_ce.study.found import some
 
 PARTS = ("train", "validation", "test")
 
@@ -89,17 +90,12 @@ def _note(result: CheckResult, data: DataSet) -> None:
     table = result.table
     empty = table.loc[table[list(data.classes[1:])].sum(axis=1) == 0, "case"].tolist()
     if empty:
-        result.notes.append(f"{len(empty)} cases have no foreground: {_some(empty)}")
+        result.notes.append(f"{len(empty)} cases have no foreground: {some(empty)}")
     spacing = np.array(table["spacing"].tolist())
     median = np.median(spacing, axis=0)
     odd = ((spacing > 2 * median) | (spacing < median / 2)).any(axis=1)
     if odd.any():
         result.notes.append(
             f"{odd.sum()} cases have voxels twice or half as large as the median: "
-            f"{_some(table.loc[odd, 'case'].tolist())}; data.spacing resamples them"
+            f"{some(table.loc[odd, 'case'].tolist())}; data.spacing resamples them"
         )
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

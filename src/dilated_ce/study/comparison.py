@@ -158,8 +158,11 @@ def open_dataset(config: CompareConfig) -> DataSet:
     """The data set that the settings name.
 
     Raises:
+        SettingsError: they name none.
         DataError: with everything that is wrong with its files.
     """
+    if config.data is None:
+        raise SettingsError("data.path is missing; name a folder with --data.")
     return open_data(config.data)
 
 
@@ -172,18 +175,19 @@ def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Re
     if not results.runs:
         first = results.failures[0]
         raise StudyError(f"all runs failed; the first one: {first.error}\n{first.trace}")
-    training = results.runs[0].info
+    # They end in another order after an interruption, or where Ray spreads them.
+    runs = sorted(results.runs, key=lambda run: (run.seed, run.fold, config.losses.index(run.loss)))
     return write_report(
         config.out,
         dataset=data,
         load_case=prepared.load,
-        runs=results.runs,
+        runs=runs,
         failures=results.failures,
         reference=str(config.reference),
         margin=config.statistics.margin / 100,
         resamples=config.statistics.resamples,
-        settings=settings_in_words(config, prepared, results.runs),
-        versions={**versions(), "device": str(training["device"])},
+        settings=settings_in_words(config, prepared, runs),
+        versions={**versions(), "device": str(runs[0].info["device"])},
     )
 
 

@@ -174,7 +174,7 @@ class ExecutionConfig(Strict):
 class CompareConfig(Strict):
     """A comparison of losses: every loss with every seed on every fold of the same data."""
 
-    data: DataConfig
+    data: DataConfig | None = None  # None: the demo's own
     losses: tuple[Loss, ...] = Field(min_length=1, description="such as ce or dbce:radius=2")
     seeds: int = Field(
         default=3, ge=1, description="number of seeds; each gives its own initial weights"

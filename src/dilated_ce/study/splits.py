@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from dilated_ce.study.cases import DataError, Split
+from dilated_ce.study.found import some
 
 PARTS = ("train", "validation", "test")
 
@@ -132,22 +133,17 @@ def _checked(split: Split, groups: Mapping[str, str], where: str) -> Split:
             problems.append(f"the {part} part is empty")
         unknown = [name for name in names if name not in groups]
         if unknown:
-            problems.append(f"{part}: unknown cases {_some(unknown)}")
+            problems.append(f"{part}: unknown cases {some(unknown)}")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            problems.append(f"{part}: named twice: {_some(twice)}")
+            problems.append(f"{part}: named twice: {some(twice)}")
         shared = [
             name
             for name in dict.fromkeys(names)
             if name in groups and owner.setdefault(groups[name], part) != part
         ]
         if shared:
-            problems.append(f"{part}: {_some(shared)} (or their patients) are in another part too")
+            problems.append(f"{part}: {some(shared)} (or their patients) are in another part too")
     if problems:
         raise DataError("\n  - ".join([f"{where}: the split cannot be used:", *problems]))
     return split
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -6,6 +6,7 @@ travel in the source distribution of the package deepdraw on PyPI, as its test d
 10 training and 10 test images and its first observer (A. Hoover) are used.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -19,9 +20,8 @@ import platformdirs
 import pooch
 import requests
 
-from dilated_ce.study.cases import DataError
-from dilated_ce.study.data import Case, StudyData
-from dilated_ce.study.images import read_image, rescale_image, rescale_labels
+from dilated_ce.study.cases import Case, CaseSource, DataError, DataSet, Split
+from dilated_ce.study.images import read_image, rescale_image, rescale_labels, scaled
 from dilated_ce.study.masks import read_mask
 
 URL = (
@@ -40,8 +40,8 @@ def cache_folder() -> Path:
     return Path(folder) if folder else platformdirs.user_cache_path("dilated-ce")
 
 
-def load_stare(scale: float = 0.5, url: str = URL) -> StudyData:
-    """Read STARE, downloading its 24 MB the first time.
+def open_stare(scale: float = 0.5, url: str = URL) -> DataSet:
+    """Find STARE's images, downloading their 24 MB the first time.
 
     Args:
         scale: factor by which the 700 x 605 images are resized.
@@ -56,27 +56,42 @@ def load_stare(scale: float = 0.5, url: str = URL) -> StudyData:
         database = _member(tar, DATABASE)
     if hashlib.sha256(database).hexdigest() != DATABASE_SHA256:
         raise DataError(f"{archive}: {DATABASE} in it does not have the expected checksum.")
-    with zipfile.ZipFile(io.BytesIO(database)) as images:
-
-        def load(image: str, mask: str) -> Case:
-            pixels = read_image(io.BytesIO(images.read(image)))
-            vessels = (read_mask(io.BytesIO(images.read(mask))) > 127).astype(np.uint8)
-            labels = rescale_labels(vessels, scale)
-            shape = (labels.shape[0], labels.shape[1])
-            return Case(Path(image).stem, rescale_image(pixels, shape), labels)
-
-        parts = {
-            part: tuple(load(image, mask) for image, mask, _ in split[part])
-            for part in ("train", "test")
-        }
-    return StudyData(
-        "STARE",
-        "STARE retinal photographs, first observer; Hoover et al., IEEE TMI 2000.",
-        "Split into 10 and 10 as by the package deepdraw.",
-        ("background", "vessel"),
-        parts["train"],
-        parts["test"],
+    parts = {
+        part: tuple(Path(image).stem for image, _, _ in split[part]) for part in ("train", "test")
+    }
+    cases = tuple(
+        CaseSource(
+            name := Path(image).stem,
+            functools.partial(_load, archive, image, mask, scale),
+            name,
+            (archive,),
+        )
+        for part in ("train", "test")
+        for image, mask, _ in split[part]
     )
+    return DataSet(
+        name="STARE",
+        source="STARE retinal photographs, first observer; Hoover et al., IEEE TMI 2000.",
+        classes=("background", "vessel"),
+        channels=("red", "green", "blue"),
+        spatial_dims=2,
+        unit="px",
+        ignore_index=None,
+        cases=cases,
+        folds=(Split(parts["train"], (), parts["test"]),),
+        split="Split into 10 and 10 as by the package deepdraw.",
+    )
+
+
+def _load(archive: Path, image: str, mask: str, scale: float) -> Case:
+    """One image of the archive with its vessels."""
+    with tarfile.open(archive) as tar:
+        database = _member(tar, DATABASE)
+    with zipfile.ZipFile(io.BytesIO(database)) as images:
+        pixels = read_image(io.BytesIO(images.read(image)))
+        vessels = (read_mask(io.BytesIO(images.read(mask))) > 127).astype(np.uint8)
+    labels = rescale_labels(vessels, scale)
+    return Case(Path(image).stem, rescale_image(pixels, scaled(vessels.shape, scale)), labels)
 
 
 def fetch(url: str, sha256: str, folder: Path) -> Path:

@@ -24,6 +24,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 LOWER_IS_BETTER = {"hd95", "assd", "ece"}
+UNBOUNDED = {"hd95", "assd"}
 CONFIDENCE = 0.95
 
 
@@ -195,6 +196,8 @@ def _compare(
     better = (np.sign(sign * difference) + 1) / 2
     table, wins = _Table(difference), _Table(better)
     low, high = mean_interval(difference, resamples, seed)
+    if metric not in UNBOUNDED:  # Student's t knows nothing of bounds
+        low, high = max(low, -1.0), min(high, 1.0)
     draws = wins.resampled(wins.draw(resamples, np.random.default_rng(seed)))
     groups = table.group_means
     equivalence = _equivalence(groups, margin)

@@ -57,8 +57,10 @@ def write_report(
     titles = {str(spec): spec.title for spec in specs}
     results, why_none = _compare(cases, reference, margin, resamples)
     ranks = _ranks(cases, resamples)
+    sentences = [words.sentence(result, titles) for result in results]
+    troubles = words.troubles(runs, failures, titles)
     summary = _summary(cases, runs, failures, results, ranks, reference)
-    write_json(out / "summary.json", summary)
+    write_json(out / "summary.json", {**summary, "sentences": sentences, "troubles": troubles})
     # Autoescape: names of files and folders come from outside and must not become markup.
     environment = Environment(
         loader=PackageLoader("dilated_ce.study.reporting"),
@@ -77,10 +79,10 @@ def write_report(
         groups=groups,
         num_cases=cases["case"].nunique(),
         num_runs=len(runs),
-        sentences=[words.sentence(result, titles) for result in results],
+        sentences=sentences,
         why_none=why_none,
         limits=words.limits(results, seeds, groups),
-        troubles=words.troubles(runs, failures, titles),
+        troubles=troubles,
         results=results,
         verdicts=[words.verdict(result) for result in results],
         ranks=ranks,
@@ -147,6 +149,8 @@ def _summary(
         {
             "reference": reference,
             "runs": len(runs),
+            "seconds": sum(run.info["seconds"] for run in runs),
+            "device": runs[0].info.get("device", ""),
             "losses": {
                 row.loss: {
                     score: {"mean": row.mean[score], "half_range_over_seeds": row.spread[score]}

@@ -124,8 +124,10 @@ def _paths(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
 @mpl.rc_context(STYLE)
 def learning_curves(runs: Sequence[Run], specs: Sequence[LossSpec]) -> str:
     """Validation Dice along the steps, and the training loss relative to its start."""
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    validated = any(len(run.curve) for run in runs)
+    figure = Figure(figsize=(9.6 if validated else 5.2, 3.4), layout="constrained")
+    panels = figure.subplots(1, 2 if validated else 1, squeeze=False)[0]
+    left, right = panels[0], panels[-1]
     dashes = itertools.cycle(("-", "--", ":", "-."))
     for index, spec in enumerate(specs):
         if index % len(COLOURS) == 0:
@@ -146,7 +148,8 @@ def learning_curves(runs: Sequence[Run], specs: Sequence[LossSpec]) -> str:
         mean = losses.groupby("step")["loss"].mean()
         smooth = mean.ewm(span=max(2, len(mean) // 15)).mean()
         right.plot(smooth.index, smooth / mean.iloc[0], **style)
-    left.set(xlabel="step", ylabel="Dice (%)", title="Validation Dice (band: range over runs)")
+    if validated:
+        left.set(xlabel="step", ylabel="Dice (%)", title="Validation Dice (band: range over runs)")
     right.set(xlabel="step", ylabel="loss / first loss", title="Training loss, smoothed")
     right.legend(frameon=False, fontsize=8)
     return _svg(figure)

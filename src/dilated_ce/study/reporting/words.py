@@ -17,11 +17,23 @@ def count(number: int, what: str) -> str:
 def verdict(comparison: Comparison) -> str:
     """Better, worse, equivalent, or not told apart.
 
-    Better and worse: the 95 % interval leaves zero out.
+    Better and worse: the 95 % interval leaves zero out. Equivalent: see `is_equivalent`.
     """
     if comparison.low > 0 or comparison.high < 0:
         return "better" if comparison.difference > 0 else "worse"
-    return "equivalent" if comparison.equivalent else "not told apart"
+    return "equivalent" if is_equivalent(comparison) else "not told apart"
+
+
+def is_equivalent(comparison: Comparison) -> bool:
+    """Whether the tests say so, and the whole interval lies within the margin too.
+
+    The tests take the seeds as given; the interval, which does not, keeps two lucky seeds from
+    being called equivalent.
+    """
+    margin = comparison.margin
+    if margin is None or not comparison.equivalent:
+        return False
+    return -margin <= comparison.low and comparison.high <= margin
 
 
 def sentence(comparison: Comparison, titles: dict[str, str]) -> str:
@@ -35,7 +47,7 @@ def sentence(comparison: Comparison, titles: dict[str, str]) -> str:
     if what in ("better", "worse"):
         place = "above" if what == "better" else "below"
         text = f"{loss} is {points} {place} {reference} ({interval})"
-        if comparison.equivalent:
+        if is_equivalent(comparison):
             text += f"; within the margin of {100 * (comparison.margin or 0):g} all the same"
         return f"{text}."
     if what == "equivalent":
