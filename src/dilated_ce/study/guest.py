@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ def as_guest() -> Iterator[None]:
     - What Lightning tells of the machine and of its own insides is kept quiet.
     - MONAI's patches are plain tensors: none needs its origin, and they take half the time.
     """
-    in_main_thread = _can_handle_signals()
+    in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     log, track = _LIGHTNING_LOG.level, get_track_meta()
     _LIGHTNING_LOG.setLevel(logging.ERROR)
@@ -33,15 +34,9 @@ def as_guest() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
             yield
     except SystemExit as end:
-        if in_main_thread:
+        if in_main_thread:  # no other may set handlers
             signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from end
     finally:
         _LIGHTNING_LOG.setLevel(log)
         set_track_meta(track)
-
-
-def _can_handle_signals() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
