@@ -71,7 +71,7 @@ def volumes(tmp_path):
         (folder / part).mkdir(parents=True)
     for number in range(8):
         labels, image = disc(number, (20, 24, 16))
-        affine = np.diag([1, 1, 1.5, 1])
+        affine = np.array([[0, -1, 0, 20], [1, 0, 0, -7], [0, 0, 1.5, 3], [0, 0, 0, 1.0]])
         for part, values, name in (
             ("imagesTr", image.astype(np.float32), f"ball{number}_0000"),
             ("labelsTr", labels, f"ball{number}"),
@@ -203,7 +203,7 @@ def test_killed_at_random_it_ends_with_the_same_scores(images, tmp_path):
 
 
 WRONG_OPTIONS = {
-    "no data": ((), "data: is missing"),
+    "no data": ((), "data.path is missing"),
     "unknown loss": (("--losses", "dicee"), "unknown loss 'dicee'"),
     "no radius": (("--losses", "dbce"), "radius is missing"),
     "negative radius": (("--losses", "dbce:radius=-1"), "radius"),
@@ -218,8 +218,10 @@ WRONG_OPTIONS = {
     "reference": (("--reference", "tversky"), "got tversky, expected one of the losses"),
     "margin": (("--margin", 0), "statistics.margin: got 0"),
     "precision": (("--precision", 8), "training.precision: got '8'"),
+    "half": (("--precision", "16-mixed", "--device", "cpu"), "which CPUs don't have"),
     "device": (("--device", "tpu"), "training.device: got 'tpu'"),
     "engine": (("--engine", "slurm"), "execution.engine: got 'slurm'"),
+    "address": (("--address", "auto"), "which is for engine: ray"),
     "tune": (("--tune", "all"), "got 'all', expected lr"),
     "set": (("--set", "training.steps"), "expected NAME=VALUE"),
     "unknown set": (("--set", "training.stepps=1"), "training.stepps: is no setting"),
@@ -305,6 +307,7 @@ def test_inspect_shows_classes_and_the_radius(run, volumes, tmp_path):
     labels = nibabel.load(volumes / "labelsTr" / "ball0.nii.gz")
     weights = nibabel.load(next(path for path in maps if path.name.startswith("ball0")))
     assert weights.shape == labels.shape
+    np.testing.assert_allclose(weights.affine, labels.affine)
 
 
 def test_the_suggested_command_is_one_that_runs(run, images, tmp_path):

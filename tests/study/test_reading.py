@@ -103,6 +103,29 @@ def test_resampling_keeps_the_place_of_things(tmp_path):
     np.testing.assert_array_equal(case.labels, expected)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"dims": 2}, {"spacing": (1, 1, 1)}, {"dims": 2, "spacing": (0.7, 1)}]
+)
+def test_the_affine_follows_slices_and_resampling(tmp_path, options):
+    oblique = np.array([[0.6, -0.8, 0, -30], [0.8, 0.6, 0, 12], [0, 0, 3, 7.5], [0, 0, 0, 1]])
+    shape = (20, 24, 10)
+    places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    ball = (((places - (8, 13, 5)) * (1, 1, 3)) ** 2).sum(-1) < 36
+    folder = tmp_path / "Dataset008_Oblique"
+    for number in range(4):
+        for path in (f"imagesTr/case{number}_0000.nii.gz", f"labelsTr/case{number}.nii.gz"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(ball.astype(np.uint8), oblique), folder / path)
+    labels = {"background": 0, "ball": 1}
+    write_json(folder, channel_names={"0": "MRI"}, labels=labels, file_ending=".nii.gz")
+    case = open_at(folder, **options).cases[0].load()
+    sizes = np.linalg.norm(case.affine[:3, :3], axis=0)
+    np.testing.assert_allclose(sizes, case.spacing, rtol=0.03)  # sides are whole numbers
+    centre = np.argwhere(case.labels).mean(0)
+    true = oblique @ [*np.argwhere(ball).mean(0), 1]
+    np.testing.assert_allclose(case.affine @ [*centre, 1], true, atol=0.2)
+
+
 def test_an_ignored_label_and_values_that_are_not_in_a_row(nnunet):
     write_json(
         nnunet,

@@ -55,7 +55,7 @@ def write_run(tmp_path):
     return write
 
 
-def report(tmp_path, data, runs, failures=(), reference="ce"):
+def report(tmp_path, data, runs, failures=(), reference="ce", trials=()):
     path = write_report(
         tmp_path / "out",
         dataset=data,
@@ -67,6 +67,7 @@ def report(tmp_path, data, runs, failures=(), reference="ce"):
         resamples=300,
         settings={"network": "a small one"},
         versions={"torch": "2"},
+        trials=trials,
     )
     return path.read_text(), json.loads((tmp_path / "out" / "summary.json").read_text())
 
@@ -105,6 +106,55 @@ def test_numbers_are_those_of_the_runs(tmp_path, write_run, dims):
     assert ("slice" in text) == (dims == 3)
     assert "http" not in re.sub(r"https?://www.w3.org|data:[^\"]+", "", page)
     assert len(page) < 3e6
+
+
+def test_other_scores_and_classes_are_compared_too(tmp_path, write_run):
+    data = make_dataset()
+    runs = [
+        write_run(data, loss, seed, dice=dice)
+        for seed in range(3)
+        for loss, dice in (("ce", 0.5), ("dice", 0.7))
+    ]
+    page, summary = report(tmp_path, data, runs)
+    cases = pd.read_csv(tmp_path / "out" / "cases.csv")
+    by_key = {(row["metric"], row["class_name"]): row for row in summary["other_scores"]}
+    assert set(by_key) == {(score, None) for score in SCORES[1:]} | {
+        ("dice", name) for name in data.classes[1:]
+    }
+    [expected] = compare_to(cases, "ce", metric="hd95", resamples=300)
+    assert by_key["hd95", None]["low"] == pytest.approx(expected.low)
+    shown = dict(re.findall(r"<tr><td>([^<]+)</td><td class=\"(\w*)\">[^<]+ to ", page))
+    assert shown["recall"] == "good"
+    assert shown["HD95"] == shown["ECE"] == "bad"  # larger by as much
+    assert shown[f"Dice of {data.classes[1]}"] == "good"
+
+
+def test_a_loss_without_a_common_run_is_named_and_the_others_compared(tmp_path, write_run):
+    data = make_dataset()
+    runs = [write_run(data, "ce"), write_run(data, "dice"), write_run(data, "tversky", seed=1)]
+    page, summary = report(tmp_path, data, runs)
+    assert [row["loss"] for row in summary["comparisons"]] == ["dice"]
+    assert "No run lets compare Tversky" in text_of(page)
+
+
+def test_a_loss_that_finds_nothing_has_no_precision_to_compare(tmp_path, write_run):
+    data = make_dataset()
+    runs = [write_run(data, "ce"), write_run(data, "dice"), write_run(data, "tversky")]
+    runs[2].cases[["precision", "lesion_precision"]] = np.nan
+    page, summary = report(tmp_path, data, runs)
+    compared = {(row["loss"], row["metric"]) for row in summary["other_scores"]}
+    assert ("tversky", "precision") not in compared
+    assert {("dice", "precision"), ("tversky", "recall")} <= compared
+    assert re.search(r"<td>precision</td><td class=\"\w*\">[^<]+</td><td class=\"\">-</td>", page)
+
+
+def test_learning_rates_that_were_tried_are_shown(tmp_path, write_run):
+    data = make_dataset()
+    trial = write_run(data, "ce", seed=7, dice=0.6)
+    trial.info["learning_rate"] = 0.003
+    page, _ = report(tmp_path, data, [write_run(data, "ce")], trials=[trial])
+    dice = 100 * trial.cases.groupby("case")["dice"].mean().mean()
+    assert f"CE: 0.003 ({dice:.1f})" in text_of(page)
 
 
 def test_names_from_outside_are_no_markup(tmp_path, write_run):

@@ -13,7 +13,8 @@ from torchmetrics.classification import BinaryCalibrationError
 
 from dilated_ce.study.calibration import classwise_ece
 from dilated_ce.study.lesions import lesion_scores, lesion_table
-from dilated_ce.study.scoring import LOWER_IS_BETTER, NAMES, score_case
+from dilated_ce.study.records import LOWER_IS_BETTER, SCORES
+from dilated_ce.study.scoring import score_case
 
 masks = arrays(np.uint8, st.tuples(*[st.integers(1, 9)] * 2), elements=st.integers(0, 2))
 volumes = arrays(np.uint8, st.tuples(*[st.integers(1, 5)] * 3), elements=st.integers(0, 2))
@@ -40,7 +41,7 @@ def test_against_plain_formulas(labels, seed, z):
         both = (found & true).sum()
         assert (scores["true_voxels"], scores["predicted_voxels"]) == (true.sum(), found.sum())
         if not true.any() and not found.any():
-            assert all(math.isnan(scores[name]) for name in NAMES)
+            assert all(math.isnan(scores[name]) for name in SCORES)
             continue
         assert scores["dice"] == pytest.approx(2 * both / (found.sum() + true.sum()))
         assert math.isnan(scores["recall"]) == (not true.any())
@@ -79,9 +80,9 @@ def test_the_cut_to_the_objects_changes_nothing(at):
 def test_empty_masks_by_the_declared_rule():
     nothing = np.zeros((6, 8), np.uint8)
     for scores in score(nothing, nothing):
-        assert all(math.isnan(scores[name]) for name in NAMES)
+        assert all(math.isnan(scores[name]) for name in SCORES)
     for scores in score(nothing, nothing, empty="perfect"):
-        for name in set(NAMES) - {"ece"}:
+        for name in set(SCORES) - {"ece"}:
             assert scores[name] == (0 if name in LOWER_IS_BETTER else 1)
     object_ = nothing.copy()
     object_[2, 2] = 1

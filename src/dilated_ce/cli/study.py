@@ -77,8 +77,10 @@ def _train(
 ) -> "Results":
     from dilated_ce.study import comparison, planning
     from dilated_ce.study.engine import carry_out
+    from dilated_ce.study.records import Run
 
     rates = None
+    results = comparison.Results()
     trials = planning.plan_trials(config, data, prepared)
     if trials:
         outcomes = []
@@ -86,11 +88,11 @@ def _train(
             for unit, outcome, kept in carry_out(trials, config.execution, fresh):
                 outcomes.append((unit, outcome))
                 progress.on_outcome(unit, outcome, kept)
+        results.trials = [outcome for _, outcome in outcomes if isinstance(outcome, Run)]
         rates = planning.best_rates(outcomes)
         for loss, rate in rates.items():
             console.print(f"  {escape(loss.title)}: learning rate {rate:g}", highlight=False)
     units = planning.plan_units(config, data, prepared, rates)
-    results = comparison.Results()
     with UnitProgress("all runs", units) as progress:
         for unit, outcome, kept in comparison.run_all(config, data, units, fresh):
             results.add(outcome)

@@ -82,8 +82,9 @@ def write_weight_maps(
 ) -> list[Path]:
     """Write the weight maps of some cases.
 
-    Of a volume, or a stack of slices, it is a file such as `case_R2.nii.gz` (float32, the spacing
-    in its affine, the slices of a stack along the last axis). Of an image it is `case_R2.npy` with
+    Of a volume, or a stack of slices, it is a file such as `case_R2.nii.gz` (float32, with the
+    affine of the labels, so that viewers lay it over them; the slices of a stack run along the last
+    axis). Of an image it is `case_R2.npy` with
     the weights (float32) and `case_R2.png` to look at: one logarithmic colour scale for all images
     of the call, whose ends the PNG's text "weights" names. A file appears when it is whole; one
     with the same name is replaced.
@@ -164,9 +165,11 @@ def _palette() -> bytes:
 def _nifti(weights: NDArray[np.float32], case: Case, data: DataSet) -> nib.Nifti1Image:
     """A volume, or a stack (S, H, W) with its slices moved to the last axis, as NIfTI has them."""
     spacing = (1.0,) * (3 - len(case.spacing)) + tuple(case.spacing)
+    affine = case.affine
     if data.spatial_dims == 2:
         weights, spacing = np.moveaxis(weights, 0, -1), (*spacing[1:], spacing[0])
-    image = nib.Nifti1Image(weights, np.diag([*spacing, 1.0]))
+        affine = None if affine is None else affine[:, [1, 2, 0, 3]]
+    image = nib.Nifti1Image(weights, np.diag([*spacing, 1.0]) if affine is None else affine)
     image.header.set_xyzt_units("mm" if data.unit == "mm" else "unknown")
     return image
 

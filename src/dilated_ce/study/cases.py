@@ -29,6 +29,8 @@ class Case:
     image: NDArray[np.float32]  # (channels, *spatial)
     labels: NDArray[np.uint8]  # (*spatial): class indices, 0 is the background
     spacing: tuple[float, ...] = (1.0, 1.0)  # size of a voxel along each axis, in the data's unit
+    # (4, 4): from a voxel's place along the three axes to the patient's space in mm, as in NIfTI.
+    affine: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

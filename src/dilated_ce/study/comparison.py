@@ -28,6 +28,7 @@ class Results:
 
     runs: list[Run] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    trials: list[Run] = field(default_factory=list)  # of learning rates
 
     def add(self, outcome: Outcome) -> None:
         """Take in a run or a failure."""
@@ -188,6 +189,7 @@ def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Re
         resamples=config.statistics.resamples,
         settings=settings_in_words(config, prepared, runs),
         versions={**versions(), "device": str(runs[0].info["device"])},
+        trials=results.trials,
     )
 
 

@@ -24,6 +24,8 @@ SCORES = (
     "lesion_precision",
     "ece",
 )
+LOWER_IS_BETTER = {"hd95", "assd", "ece"}
+IN_UNITS = {"hd95", "assd"}  # of the data's spacing; the others are fractions
 CASE_COLUMNS = [
     *("loss", "radius", "balance", "overlap", "seed", "fold", "case", "group", "class"),
     *SCORES,

@@ -23,12 +23,7 @@ from numpy.typing import NDArray
 
 from dilated_ce.study.calibration import classwise_ece
 from dilated_ce.study.lesions import lesion_scores
-
-NAMES = (
-    *("dice", "recall", "precision", "nsd", "hd95", "assd"),
-    *("lesion_f1", "lesion_recall", "lesion_precision", "ece"),
-)
-LOWER_IS_BETTER = {"hd95", "assd", "ece"}
+from dilated_ce.study.records import LOWER_IS_BETTER, SCORES
 
 
 def score_case(
@@ -84,7 +79,7 @@ def score_case(
             if probabilities is None
             else classwise_ece(probabilities[index], labels, index, ignore_index=ignore_index)
         )
-        scores.append({name: values[name] for name in (*NAMES, "true_voxels", "predicted_voxels")})
+        scores.append({name: values[name] for name in (*SCORES, "true_voxels", "predicted_voxels")})
     return scores
 
 
@@ -102,7 +97,7 @@ def _score(
     if not true.any() and not found.any():
         best = math.nan if empty == "skip" else 1.0
         none = math.nan if empty == "skip" else 0.0
-        return {name: none if name in LOWER_IS_BETTER else best for name in NAMES} | counts
+        return {name: none if name in LOWER_IS_BETTER else best for name in SCORES} | counts
     scores: dict[str, float] = {**_overlap(found, true), **lesion_scores(found, true), **counts}
     if true.any() and found.any():
         box = _box(found | true)

@@ -28,6 +28,10 @@ def _as_loss(loss: str | LossSpec) -> LossSpec:
 Loss = Annotated[LossSpec, PlainValidator(_as_loss), PlainSerializer(str)]
 
 
+def _has_gpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
 class Strict(BaseModel):
     """Immutable, and an unknown or misspelt field is an error."""
 
@@ -92,7 +96,7 @@ class TrainingConfig(Strict):
     @field_validator("device")
     @classmethod
     def _is_there(cls, device: str) -> str:
-        if device == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        if device == "gpu" and not _has_gpu():
             raise ValueError("PyTorch sees no GPU here; expected auto or cpu")
         return device
 
@@ -170,6 +174,16 @@ class ExecutionConfig(Strict):
     )
     retries: int = Field(default=2, ge=0, description="of a run whose process or machine died")
 
+    @model_validator(mode="after")
+    def _what_is_for_ray(self) -> "ExecutionConfig":
+        for name in ("address", "gpus_per_run"):
+            if self.engine != "ray" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}, which is for engine: ray, and the engine "
+                    f"is {self.engine}"
+                )
+        return self
+
 
 class CompareConfig(Strict):
     """A comparison of losses: every loss with every seed on every fold of the same data."""
@@ -200,6 +214,25 @@ class CompareConfig(Strict):
             raise ValueError(
                 f"reference: got {self.statistics.reference}, expected one of the losses: "
                 f"{', '.join(map(str, self.losses))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_this_machine(self) -> "CompareConfig":
+        # With Ray the runs may be on other machines.
+        if self.execution.engine == "ray" and self.training.device != "cpu":
+            return self
+        on_cpu = self.training.device == "cpu" or not _has_gpu()
+        gpus = 0 if on_cpu else max(1, torch.cuda.device_count())
+        if not on_cpu and self.training.devices > gpus:
+            raise ValueError(
+                f"training.devices: got {self.training.devices}, expected at most the "
+                f"{gpus} GPUs here"
+            )
+        if on_cpu and self.training.precision == "16-mixed":
+            raise ValueError(
+                "training.precision: got 16-mixed, which CPUs don't have; expected bf16-mixed or "
+                "32-true"
             )
         return self
 

@@ -6,11 +6,13 @@ with a row per run (seed and fold) and a column per group.
 
 The interval has two sources of chance: which patients were in the test part, and which seeds were
 drawn. Both are resampled by the Bayesian bootstrap (Rubin, Annals of Statistics 1981), patients
-for all seeds at once, as the seeds share them. Few seeds make any bootstrap too narrow, so the
-spread of n units is scaled by sqrt((n + 1) / (n - 1)), which makes its variance unbiased, and the
-quantiles are stretched by Student's t over the normal distribution (Hesterberg, The American
-Statistician 2015) with Satterthwaite's degrees of freedom. That combination is ours;
-`benchmarks/coverage_of_intervals.py` measures how often the interval holds the truth.
+for all seeds at once, as the seeds share them. What a seed differs from the others by the noise of
+its cases alone is part of the patients' spread already and is taken off the seeds' (the components
+of variance of a two-way layout). Few seeds make any bootstrap too narrow, so the spread of n units
+is scaled by sqrt((n + 1) / (n - 1)), which makes its variance unbiased, and by Student's t with
+n - 1 degrees of freedom over the normal distribution (Hesterberg, The American Statistician 2015),
+each source by its own. That combination is ours; `benchmarks/coverage_of_intervals.py` measures how
+often the interval holds the truth.
 """
 
 import math
@@ -23,8 +25,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-LOWER_IS_BETTER = {"hd95", "assd", "ece"}
-UNBOUNDED = {"hd95", "assd"}
+from dilated_ce.study.records import IN_UNITS, LOWER_IS_BETTER
+
 CONFIDENCE = 0.95
 
 
@@ -112,6 +114,20 @@ def compare_to(
     ]
 
 
+def comparable(
+    cases: pd.DataFrame, reference: str, *, metric: str = "dice", class_name: str | None = None
+) -> list[str]:
+    """The losses that share a scored case of a run with the reference, in the order of the rows."""
+    scores = _scores(cases, metric, class_name)
+    runs = {loss: set(part.droplevel("loss").index) for loss, part in scores.groupby("loss")}
+    mine = runs.get(reference, set())
+    return [
+        loss
+        for loss in dict.fromkeys(cases["loss"])
+        if loss != reference and mine & runs.get(loss, set())
+    ]
+
+
 def mean_interval(values: pd.Series, resamples: int = 5000, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of a mean over patients and runs; NaN with a single patient.
 
@@ -196,7 +212,7 @@ def _compare(
     better = (np.sign(sign * difference) + 1) / 2
     table, wins = _Table(difference), _Table(better)
     low, high = mean_interval(difference, resamples, seed)
-    if metric not in UNBOUNDED:  # Student's t knows nothing of bounds
+    if metric not in IN_UNITS:  # Student's t knows nothing of bounds
         low, high = max(low, -1.0), min(high, 1.0)
     draws = wins.resampled(wins.draw(resamples, np.random.default_rng(seed)))
     groups = table.group_means
@@ -249,11 +265,13 @@ class _Table:
         by_group = values.groupby(["fold", "seed", "group"]).mean()
         means = by_group.groupby(["fold", "group"]).mean()
         self.group_means = means.to_numpy()
-        # Mean over the groups of each run, a row of seeds per fold, and the fold's share of groups.
-        self.runs = [
-            by_group.xs(fold, level="fold").groupby("seed").mean().to_numpy()
+        tables = [
+            by_group.xs(fold, level="fold").unstack("seed").to_numpy()
             for fold in means.index.get_level_values("fold").unique()
         ]
+        # Mean over the groups of each run, a row of seeds per fold, and the fold's share of groups.
+        self.runs = [np.nanmean(table, axis=0) for table in tables]
+        self.own = [_own_spread(table) for table in tables]
         self.shares = means.groupby("fold").size().to_numpy() / len(means)
 
     def draw(
@@ -273,11 +291,14 @@ class _Table:
     def _deviations(
         self, draws: tuple[NDArray[np.float64], list[NDArray[np.float64]]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the choice of groups, and what that of seeds, does to the mean."""
         weights, run_weights = draws
         groups = weights @ self.group_means - self.group_means.mean()
         runs = np.zeros(len(groups))
-        for share, values, of_fold in zip(self.shares, self.runs, run_weights, strict=True):
-            runs += share * _unbiased(len(values)) * (of_fold @ values - values.mean())
+        for share, values, own, of_fold in zip(
+            self.shares, self.runs, self.own, run_weights, strict=True
+        ):
+            runs += share * own * _unbiased(len(values)) * (of_fold @ values - values.mean())
         return _unbiased(len(self.group_means)) * groups, runs
 
     def interval(self, resamples: int, random: np.random.Generator) -> tuple[float, float]:
@@ -285,30 +306,40 @@ class _Table:
         if len(self.group_means) < 2:
             return math.nan, math.nan
         groups, runs = self._deviations(self.draw(resamples, random))
-        stretch = stats.t.ppf((1 + CONFIDENCE) / 2, self._freedom()) / stats.norm.ppf(
-            (1 + CONFIDENCE) / 2
-        )
-        low, high = np.quantile(groups + runs, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        mean = self.group_means.mean()
-        return float(mean + stretch * low), float(mean + stretch * high)
-
-    def _freedom(self) -> float:
-        """Satterthwaite's degrees of freedom of the two sources of variance."""
-        parts = [(self.group_means.var(ddof=1) / len(self.group_means), len(self.group_means) - 1)]
-        parts += [
-            (share**2 * values.var(ddof=1) / len(values), len(values) - 1)
-            for share, values in zip(self.shares, self.runs, strict=True)
-            if len(values) > 1
-        ]
-        total = sum(variance for variance, _ in parts)
-        if total == 0:
-            return math.inf
-        return float(total**2 / sum(variance**2 / freedom for variance, freedom in parts))
+        deviations = _stretch(len(self.group_means) - 1) * groups
+        deviations += _stretch(sum(len(values) - 1 for values in self.runs)) * runs
+        tail = (1 - CONFIDENCE) / 2
+        low, high = self.group_means.mean() + np.quantile(deviations, [tail, 1 - tail])
+        return float(low), float(high)
 
 
 def _dirichlet(count: int, resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
     weights: NDArray[np.float64] = random.dirichlet(np.ones(count), resamples)
     return weights
+
+
+def _own_spread(table: NDArray[np.float64]) -> float:
+    """The share of the spread of runs that is their own, and not the noise of their cases.
+
+    Args:
+        table: groups by seeds; NaN where a run has no score.
+    """
+    groups, seeds = table.shape
+    if groups < 2 or seeds < 2:
+        return 1.0  # nobody knows
+    of_seeds = np.nanmean(table, axis=0)
+    spread = of_seeds.var(ddof=1)
+    if spread == 0:
+        return 0.0
+    residual = table - of_seeds - np.nanmean(table, axis=1, keepdims=True) + np.nanmean(table)
+    noise = np.nansum(residual**2) / ((groups - 1) * (seeds - 1)) / groups
+    return math.sqrt(max(0.0, 1 - noise / spread))
+
+
+def _stretch(freedom: int) -> float:
+    """Student's t over the normal distribution; 0 without a freedom."""
+    upper = (1 + CONFIDENCE) / 2
+    return float(stats.t.ppf(upper, freedom) / stats.norm.ppf(upper)) if freedom > 0 else 0.0
 
 
 def _unbiased(count: int) -> float:

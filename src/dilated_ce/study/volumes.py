@@ -40,14 +40,14 @@ class VolumeReader:
         """
         channels = []
         for path in images:
-            values, spacing = _read(path)
+            values = _read(path)
             channels += list(values) if values.ndim > 3 or _is_picture(path) else [values]
         if len(channels) != self.num_channels:
             raise DataError(
                 f"{images[0].name}: got {len(channels)} channels, dataset.json names "
                 f"{self.num_channels}"
             )
-        labels, spacing = _read_labels(label)
+        labels, spacing, affine = _read_labels(label)
         shapes = {tuple(channel.shape) for channel in channels} | {labels.shape}
         if len(shapes) > 1:
             shown = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
@@ -55,7 +55,7 @@ class VolumeReader:
         image = np.stack(channels).astype(np.float32)
         if not np.isfinite(image).all():
             raise DataError(f"{images[0].name}: holds values that are infinite or no numbers")
-        case = Case(name, image, self._classes(labels, label), spacing)
+        case = Case(name, image, self._classes(labels, label), spacing, affine)
         if self.spatial_dims == 2:
             case = as_stack(case)
         elif case.labels.ndim == 2:
@@ -97,6 +97,7 @@ def as_stack(case: Case) -> Case:
         np.ascontiguousarray(np.moveaxis(case.image, axis + 1, 1)),
         np.ascontiguousarray(np.moveaxis(case.labels, axis, 0)),
         tuple(float(spacing[other]) for other in order),
+        None if case.affine is None else case.affine[:, [*order, 3]],
     )
 
 
@@ -126,54 +127,64 @@ def resample(case: Case, spacing: tuple[float, ...]) -> Case:
     present = np.unique(case.labels)
     shares = [interpolate((case.labels == index)[None].astype(np.float32))[0] for index in present]
     labels = present[np.argmax(shares, axis=0)]
-    return Case(case.name, interpolate(case.image), labels, spacing)
+    affine = None
+    if case.affine is not None:
+        scale = np.divide(case.labels.shape, shape)
+        # Voxel 0 of either grid begins, and is not centred, at the same place.
+        affine = case.affine @ np.diag([*scale, 1.0])
+        affine[:3, 3] += case.affine[:3, :3] @ ((scale - 1) / 2)
+    return Case(case.name, interpolate(case.image), labels, spacing, affine)
 
 
 def _is_picture(path: Path) -> bool:
     return not path.name.endswith((".nii", ".nii.gz"))
 
 
-def _read(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """An image file: (*spatial), or (channels, *spatial), and its spacing."""
+def _read(path: Path) -> NDArray[np.float32]:
+    """An image file: (*spatial), or (channels, *spatial)."""
     try:
         if _is_picture(path):
             image = read_image(path)
             grey = (image == image[:1]).all()
-            return (image[:1] if grey else image), (1.0, 1.0)
-        values, spacing = _nifti(path)
+            return image[:1] if grey else image
+        values, _, _ = _nifti(path)
     except ValueError as error:
         raise DataError(f"{path.name}: {error}") from error
     if values.ndim == 4:  # the channels come last in NIfTI
         values = np.moveaxis(values, -1, 0)
-    return values, spacing
+    return values
 
 
-def _read_labels(path: Path) -> tuple[NDArray[np.int64], tuple[float, ...]]:
+def _read_labels(
+    path: Path,
+) -> tuple[NDArray[np.int64], tuple[float, ...], NDArray[np.float64] | None]:
+    """Label values (*spatial), spacing and affine."""
     try:
         if _is_picture(path):
-            return read_mask(path).astype(np.int64), (1.0, 1.0)
-        values, spacing = _nifti(path)
+            return read_mask(path).astype(np.int64), (1.0, 1.0), None
+        values, spacing, affine = _nifti(path)
         if values.ndim == 4:
             raise ValueError("holds labels of 4 axes, expected 3")
         if not np.array_equal(values, np.rint(values)):
             raise ValueError("holds labels that are no whole numbers")
     except ValueError as error:
         raise DataError(f"{path.name}: {error}") from error
-    return values.astype(np.int64), spacing
+    return values.astype(np.int64), spacing, affine if values.ndim == 3 else None
 
 
-def _nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+def _nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...], NDArray[np.float64]]:
     try:
         file = nibabel.load(path)
         values = np.asarray(file.dataobj, dtype=np.float32)
         zooms = file.header.get_zooms()
+        affine = np.asarray(file.affine, np.float64)
     except (OSError, ImageFileError, EOFError, zlib.error, ValueError, MemoryError) as error:
         raise ValueError(f"cannot be read: {error}; copy the file again") from error
-    while values.ndim > 2 and values.shape[-1] == 1 and values.ndim > 3:
+    while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim not in (2, 3, 4) or values.size == 0:
         raise ValueError(f"got an array of shape {values.shape}, expected 2 or 3 axes of space")
     spacing = tuple(float(size) for size in zooms[: min(values.ndim, 3)])
     if not all(np.isfinite(size) and size > 0 for size in spacing):
         raise ValueError(f"got voxels of the size {spacing}, expected sizes above 0")
-    return values, spacing
+    return values, spacing, affine

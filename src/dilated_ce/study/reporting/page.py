@@ -14,7 +14,7 @@ from dilated_ce.study.files import write_json, write_text
 from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.records import SCORES, Failure, Run
 from dilated_ce.study.reporting import pictures, plots, tables, words
-from dilated_ce.study.statistics import Comparison, compare_to, rank_stability
+from dilated_ce.study.statistics import Comparison, comparable, compare_to, rank_stability
 
 MOST_CASES = 12  # in pictures: the worst, the median and the best one, and others
 
@@ -31,6 +31,7 @@ def write_report(
     resamples: int,
     settings: Mapping[str, str],
     versions: Mapping[str, str],
+    trials: Sequence[Run] = (),
 ) -> Path:
     """Write `cases.csv`, `lesions.csv`, `summary.json` and `report.html` into `out`.
 
@@ -45,6 +46,7 @@ def write_report(
         resamples: of the bootstrap.
         settings: how it was trained, in words.
         versions: of what the numbers depend on.
+        trials: runs of the search for learning rates, judged on the validation part.
 
     Returns:
         The path to the page.
@@ -55,11 +57,12 @@ def write_report(
     write_text(out / "lesions.csv", lesions.to_csv(index=False))
     specs = list(dict.fromkeys([run.loss for run in runs] + [f.loss for f in failures]))
     titles = {str(spec): spec.title for spec in specs}
-    results, why_none = _compare(cases, reference, margin, resamples)
+    results, apart = _compare(cases, reference, margin, resamples)
+    others = tables.differences(cases, reference, dataset.classes[1:], resamples)
     ranks = _ranks(cases, resamples)
     sentences = [words.sentence(result, titles) for result in results]
     troubles = words.troubles(runs, failures, titles)
-    summary = _summary(cases, runs, failures, results, ranks, reference)
+    summary = _summary(cases, runs, failures, results, others, ranks, reference)
     write_json(out / "summary.json", {**summary, "sentences": sentences, "troubles": troubles})
     # Autoescape: names of files and folders come from outside and must not become markup.
     environment = Environment(
@@ -80,12 +83,14 @@ def write_report(
         num_cases=cases["case"].nunique(),
         num_runs=len(runs),
         sentences=sentences,
-        why_none=why_none,
+        apart=[titles[loss] for loss in apart],
         limits=words.limits(results, seeds, groups),
         troubles=troubles,
         results=results,
         verdicts=[words.verdict(result) for result in results],
+        other_rows=tables.difference_cells(others, list(titles)),
         ranks=ranks,
+        trials=tables.trials(trials),
         score_titles=[tables.TITLES[score] for score in SCORES],
         rows=tables.cells(tables.summarise(cases), seeds),
         class_rows={
@@ -117,12 +122,14 @@ def write_report(
 
 def _compare(
     cases: pd.DataFrame, reference: str, margin: float, resamples: int
-) -> tuple[list[Comparison], str]:
-    """The comparisons; or none, and why."""
-    try:
-        return compare_to(cases, reference, margin=margin, resamples=resamples), ""
-    except ValueError as error:  # all runs of the reference, or of a loss, failed
-        return [], str(error)
+) -> tuple[list[Comparison], list[str]]:
+    """The comparisons by Dice, and the losses that no run lets compare with the reference."""
+    losses = comparable(cases, reference)
+    apart = [loss for loss in dict.fromkeys(cases["loss"]) if loss not in (reference, *losses)]
+    if not losses:
+        return [], apart
+    kept = cases[cases["loss"].isin([reference, *losses])]
+    return compare_to(kept, reference, margin=margin, resamples=resamples), apart
 
 
 def _ranks(cases: pd.DataFrame, resamples: int) -> list[dict[str, Any]]:
@@ -139,6 +146,7 @@ def _summary(
     runs: Sequence[Run],
     failures: Sequence[Failure],
     results: Sequence[Comparison],
+    others: Sequence[Comparison],
     ranks: Sequence[Mapping[str, Any]],
     reference: str,
 ) -> Any:
@@ -159,6 +167,7 @@ def _summary(
                 for row in tables.summarise(cases)
             },
             "comparisons": [dataclasses.asdict(result) for result in results],
+            "other_scores": [dataclasses.asdict(result) for result in others],
             "ranks": ranks,
             "diverged": [name(run) for run in runs if run.diverged],
             "collapsed": [name(run) for run in runs if run.collapsed],

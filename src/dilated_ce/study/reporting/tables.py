@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dilated_ce.study.records import SCORES, Run
-from dilated_ce.study.statistics import LOWER_IS_BETTER
+from dilated_ce.study.records import IN_UNITS, LOWER_IS_BETTER, SCORES, Run
+from dilated_ce.study.statistics import Comparison, comparable, compare_to
 
-IN_UNITS = ("hd95", "assd")  # the others are fractions, shown in per cent
 TITLES = {
     "dice": "Dice",
     "recall": "recall",
@@ -81,6 +80,63 @@ def cells(rows: Sequence[Row], seeds: int) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def differences(
+    cases: pd.DataFrame, reference: str, classes: Sequence[str], resamples: int
+) -> list[Comparison]:
+    """Every loss against the reference by all else than mean Dice: each class, each other score."""
+    wanted: list[tuple[str, str | None]] = [(score, None) for score in SCORES if score != "dice"]
+    if len(classes) > 1:
+        wanted = [("dice", name) for name in classes] + wanted
+    results = []
+    for metric, class_name in wanted:
+        losses = comparable(cases, reference, metric=metric, class_name=class_name)
+        if losses:
+            kept = cases[cases["loss"].isin([reference, *losses])]
+            results += compare_to(
+                kept, reference, metric=metric, class_name=class_name, resamples=resamples
+            )
+    return results
+
+
+def difference_cells(
+    comparisons: Sequence[Comparison], losses: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A row for each class and score, a cell per loss; see `differences`."""
+    by_row: dict[str, dict[str, dict[str, str]]] = {}
+    for result in comparisons:
+        title = TITLES[result.metric]
+        if result.class_name is not None:
+            title += f" of {result.class_name}"
+        factor, digits = (1, 2) if result.metric in IN_UNITS else (100, 1)
+        mean, low, high = (
+            f"{factor * value:+.{digits}f}"
+            for value in (result.difference, result.low, result.high)
+        )
+        sign = -1 if result.metric in LOWER_IS_BETTER else 1
+        apart = sign * np.sign(result.difference) if result.low > 0 or result.high < 0 else 0
+        by_row.setdefault(title, {})[result.loss] = {
+            "text": mean if math.isnan(result.low) else f"{mean} ({low} to {high})",
+            "verdict": {1: "good", -1: "bad"}.get(int(apart), ""),
+        }
+    nothing = {"text": "-", "verdict": ""}
+    there = [loss for loss in losses if any(loss in row for row in by_row.values())]
+    return [
+        {"title": title, "cells": {loss: row.get(loss, nothing) for loss in there}}
+        for title, row in by_row.items()
+    ]
+
+
+def trials(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Validation Dice of each learning rate that was tried, by loss."""
+    by_loss: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        dice = float(run.cases.groupby("case")["dice"].mean().mean())
+        by_loss.setdefault(str(run.loss), []).append(
+            {"rate": f"{run.info['learning_rate']:g}", "dice": show("dice", dice)}
+        )
+    return [{"loss": loss, "tried": tried} for loss, tried in by_loss.items()]
 
 
 def show(score: str, mean: float, spread: float | None = None) -> str:
