@@ -249,6 +249,52 @@ def test_verdicts(difference, spread, expected, words):
     assert words in sentence(result, {"a": "A", "b": "B"})
 
 
+def seeds_apart(*differences):
+    random = np.random.default_rng(0)
+    rows = []
+    for seed, difference in enumerate(differences):
+        for case in map(str, range(30)):
+            for loss, dice in (("a", 0.5), ("b", 0.5 + difference + 0.02 * random.normal())):
+                rows.append((loss, seed, 0, case, case, "x", dice))
+    return pd.DataFrame(rows, columns=["loss", "seed", "fold", "case", "group", "class", "dice"])
+
+
+@pytest.mark.parametrize(
+    ("differences", "words"),
+    [
+        ((0.05, 0.15), "), but other seeds might tell otherwise (95 % interval -"),
+        ((0.1,), "one seed tells nothing of others"),
+    ],
+)
+def test_what_holds_for_the_runs_at_hand_alone(differences, words):
+    [result] = compare_to(seeds_apart(*differences), "a", margin=0.015)
+    assert verdict(result) == "better in these runs"
+    assert words in sentence(result, {"a": "A", "b": "B"})
+
+
+def test_the_radius_is_chosen_on_the_validation_part(tmp_path, write_run):
+    data = make_dataset()
+    runs = [
+        write_run(data, f"dbce:radius={radius}", seed) for seed in range(2) for radius in (8, 2, 4)
+    ]
+    for run, dice in zip(runs, (0.5, 0.6, 0.55, 0.5, 0.58, 0.54), strict=True):
+        run.curve["dice"] = dice
+    runs.append(write_run(data, "dice-ce"))
+    page, summary = report(tmp_path, data, runs, reference="dice-ce")
+    assert "DBCE (R = 2) has the best Dice on the validation part, 59.0" in summary["sentences"][-1]
+    assert "DBCE (R = 4) is next, 4.5 behind" in summary["sentences"][-1]
+    assert '<td class="best">59.0</td>' in page
+
+
+def test_without_validation_no_radius_is_chosen(tmp_path, write_run):
+    data = make_dataset()
+    runs = [write_run(data, f"dbce:radius={radius}") for radius in (2, 4)]
+    for run in runs:
+        run.__dict__["curve"] = pd.DataFrame({"step": [], "dice": []})
+    page, _ = report(tmp_path, data, runs, reference="dbce:radius=2")
+    assert "Which radius" not in page
+
+
 def test_lesions_by_size():
     volumes = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     table = pd.DataFrame(

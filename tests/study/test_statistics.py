@@ -176,6 +176,7 @@ def test_ranks_of_clear_and_of_equal_losses():
 MODELS = [
     {"seeds": 3, "groups": 20, "seed_effect": 0.02},
     {"seeds": 2, "groups": 20, "seed_effect": 0.02, "folds": 4},
+    {"seeds": 2, "groups": 50, "seed_effect": 0.1},
 ]
 
 

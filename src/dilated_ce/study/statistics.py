@@ -39,8 +39,10 @@ class Comparison:
     loss: str
     reference: str
     difference: float  # loss - reference, a fraction or in the unit of the data
-    low: float  # 95 % interval
+    low: float  # 95 % interval: other patients, other seeds
     high: float
+    low_of_runs: float  # 95 % interval for the networks at hand: other patients, the same seeds
+    high_of_runs: float
     p_value: float  # Wilcoxon's signed-rank test over the groups
     p_holm: float  # the same, for as many losses as were compared
     improvement: float  # probability that the loss is better in a random case of a random seed
@@ -128,15 +130,18 @@ def comparable(
     ]
 
 
-def mean_interval(values: pd.Series, resamples: int = 5000, seed: int = 0) -> tuple[float, float]:
+def mean_interval(
+    values: pd.Series, resamples: int = 5000, seed: int = 0, *, other_seeds: bool = True
+) -> tuple[float, float]:
     """The 95 % interval of a mean over patients and runs; NaN with a single patient.
 
     Args:
         values: indexed by seed, fold and group, and more if wanted.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        other_seeds: the mean over seeds in general; else over those at hand.
     """
-    return _Table(values).interval(resamples, np.random.default_rng(seed))
+    return _Table(values).interval(resamples, np.random.default_rng(seed), other_seeds)
 
 
 def rank_stability(
@@ -211,9 +216,11 @@ def _compare(
     sign = -1 if metric in LOWER_IS_BETTER else 1
     better = (np.sign(sign * difference) + 1) / 2
     table, wins = _Table(difference), _Table(better)
-    low, high = mean_interval(difference, resamples, seed)
-    if metric not in IN_UNITS:  # Student's t knows nothing of bounds
-        low, high = max(low, -1.0), min(high, 1.0)
+    bound = math.inf if metric in IN_UNITS else 1.0  # Student's t knows nothing of bounds
+    (low, high), of_runs = (
+        np.clip(mean_interval(difference, resamples, seed, other_seeds=other), -bound, bound)
+        for other in (True, False)
+    )
     draws = wins.resampled(wins.draw(resamples, np.random.default_rng(seed)))
     groups = table.group_means
     equivalence = _equivalence(groups, margin)
@@ -223,8 +230,10 @@ def _compare(
         loss=loss,
         reference=reference,
         difference=float(groups.mean()),
-        low=low,
-        high=high,
+        low=float(low),
+        high=float(high),
+        low_of_runs=float(of_runs[0]),
+        high_of_runs=float(of_runs[1]),
         p_value=_wilcoxon(groups),
         p_holm=math.nan,
         improvement=float(wins.group_means.mean()),
@@ -301,13 +310,16 @@ class _Table:
             runs += share * own * _unbiased(len(values)) * (of_fold @ values - values.mean())
         return _unbiased(len(self.group_means)) * groups, runs
 
-    def interval(self, resamples: int, random: np.random.Generator) -> tuple[float, float]:
+    def interval(
+        self, resamples: int, random: np.random.Generator, other_seeds: bool
+    ) -> tuple[float, float]:
         """The 95 % interval of the mean."""
         if len(self.group_means) < 2:
             return math.nan, math.nan
         groups, runs = self._deviations(self.draw(resamples, random))
         deviations = _stretch(len(self.group_means) - 1) * groups
-        deviations += _stretch(sum(len(values) - 1 for values in self.runs)) * runs
+        if other_seeds:
+            deviations += _stretch(sum(len(values) - 1 for values in self.runs)) * runs
         tail = (1 - CONFIDENCE) / 2
         low, high = self.group_means.mean() + np.quantile(deviations, [tail, 1 - tail])
         return float(low), float(high)

@@ -13,7 +13,7 @@ from dilated_ce.study.cases import Case, DataSet
 from dilated_ce.study.files import write_json, write_text
 from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.records import SCORES, Failure, Run
-from dilated_ce.study.reporting import pictures, plots, tables, words
+from dilated_ce.study.reporting import pictures, plots, radii, tables, words
 from dilated_ce.study.statistics import Comparison, comparable, compare_to, rank_stability
 
 MOST_CASES = 12  # in pictures: the worst, the median and the best one, and others
@@ -60,7 +60,9 @@ def write_report(
     results, apart = _compare(cases, reference, margin, resamples)
     others = tables.differences(cases, reference, dataset.classes[1:], resamples)
     ranks = _ranks(cases, resamples)
+    sweeps = radii.candidates(runs, specs)
     sentences = [words.sentence(result, titles) for result in results]
+    sentences += [radii.advice(sweep) for sweep in sweeps]
     troubles = words.troubles(runs, failures, titles)
     summary = _summary(cases, runs, failures, results, others, ranks, reference)
     write_json(out / "summary.json", {**summary, "sentences": sentences, "troubles": troubles})
@@ -89,6 +91,7 @@ def write_report(
         results=results,
         verdicts=[words.verdict(result) for result in results],
         other_rows=tables.difference_cells(others, list(titles)),
+        sweeps=[(sweep, radii.best(sweep)) for sweep in sweeps],
         ranks=ranks,
         trials=tables.trials(trials),
         score_titles=[tables.TITLES[score] for score in SCORES],

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.records import Run
+from dilated_ce.study.reporting.radii import families
 from dilated_ce.study.statistics import Comparison
 
 # Okabe and Ito's colours, told apart by colour-blind people too.
@@ -36,11 +37,20 @@ def forest(comparisons: Sequence[Comparison], titles: dict[str, str], margin: fl
     axes.axvspan(-100 * margin, 100 * margin, color="#0072B2", alpha=0.08, linewidth=0)
     axes.axvline(0, color="#555", linewidth=1)
     for place, result in enumerate(comparisons):
-        values = [100 * value for value in (result.low, result.difference, result.high)]
-        axes.plot(values[::2], [place] * 2, color="#0072B2", linewidth=2.2)
+        whole = [100 * result.low, 100 * result.high]
+        of_runs = [100 * result.low_of_runs, 100 * result.high_of_runs]
+        axes.plot(whole, [place] * 2, color="#0072B2", linewidth=1.2)
+        axes.plot(of_runs, [place] * 2, color="#0072B2", linewidth=3.4, solid_capstyle="butt")
         seeds = [100 * value for value in result.per_seed]
         axes.plot(seeds, [place] * len(seeds), "o", color="#767676", markersize=3.5, alpha=0.8)
-        axes.plot(values[1], place, "D", color="#0072B2", markersize=7, markeredgecolor="white")
+        axes.plot(
+            100 * result.difference,
+            place,
+            "D",
+            color="#0072B2",
+            markersize=7,
+            markeredgecolor="white",
+        )
     axes.set_yticks(range(len(comparisons)), [titles[result.loss] for result in comparisons])
     axes.set_ylim(len(comparisons) - 0.5, -0.5)
     reference = titles[comparisons[0].reference] if comparisons else ""
@@ -99,25 +109,11 @@ def trade_off(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
 
 
 def _paths(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
-    """From balanced CE along the radii to CE, for each way of balancing with two radii or more."""
-    families: dict[tuple[object, object], list[LossSpec]] = {}
-    for spec in specs:
-        if spec.name == "dbce":
-            key = (spec.settings["balance"], spec.settings["overlap"])
-            families.setdefault(key, []).append(spec)
-    ends = {spec.name: spec for spec in specs if spec.name in ("balanced-ce", "ce")}
+    """The radii of each kind of DBCE, from balanced CE (R = 0) to CE (R = infinity)."""
+    ends = {spec.name: [spec] for spec in specs if spec.name in ("balanced-ce", "ce")}
     return [
-        [
-            spec
-            for spec in (
-                ends.get("balanced-ce"),
-                *sorted(family, key=lambda spec: spec.settings["radius"]),
-                ends.get("ce"),
-            )
-            if spec is not None
-        ]
-        for family in families.values()
-        if len(family) > 1
+        [*ends.get("balanced-ce", []), *family, *ends.get("ce", [])]
+        for family in families([spec for spec in specs if spec.name == "dbce"])
     ]
 
 

@@ -15,13 +15,20 @@ def count(number: int, what: str) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Better, worse, equivalent, or not told apart.
+    """Better, worse, equivalent, better or worse in these runs, or not told apart.
 
-    Better and worse: the 95 % interval leaves zero out. Equivalent: see `is_equivalent`.
+    Better and worse: the 95 % interval leaves zero out. In these runs: that of patients alone does,
+    so other seeds may tell otherwise; one seed never says more. Equivalent: see `is_equivalent`.
     """
-    if comparison.low > 0 or comparison.high < 0:
-        return "better" if comparison.difference > 0 else "worse"
-    return "equivalent" if is_equivalent(comparison) else "not told apart"
+    which = "better" if comparison.difference > 0 else "worse"
+    if comparison.seeds > 1:
+        if comparison.low > 0 or comparison.high < 0:
+            return which
+        if is_equivalent(comparison):
+            return "equivalent"
+    if comparison.low_of_runs > 0 or comparison.high_of_runs < 0:
+        return f"{which} in these runs"
+    return "not told apart"
 
 
 def is_equivalent(comparison: Comparison) -> bool:
@@ -56,6 +63,12 @@ def sentence(comparison: Comparison, titles: dict[str, str]) -> str:
             f"({interval})."
         )
     place = "above" if comparison.difference > 0 else "below"
+    if what.endswith("in these runs"):
+        runs = f"{100 * comparison.low_of_runs:+.1f} to {100 * comparison.high_of_runs:+.1f}"
+        text = f"{loss} is {points} {place} {reference} for the networks trained here ({runs})"
+        if comparison.seeds == 1:
+            return f"{text}; one seed tells nothing of others."
+        return f"{text}, but other seeds might tell otherwise ({interval}): try more of them."
     return (
         f"{loss} came out {points} {place} {reference}, which these runs can't tell from chance "
         f"({interval})."
