@@ -125,7 +125,8 @@ def test_a_file_of_settings_and_options_beside_it(run, images, tmp_path):
     )
     code, text = run(path, "--losses", "dice,ce")
     assert code == 0, text
-    assert text.count("learning rate 0.00") == 2
+    assert text.count(": learning rate 0.00") == 2
+    assert "CE, learning rate 0.0015: Dice" in text
     study = json.loads((tmp_path / "out" / "study.json").read_text())
     assert study["config"]["losses"] == ["dice", "ce"]
     assert set(study["learning_rates"].values()) <= {0.0015, 0.006}

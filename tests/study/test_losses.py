@@ -159,6 +159,9 @@ def test_a_loss_that_cannot_ignore_says_so():
         ("monai.losses:DiceLoss:smoth=1", "got 'smoth=1', expected include_background"),
         ("fractions:Fraction", "got a Fraction, expected an nn.Module"),
         ("top-k:percent=0", "percent: got 0"),
+        ("tversky:alpha=-3", "alpha: got -3"),
+        ("tversky:beta=inf", "beta: got inf"),
+        ("dice-focal:gamma=-1", "gamma: got -1"),
     ],
 )
 def test_what_is_wrong_with_a_loss_of_ones_own(text, message):

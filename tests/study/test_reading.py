@@ -290,6 +290,7 @@ def test_paths_out_of_the_folder_are_not_followed(nnunet):
     ("path", "values", "message"),
     [
         ("labelsTr/case2", labels_of(2) + 3, "holds the label [345], dataset.json names 0, 1, 2"),
+        ("labelsTr/case2", -labels_of(2).astype(np.int16), "holds the label -[12], dataset.json"),
         ("labelsTr/case2", labels_of(2) + 0.5, "no whole numbers"),
         ("labelsTr/case2", labels_of(2)[:4], "have the shapes 4 x 8 x 5, 6 x 8 x 5"),
         ("imagesTr/case2_0001", np.full(SHAPE, np.nan), "infinite or no numbers"),
@@ -315,6 +316,14 @@ def test_every_bad_case_is_listed(nnunet, path, values, message):
     assert re.search(message, result.problems[0])
     assert result.problems[0].startswith("case2: case2")
     assert result.problems[1].startswith("case4: case4.nii.gz")
+
+
+def test_image_and_labels_have_voxels_of_the_same_size(nnunet):
+    save(labels_of(2), nnunet / "labelsTr/case2.nii.gz", spacing=(1, 1, 3))
+    problems = check_cases(open_at(nnunet)).problems
+    assert problems == [
+        "case2: case2.nii.gz: got voxels of 1 x 1 x 3, those of case2_0000.nii.gz have 1 x 1 x 2"
+    ]
 
 
 def test_what_a_check_finds(nnunet):

@@ -67,6 +67,8 @@ class UnitProgress:
         else:
             self.steps_of_finished += unit.training.steps
         name = f"{escape(unit.loss.title)}, seed {unit.seed}, fold {unit.fold}"
+        if unit.is_trial:
+            name = f"{escape(unit.loss.title)}, learning rate {unit.training.learning_rate:g}"
         count = f"[dim]{self.finished:>{self.width}}/{len(self.units)}[/]  "
         if isinstance(outcome, Failure):
             text = f"{count}{name}: [red]failed[/]: {escape(outcome.error)}"

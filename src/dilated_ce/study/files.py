@@ -33,7 +33,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
+    try:
+        yield partial
+    except Exception:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
 

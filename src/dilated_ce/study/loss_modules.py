@@ -3,6 +3,7 @@
 Every loss is called with logits (B, C, *spatial) and class indices (B, 1, *spatial), as MONAI's.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,6 +66,8 @@ def dice_focal(setting: Setting, gamma: float = 2.0) -> nn.Module:
     """MONAI's DiceFocalLoss with its defaults, softmax over the classes."""
     if setting.ignore_index is not None:
         raise ValueError("takes no ignored voxels, and these data have some; leave it out")
+    if not 0 <= gamma < math.inf:
+        raise ValueError(f"gamma: got {gamma:g}, expected 0 or more")
     return DiceFocalLoss(to_onehot_y=True, softmax=True, gamma=gamma)
 
 
@@ -73,6 +76,9 @@ def tversky(setting: Setting, alpha: float = 0.3, beta: float = 0.7) -> nn.Modul
 
     The defaults, which care more for false negatives, are those of Salehi et al. (2017).
     """
+    for name, value in (("alpha", alpha), ("beta", beta)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name}: got {value:g}, expected 0 or more")
     return RegionLoss(TverskyLoss(alpha=alpha, beta=beta), setting.ignore_index)
 
 

@@ -15,7 +15,7 @@ from dilated_ce.study.splits import make_folds
 class DataConfig(BaseModel):
     """Where the data are and how they are read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     path: Path = Field(
         description="a folder with images/ and masks/, or in nnU-Net's raw or the Medical "

@@ -35,7 +35,7 @@ def _has_gpu() -> bool:
 class Strict(BaseModel):
     """Immutable, and an unknown or misspelt field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TrainingConfig(Strict):

@@ -86,6 +86,11 @@ class Unit:
         return self.runs / f"{name}-{self.fingerprint[:8]}"
 
     @property
+    def is_trial(self) -> bool:
+        """Whether it is to find a learning rate."""
+        return bool(self.prefix)
+
+    @property
     def run(self) -> Run:
         """The finished run, whether it is there or not."""
         return Run(self.loss, self.seed, self.fold, self.folder)

@@ -38,9 +38,10 @@ class VolumeReader:
         Raises:
             DataError: a file that cannot be read, shapes that differ, an undeclared label.
         """
-        channels = []
+        channels, sizes = [], []
         for path in images:
-            values = _read(path)
+            values, size = _read(path)
+            sizes.append((path, size))
             channels += list(values) if values.ndim > 3 or _is_picture(path) else [values]
         if len(channels) != self.num_channels:
             raise DataError(
@@ -52,6 +53,12 @@ class VolumeReader:
         if len(shapes) > 1:
             shown = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
             raise DataError(f"{label.name}: image and labels have the shapes {shown}")
+        for path, size in sizes:
+            if not np.allclose(size[: len(spacing)], spacing, rtol=0.01):
+                raise DataError(
+                    f"{label.name}: got voxels of {_size(spacing)}, those of {path.name} have "
+                    f"{_size(size)}"
+                )
         image = np.stack(channels).astype(np.float32)
         if not np.isfinite(image).all():
             raise DataError(f"{images[0].name}: holds values that are infinite or no numbers")
@@ -65,7 +72,7 @@ class VolumeReader:
     def _classes(self, labels: NDArray[np.int64], path: Path) -> NDArray[np.uint8]:
         """Class indices of the values of a label file."""
         indices = np.full(labels.shape, IGNORE_INDEX, np.uint8)
-        known = labels == (-1 if self.ignored is None else self.ignored)
+        known = np.zeros(labels.shape, bool) if self.ignored is None else labels == self.ignored
         for index, value in enumerate(self.values):
             here = labels == value
             indices[here] = index
@@ -140,19 +147,23 @@ def _is_picture(path: Path) -> bool:
     return not path.name.endswith((".nii", ".nii.gz"))
 
 
-def _read(path: Path) -> NDArray[np.float32]:
-    """An image file: (*spatial), or (channels, *spatial)."""
+def _size(spacing: tuple[float, ...]) -> str:
+    return " x ".join(f"{size:.4g}" for size in spacing)
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """An image file: (*spatial), or (channels, *spatial), and its spacing."""
     try:
         if _is_picture(path):
             image = read_image(path)
             grey = (image == image[:1]).all()
-            return image[:1] if grey else image
-        values, _, _ = _nifti(path)
+            return (image[:1] if grey else image), (1.0, 1.0)
+        values, spacing, _ = _nifti(path)
     except ValueError as error:
         raise DataError(f"{path.name}: {error}") from error
     if values.ndim == 4:  # the channels come last in NIfTI
         values = np.moveaxis(values, -1, 0)
-    return values
+    return values, spacing
 
 
 def _read_labels(
