@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import dilated_ce
 from dilated_ce import cli
 from dilated_ce.cli.demo import _default_folder
+from dilated_ce.cli.options import complete_losses
 from dilated_ce.study import stare
 from dilated_ce.study.cases import DataError
+from dilated_ce.study.loss_modules import LOSSES
+from dilated_ce.study.settings import ExecutionConfig, TrainingConfig
 
 
 @pytest.fixture
@@ -90,7 +94,24 @@ def test_the_shell_completes_commands_and_options():
         return done.stdout.split()
 
     assert complete("dilated-ce de") == ["demo"]
+    assert complete("dilated-ce compare --network d") == ["dynunet"]
+    assert complete("dilated-ce compare --losses ce,ba") == ["ce,balanced-ce"]
     assert complete("dilated-ce demo --se") == ["--seeds"]
+
+
+def test_the_shell_offers_every_loss_and_every_value_of_a_choice():
+    offered = complete_losses("ce,")
+    assert {text.removeprefix("ce,").partition(":")[0] for text in offered} == set(LOSSES)
+    options = {p.name: p for p in get_command(cli.app).commands["compare"].params}
+    for name, config in (
+        ("network", TrainingConfig),
+        ("precision", TrainingConfig),
+        ("device", TrainingConfig),
+        ("engine", ExecutionConfig),
+    ):
+        values = config.model_fields[name].annotation.__args__
+        offered = options[name].shell_complete(None, "")
+        assert tuple(item.value for item in offered) == values
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from dilated_ce.cli.console import fail
-from dilated_ce.cli.options import DEFAULT_LOSSES, classes, configure, numbers, tuning
+from dilated_ce.cli.options import (
+    DEFAULT_LOSSES,
+    classes,
+    complete_losses,
+    configure,
+    numbers,
+    one_of,
+    tuning,
+)
 from dilated_ce.cli.study import carry_out_study
 
 DATA, TRAINING, RUNNING = "Data", "Training", "Running"
@@ -87,6 +95,7 @@ def compare(
             help="ce, balanced-ce, dbce, dice, dice-ce, dbce-dice, dice-focal, tversky, top-k, or "
             "module:Class of your own; with parameters: ce,dbce:radius=8,balance=image.",
             show_default=DEFAULT_LOSSES,
+            autocompletion=complete_losses,
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Runs of each loss.", show_default="3")] = None,
@@ -112,7 +121,10 @@ def compare(
     network: Annotated[
         str | None,
         typer.Option(
-            help="unet, dynunet or segresnet.", show_default="unet", rich_help_panel=TRAINING
+            help="unet, dynunet or segresnet.",
+            show_default="unet",
+            autocompletion=one_of("unet", "dynunet", "segresnet"),
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     steps: Annotated[
@@ -151,6 +163,7 @@ def compare(
         typer.Option(
             help="32-true, 16-mixed or bf16-mixed.",
             show_default="32-true",
+            autocompletion=one_of("32-true", "16-mixed", "bf16-mixed"),
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -159,6 +172,7 @@ def compare(
         typer.Option(
             help="auto (a GPU if there is one), cpu or gpu.",
             show_default="auto",
+            autocompletion=one_of("auto", "cpu", "gpu"),
             rich_help_panel=RUNNING,
         ),
     ] = None,
@@ -171,6 +185,7 @@ def compare(
         typer.Option(
             help="local, or ray to do several runs at once.",
             show_default="local",
+            autocompletion=one_of("local", "ray"),
             rich_help_panel=RUNNING,
         ),
     ] = None,

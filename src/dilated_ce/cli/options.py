@@ -1,5 +1,6 @@
 """From the options of `dilated-ce compare` to its settings."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,22 @@ if TYPE_CHECKING:
     from dilated_ce.study.settings import CompareConfig
 
 DEFAULT_LOSSES = "ce,balanced-ce,dbce:radius=2,dbce:radius=8,dice-ce"
+# Those of the study, which takes seconds to import: too long for a shell that completes a word.
+LOSS_NAMES = (
+    *("ce", "balanced-ce", "dbce:radius=", "dice", "dice-ce", "dbce-dice:radius="),
+    *("dice-focal", "tversky", "top-k"),
+)
+
+
+def one_of(*values: str) -> Callable[[str], list[str]]:
+    """What a shell offers for an option with these values."""
+    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
+
+
+def complete_losses(incomplete: str) -> list[str]:
+    """What a shell offers for the last of a list of losses."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in LOSS_NAMES if name.startswith(last)]
 
 
 def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> "CompareConfig":
