@@ -1,5 +1,6 @@
 """`dilated-ce compare` and `inspect`, from folders on the disk to the pages."""
 
+import errno
 import json
 import os
 import random
@@ -164,6 +165,17 @@ def test_other_data_do_not_take_the_folder(run, images, volumes, tmp_path):
     assert "holds a study of other data (polyps)" in text
     code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
     assert text.count("kept from an earlier time") == 2
+
+
+def test_a_full_disk_is_named(run, images, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", fail)
+    code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
+    assert code == 1
+    assert f"No space left on device. Is there room in {tmp_path / 'out'}" in text
+    assert not list((tmp_path / "out").glob(".prepared*"))
 
 
 def test_one_at_a_time(run, images, tmp_path):

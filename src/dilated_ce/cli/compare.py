@@ -274,8 +274,11 @@ def compare(
 
     try:
         config = configure(settings, options, set_ or [])
+    except SettingsError as error:
+        fail(str(error))
+    try:
         carry_out_study(config, comparison.open_dataset, dry_run, fresh)
     except (SettingsError, DataError, StudyError) as error:
         fail(str(error))
     except OSError as error:
-        fail(f"{error}. Is there room, and may you write there?")
+        fail(f"{error}. Is there room in {config.out}, and may you write there?")

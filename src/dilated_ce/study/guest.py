@@ -1,6 +1,7 @@
 """Lightning and MONAI without a trace in the process that calls."""
 
 import logging
+import multiprocessing
 import signal
 import threading
 import warnings
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from lightning.pytorch.utilities import disable_possible_user_warnings
 from monai.data import get_track_meta, set_track_meta
 
-_LIGHTNING_LOG = logging.getLogger("lightning.pytorch")
+_LOGS = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
 
 
 @contextmanager
@@ -23,20 +24,30 @@ def as_guest() -> Iterator[None]:
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
-    log, track = _LIGHTNING_LOG.level, get_track_meta()
-    _LIGHTNING_LOG.setLevel(logging.ERROR)
+    levels, track = [log.level for log in _LOGS], get_track_meta()
     set_track_meta(False)
     try:
         with warnings.catch_warnings():
-            disable_possible_user_warnings()
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+            _keep_quiet()
             yield
     except SystemExit as end:
         if in_main_thread:  # no other may set handlers
             signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from end
     finally:
-        _LIGHTNING_LOG.setLevel(log)
+        for log, level in zip(_LOGS, levels, strict=True):
+            log.setLevel(level)
         set_track_meta(track)
+
+
+def _keep_quiet() -> None:
+    for log in _LOGS:
+        log.setLevel(logging.ERROR)
+    disable_possible_user_warnings()
+    for what in ("does not have many workers", "LeafSpec", "exists and is not empty", "all_gather"):
+        warnings.filterwarnings("ignore", message=f".*{what}.*")
+
+
+# The processes that share a run are Lightning's children and inherit nothing of the above.
+if multiprocessing.current_process().name != "MainProcess":
+    _keep_quiet()

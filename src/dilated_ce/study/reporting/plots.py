@@ -36,8 +36,14 @@ def forest(comparisons: Sequence[Comparison], titles: dict[str, str], margin: fl
     axes = figure.subplots()
     axes.axvspan(-100 * margin, 100 * margin, color="#0072B2", alpha=0.08, linewidth=0)
     axes.axvline(0, color="#555", linewidth=1)
+    # Two seeds may give an interval that is many times as wide as all else: it is cut there.
+    near = [(*result.per_seed, result.low_of_runs, result.high_of_runs) for result in comparisons]
+    reach = 250 * max(margin, np.nanmax(np.abs(np.concatenate(near))))
     for place, result in enumerate(comparisons):
-        whole = [100 * result.low, 100 * result.high]
+        whole = [max(-reach, 100 * result.low), min(reach, 100 * result.high)]
+        for end, marker in zip(whole, "<>", strict=True):
+            if abs(end) == reach:
+                axes.plot(end, place, marker, color="#0072B2", markersize=6, clip_on=False)
         of_runs = [100 * result.low_of_runs, 100 * result.high_of_runs]
         axes.plot(whole, [place] * 2, color="#0072B2", linewidth=1.2)
         axes.plot(of_runs, [place] * 2, color="#0072B2", linewidth=3.4, solid_capstyle="butt")
