@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from dilated_ce.study.statistics import mean_interval
+from dilated_ce.study.bootstrap import Scores
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "statistics" / "coverage.csv"
 TRUTH = 0.02
@@ -57,7 +57,7 @@ def coverage(studies: int, **model: float) -> float:
     random = np.random.default_rng(0)
     hits = 0
     for _ in range(studies):
-        low, high = mean_interval(draw_study(random, **model), resamples=1000)
+        low, high = Scores(draw_study(random, **model)).interval(resamples=1000)
         hits += low <= TRUTH <= high
     return hits / studies
 

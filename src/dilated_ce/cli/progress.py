@@ -74,7 +74,7 @@ class UnitProgress:
             text = f"{count}{name}: [red]failed[/]: {escape(outcome.error)}"
         else:
             how = "kept from an earlier time" if kept else f"{outcome.info['seconds']:.0f} s"
-            text = f"{count}{name}: Dice {100 * outcome.cases['dice'].mean():.1f} [dim]({how})[/]"
+            text = f"{count}{name}: Dice {100 * outcome.dice:.1f} [dim]({how})[/]"
             if outcome.diverged or outcome.collapsed:
                 what = (
                     "its loss became infinite or no number"

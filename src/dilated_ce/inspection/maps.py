@@ -84,10 +84,9 @@ def write_weight_maps(
 
     Of a volume, or a stack of slices, it is a file such as `case_R2.nii.gz` (float32, with the
     affine of the labels, so that viewers lay it over them; the slices of a stack run along the last
-    axis). Of an image it is `case_R2.npy` with
-    the weights (float32) and `case_R2.png` to look at: one logarithmic colour scale for all images
-    of the call, whose ends the PNG's text "weights" names. A file appears when it is whole; one
-    with the same name is replaced.
+    axis). Of an image it is `case_R2.npy` with the weights (float32) and `case_R2.png` to look at:
+    one logarithmic colour scale for all images of the call, whose ends the PNG's text "weights"
+    names. A file appears when it is whole; one with the same name is replaced.
 
     Args:
         folder: made if it is missing.

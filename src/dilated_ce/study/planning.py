@@ -127,8 +127,6 @@ def best_rates(trials: Iterable[tuple[Unit, Outcome]]) -> dict[LossSpec, float]:
     scores: dict[LossSpec, list[tuple[float, float]]] = {}
     for unit, outcome in trials:
         if isinstance(outcome, Run):
-            dice = float(outcome.cases.groupby("case")["dice"].mean().mean())
-            scores.setdefault(unit.loss, []).append(
-                (0.0 if np.isnan(dice) else dice, -unit.training.learning_rate)
-            )
+            dice = 0.0 if np.isnan(outcome.dice) else outcome.dice
+            scores.setdefault(unit.loss, []).append((dice, -unit.training.learning_rate))
     return {loss: -max(pairs)[1] for loss, pairs in scores.items()}

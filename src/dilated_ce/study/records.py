@@ -79,6 +79,11 @@ class Run:
         """Training loss of every step: columns `step` and `loss`."""
         return pd.read_csv(self.folder / "losses.csv")
 
+    @property
+    def dice(self) -> float:
+        """Mean Dice over classes, then cases; NaN if no case has one."""
+        return float(self.cases.groupby("case")["dice"].mean().mean())
+
     def predictions(self) -> dict[str, NDArray[np.uint8]]:
         """The predicted label map (*spatial) of each test case."""
         with np.load(self.folder / "predictions.npz") as stored:

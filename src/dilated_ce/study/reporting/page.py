@@ -60,11 +60,12 @@ def write_report(
     results, apart = _compare(cases, reference, margin, resamples)
     others = tables.differences(cases, reference, dataset.classes[1:], resamples)
     ranks = _ranks(cases, resamples)
-    sweeps = radii.candidates(runs, specs)
+    means = tables.summarise(cases)
+    sweeps = radii.candidates(runs, specs, {row.loss: row.mean["dice"] for row in means})
     sentences = [words.sentence(result, titles) for result in results]
     sentences += [radii.advice(sweep) for sweep in sweeps]
     troubles = words.troubles(runs, failures, titles)
-    summary = _summary(cases, runs, failures, results, others, ranks, reference)
+    summary = _summary(means, runs, failures, results, others, ranks, reference)
     write_json(out / "summary.json", {**summary, "sentences": sentences, "troubles": troubles})
     # Autoescape: names of files and folders come from outside and must not become markup.
     environment = Environment(
@@ -95,7 +96,7 @@ def write_report(
         ranks=ranks,
         trials=tables.trials(trials),
         score_titles=[tables.TITLES[score] for score in SCORES],
-        rows=tables.cells(tables.summarise(cases), seeds),
+        rows=tables.cells(means, seeds),
         class_rows={
             name: tables.cells(tables.summarise(cases, name), seeds)
             for name in dataset.classes[1:]
@@ -145,7 +146,7 @@ def _ranks(cases: pd.DataFrame, resamples: int) -> list[dict[str, Any]]:
 
 
 def _summary(
-    cases: pd.DataFrame,
+    means: Sequence[tables.Row],
     runs: Sequence[Run],
     failures: Sequence[Failure],
     results: Sequence[Comparison],
@@ -167,7 +168,7 @@ def _summary(
                     score: {"mean": row.mean[score], "half_range_over_seeds": row.spread[score]}
                     for score in SCORES
                 }
-                for row in tables.summarise(cases)
+                for row in means
             },
             "comparisons": [dataclasses.asdict(result) for result in results],
             "other_scores": [dataclasses.asdict(result) for result in others],

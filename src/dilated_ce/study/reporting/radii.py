@@ -1,9 +1,9 @@
 """Which radius to take: the one with the best Dice on the validation part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
+import numpy as np
 
 from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.records import Run
@@ -39,18 +39,19 @@ def families(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
     ]
 
 
-def candidates(runs: Sequence[Run], specs: Sequence[LossSpec]) -> list[list[Candidate]]:
+def candidates(
+    runs: Sequence[Run], specs: Sequence[LossSpec], test_dice: Mapping[str, float]
+) -> list[list[Candidate]]:
     """The families whose radii can be judged on the validation part."""
     judged = []
     for family in families(specs):
         members = []
         for spec in family:
-            of_loss = [run for run in runs if run.loss == spec and len(run.curve)]
-            if of_loss:
-                validation = pd.Series([run.curve["dice"].iloc[-1] for run in of_loss]).mean()
-                test = pd.concat([run.cases for run in of_loss])
-                dice = test.groupby(["seed", "case"])["dice"].mean().mean()
-                members.append(Candidate(spec, float(validation), float(dice)))
+            last = [
+                run.curve["dice"].iloc[-1] for run in runs if run.loss == spec if len(run.curve)
+            ]
+            if last:
+                members.append(Candidate(spec, float(np.mean(last)), test_dice[str(spec)]))
         if len(members) > 1:
             judged.append(members)
     return judged

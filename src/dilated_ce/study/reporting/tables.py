@@ -132,9 +132,8 @@ def trials(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Validation Dice of each learning rate that was tried, by loss."""
     by_loss: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        dice = float(run.cases.groupby("case")["dice"].mean().mean())
         by_loss.setdefault(str(run.loss), []).append(
-            {"rate": f"{run.info['learning_rate']:g}", "dice": show("dice", dice)}
+            {"rate": f"{run.info['learning_rate']:g}", "dice": show("dice", run.dice)}
         )
     return [{"loss": loss, "tried": tried} for loss, tried in by_loss.items()]
 
