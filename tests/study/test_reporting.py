@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from toy import make_dataset
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import CASE_COLUMNS, LESION_COLUMNS, SCORES, Failure, Run
 from dilated_ce.study.reporting import write_report
+from dilated_ce.study.reporting.plots import forest
 from dilated_ce.study.reporting.tables import recall_by_size, show
 from dilated_ce.study.reporting.words import sentence, verdict
 from dilated_ce.study.statistics import compare_to
@@ -309,6 +311,19 @@ def test_lesions_by_size():
     assert by_size["a"].tolist() == [0, 1, 1]
     assert by_size["b"].tolist() == [1, 1, 1]
     assert by_size[["low", "high"]].to_numpy().tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_a_single_patient_has_no_interval_in_the_plot():
+    one = seeds_apart(0.1, 0.2)
+    [result] = compare_to(one[one["case"] == "3"], "a", margin=0.015)
+    [clear] = compare_to(seeds_apart(0.1, 0.2), "a", margin=0.015)
+
+    def lines(comparison):
+        uri = forest([comparison], {"a": "A", "b": "B"}, 0.015)
+        svg = base64.b64decode(uri.partition(",")[2]).decode()
+        return len(re.findall(r'd="M [^"]*"[^>]*stroke: #0072b2', svg))
+
+    assert lines(result) < lines(clear)
 
 
 def test_scores_as_text():

@@ -40,7 +40,7 @@ def forest(comparisons: Sequence[Comparison], titles: dict[str, str], margin: fl
     near = [(*result.per_seed, result.low_of_runs, result.high_of_runs) for result in comparisons]
     reach = 250 * max(margin, np.nanmax(np.abs(np.concatenate(near))))
     for place, result in enumerate(comparisons):
-        whole = [max(-reach, 100 * result.low), min(reach, 100 * result.high)]
+        whole = np.clip([100 * result.low, 100 * result.high], -reach, reach)  # NaN: no line
         for end, marker in zip(whole, "<>", strict=True):
             if abs(end) == reach:
                 axes.plot(end, place, marker, color="#0072B2", markersize=6, clip_on=False)
