@@ -16,15 +16,42 @@ def dilated_masks(labels, radius, num_classes, spacing=None, ignore_index=None):
     """bool (B, C, *spatial) from scipy's exact Euclidean distance transform."""
     labels = np.asarray(labels)
     radii = [radius] * num_classes if np.isscalar(radius) else list(radius)
+    by_image = [radii] * len(labels)
+    if isinstance(radius, str):
+        by_image = automatic_radii(labels, num_classes, spacing, ignore_index)
     valid = np.ones_like(labels, bool) if ignore_index is None else labels != ignore_index
     out = np.zeros((labels.shape[0], num_classes, *labels.shape[1:]), bool)
     for b, image in enumerate(labels):
-        for c, r in enumerate(radii):
+        for c, r in enumerate(by_image[b]):
             mask = (image == c) & valid[b]
             if mask.any():
                 distance = ndimage.distance_transform_edt(~mask, sampling=spacing)
                 out[b, c] = (distance <= r) & valid[b]
     return out
+
+
+def automatic_radii(labels, num_classes, spacing=None, ignore_index=None):
+    """float (B, C): 2 |M| / |dM| voxel by voxel, to a power of sqrt 2; infinite for a majority."""
+    labels = np.asarray(labels)
+    spacing = np.ones(labels.ndim - 1) if spacing is None else np.asarray(spacing)
+    radii = np.zeros((len(labels), num_classes))
+    for b, image in enumerate(labels):
+        valid = np.ones_like(image, bool) if ignore_index is None else image != ignore_index
+        for c in range(num_classes):
+            mask = valid & (image == c)
+            surface = 0.0
+            for axis in range(image.ndim):
+                m, v = np.moveaxis(mask, axis, 0), np.moveaxis(valid, axis, 0)
+                faces = (m[1:] != m[:-1]) & v[1:] & v[:-1]
+                surface += faces.sum() * spacing.prod() / spacing[axis]
+            if 2 * mask.sum() > valid.sum():
+                radii[b, c] = math.inf
+            elif mask.any():
+                # A class that is no majority and touches no other is parted by what is ignored.
+                ratio = 2 * mask.sum() * spacing.prod() / surface if surface else math.inf
+                steps = round(2 * math.log2(ratio / spacing.min())) if surface else math.inf
+                radii[b, c] = spacing.min() * 2 ** (steps / 2)
+    return radii
 
 
 def weights(

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dilated_ce._automatic import automatic_radii, same_radius
 from dilated_ce._ball import ball_lines, norm
 from dilated_ce._packing import MASKS_PER_PLANE, Packing, count, pack, valid_planes
-from dilated_ce._validation import check_labels, count_valid
+from dilated_ce._validation import AUTOMATIC, check_labels, count_valid
 
 
 def dilated_masks(
@@ -50,8 +51,18 @@ def dilated_planes(
     missing = (1,) * (3 - len(spacing))
     images = planes.view(len(planes), *missing, *planes.shape[1:])
     voxel_size = (1.0,) * len(missing) + tuple(spacing)
-    dilated = _dilate_by_class(images, packing, radii, voxel_size).view(planes.shape)
-    return dilated if valid is None else dilated & valid_planes(valid, packing)
+    known = None if valid is None else valid_planes(valid, packing)
+    if AUTOMATIC in radii:
+        each = automatic_radii(planes, packing, len(labels), spacing, known)
+        dilated = torch.zeros_like(images)
+        for radius, masks in same_radius(each.tolist(), packing):  # on a GPU, the host waits here
+            which = list(masks)
+            bits = images.new_tensor(list(masks.values())).view(-1, 1, 1, 1)
+            dilated[which] |= _dilate(images[which] & bits, radius, voxel_size)
+    else:
+        dilated = _dilate_by_class(images, packing, radii, voxel_size)
+    dilated = dilated.view(planes.shape)
+    return dilated if known is None else dilated & known
 
 
 def _dilate_by_class(

@@ -13,16 +13,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# One length per axis, or one value per class.
-Radius = float | Sequence[float]
+# One length, or one per class; or "auto".
+Radius = float | Sequence[float] | str
+AUTO = "auto"
+# Stands for it among checked radii, which are numbers: each image has its own radius of this class.
+AUTOMATIC = -1.0
 # Other processes that hold parts of the batch.
 ProcessGroup = Union["dist.ProcessGroup", str, None]
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
+def check_choice(name: str, value: str, choices: tuple[str, ...], others: str = "") -> None:
+    """Raise ValueError unless `value` is one of `choices`; `others` would do too, if it were any."""
     if value not in choices:
-        expected = " or ".join(repr(choice) for choice in choices)
+        expected = " or ".join([*filter(None, [others]), *(repr(choice) for choice in choices)])
         raise ValueError(f"{name}: got {value!r}, expected {expected}.")
 
 
@@ -53,8 +56,11 @@ def check_ignore_index(ignore_index: int | None) -> None:
         raise ValueError(f"ignore_index: got {ignore_index}, expected an integer of 64 bits.")
 
 
-def as_radius(radius: Radius) -> float | tuple[float, ...]:
-    """One checked number for all classes, or one per class."""
+def as_radius(radius: Radius) -> float | tuple[float, ...] | str:
+    """One checked number for all classes, or one per class, or "auto"."""
+    if isinstance(radius, str):
+        check_choice("radius", radius, (AUTO,), "a number >= 0, one per class")
+        return AUTO
     values = _as_floats("radius", radius, "a number, or a sequence with one per class")
     each = values if isinstance(values, tuple) else (values,)
     if not all(value >= 0 for value in each):  # nor NaN
@@ -70,6 +76,8 @@ def as_radius(radius: Radius) -> float | tuple[float, ...]:
 def as_radii(radius: Radius, num_classes: int) -> tuple[float, ...]:
     """The radius of each class, from one number for all of them or one number per class."""
     values = as_radius(radius)
+    if isinstance(values, str):
+        return (AUTOMATIC,) * num_classes
     if not isinstance(values, tuple):
         return (values,) * num_classes
     if len(values) != num_classes:

@@ -80,13 +80,20 @@ class Scores:
         """
         if len(self.group_means) < 2:
             return math.nan, math.nan
-        groups, runs = self._deviations(self.draw(resamples, np.random.default_rng(seed)))
-        deviations = _stretch(len(self.group_means) - 1) * groups
-        if other_seeds:
-            deviations += _stretch(sum(len(values) - 1 for values in self.runs)) * runs
+        deviations = self.deviations(resamples, np.random.default_rng(seed), other_seeds)
         tail = (1 - CONFIDENCE) / 2
         low, high = self.group_means.mean() + np.quantile(deviations, [tail, 1 - tail])
         return float(low), float(high)
+
+    def deviations(
+        self, resamples: int, random: np.random.Generator, other_seeds: bool = True
+    ) -> NDArray[np.float64]:
+        """How far the mean may lie from that at hand, once per resample; see `interval`."""
+        groups, runs = self._deviations(self.draw(resamples, random))
+        deviations = _stretch(len(self.group_means) - 1) * groups
+        if other_seeds:
+            deviations += _stretch(sum(len(values) - 1 for values in self.runs)) * runs
+        return deviations
 
 
 def _dirichlet(count: int, resamples: int, random: np.random.Generator) -> NDArray[np.float64]:

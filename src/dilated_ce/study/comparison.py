@@ -129,7 +129,7 @@ def run_all(
     fresh: bool = False,
 ) -> Iterator[tuple[Unit, Outcome, bool]]:
     """Carry out the units of a comparison; tables of other runs are removed first."""
-    for stale in ("cases.csv", "lesions.csv", "summary.json", "report.html"):
+    for stale in ("cases.csv", "lesions.csv", "curves.csv", "summary.json", "report.html"):
         (config.out / stale).unlink(missing_ok=True)
     write_json(config.out / "study.json", describe(config, data, units))
     yield from carry_out(units, config.execution, fresh)

@@ -33,7 +33,7 @@ def balanced_ce(setting: Setting) -> nn.Module:
 
 
 def dbce(
-    setting: Setting, radius: float, balance: str = "batch", overlap: str = "sum"
+    setting: Setting, radius: float | str, balance: str = "batch", overlap: str = "sum"
 ) -> nn.Module:
     """Dilated balanced cross entropy."""
     return DilatedBalancedCELoss(
@@ -56,7 +56,7 @@ def dice_ce(setting: Setting) -> nn.Module:
 
 
 def dbce_dice(
-    setting: Setting, radius: float, balance: str = "batch", overlap: str = "sum"
+    setting: Setting, radius: float | str, balance: str = "batch", overlap: str = "sum"
 ) -> nn.Module:
     """Dice + DBCE, one to one: `dice-ce` with its CE replaced."""
     return SumLoss(dice(setting), dbce(setting, radius, balance, overlap))

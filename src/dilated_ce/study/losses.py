@@ -175,13 +175,16 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
 
 def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None) -> Any:
     """A number where a loss of ours wants one; else as YAML reads it: a number, true, text."""
-    if name in LOSSES and parameter is not None and parameter.annotation is str:
-        return text
     if name not in LOSSES:
         return yaml.safe_load(text)
+    wanted = parameter.annotation if parameter is not None else float
+    if wanted is str:
+        return text
     try:
         return float(text)
     except ValueError:
+        if wanted != float:  # a number or a word: the loss knows which words
+            return text
         raise ValueError(
             f"loss {name!r}: got {part!r}, expected a number after '=' (inf for infinity)."
         ) from None

@@ -33,7 +33,7 @@ def write_report(
     versions: Mapping[str, str],
     trials: Sequence[Run] = (),
 ) -> Path:
-    """Write `cases.csv`, `lesions.csv`, `summary.json` and `report.html` into `out`.
+    """Write `cases.csv`, `lesions.csv`, `curves.csv`, `summary.json`, `report.html` into `out`.
 
     Args:
         out: folder of the study.
@@ -55,6 +55,7 @@ def write_report(
     lesions = pd.concat([run.lesions for run in runs])
     write_text(out / "cases.csv", cases.to_csv(index=False))
     write_text(out / "lesions.csv", lesions.to_csv(index=False))
+    write_text(out / "curves.csv", tables.curves(runs).to_csv(index=False))
     specs = list(dict.fromkeys([run.loss for run in runs] + [f.loss for f in failures]))
     titles = {str(spec): spec.title for spec in specs}
     results, apart = _compare(cases, reference, margin, resamples)

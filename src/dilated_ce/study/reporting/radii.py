@@ -30,7 +30,7 @@ def families(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
     found: dict[tuple[str, str], list[LossSpec]] = {}
     for spec in specs:
         rest = {key: value for key, value in spec.settings.items() if key != "radius"}
-        if "radius" in dict(spec.parameters):
+        if isinstance(dict(spec.parameters).get("radius"), float):  # not "auto"
             found.setdefault((spec.name, repr(rest)), []).append(spec)
     return [
         sorted(family, key=lambda spec: spec.settings["radius"])

@@ -60,6 +60,17 @@ def summarise(cases: pd.DataFrame, class_name: str | None = None) -> list[Row]:
     ]
 
 
+def curves(runs: Sequence[Run]) -> pd.DataFrame:
+    """The Dice on the validation part along the training: loss, seed, fold, step, dice."""
+    of_runs = [
+        run.curve.assign(loss=str(run.loss), seed=run.seed, fold=run.fold)[
+            ["loss", "seed", "fold", "step", "dice"]
+        ]
+        for run in runs
+    ]
+    return pd.concat(of_runs)
+
+
 def cells(rows: Sequence[Row], seeds: int) -> list[dict[str, Any]]:
     """The rows for the page: texts, with the best of each column marked."""
     best = {}

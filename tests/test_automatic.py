@@ -1,0 +1,132 @@
+"""radius="auto"."""
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import oracles
+import pytest
+import strategies
+import torch
+from hypothesis import given
+
+from dilated_ce import (
+    DilatedBalancedCELoss,
+    dilate_labels,
+    dilated_balanced_cross_entropy,
+    dilated_balanced_weights,
+)
+from dilated_ce._automatic import automatic_radii
+from dilated_ce._packing import Packing, pack
+
+
+def radii_of(labels, num_classes, spacing):
+    packing = Packing(num_classes)
+    planes = pack(labels, None, packing)
+    return automatic_radii(planes, packing, len(labels), spacing, None)
+
+
+def ball(shape, radius, centre=None):
+    axes = np.indices(shape)
+    centre = [side / 2 for side in shape] if centre is None else centre
+    squares = sum((axis - place) ** 2 for axis, place in zip(axes, centre, strict=True))
+    return torch.from_numpy((squares <= radius**2).astype(np.int64))
+
+
+@given(st.data())
+def test_masks_are_those_of_the_definition(data):
+    case = data.draw(strategies.label_maps())
+    # A finest voxel of another size only moves the rungs that radii are rounded to.
+    spacing = data.draw(st.sampled_from([1.0, 0.7, 3.0])), 1.0, 2.0
+    spacing = spacing[: case.labels.ndim - 1]
+    options = {"num_classes": case.num_classes, "spacing": spacing}
+    ours = dilate_labels(case.labels, "auto", ignore_index=case.ignore_index, **options)
+    reference = oracles.dilated_masks(
+        case.labels, "auto", case.num_classes, spacing, case.ignore_index
+    )
+    np.testing.assert_array_equal(ours.numpy(), reference)
+
+
+@given(
+    case=strategies.label_maps(max_classes=9, min_classes=2),
+    balance=st.sampled_from(["batch", "image"]),
+    overlap=st.sampled_from(["sum", "max"]),
+)
+def test_loss_is_that_of_the_definition(case, balance, overlap):
+    shape = (len(case.labels), case.num_classes, *case.labels.shape[1:])
+    logits = torch.randn(shape, generator=torch.manual_seed(0))
+    options = {"balance": balance, "overlap": overlap, "ignore_index": case.ignore_index}
+    ours = dilated_balanced_cross_entropy(logits, case.labels, "auto", **options)
+    reference = oracles.loss(logits, case.labels, "auto", **options)
+    torch.testing.assert_close(ours.double(), reference, rtol=1e-5, atol=1e-6)
+
+
+def test_an_objects_radius_is_of_its_size():
+    # 2 |M| / |dM|, with the faces of voxels for the surface: 0.79 r for a disc, 0.44 r for a ball.
+    disc = radii_of(ball((128, 128), 20)[None], 2, (1.0, 1.0))
+    assert disc[0].tolist() == [math.inf, 16.0]
+    sphere = radii_of(ball((48, 48, 48), 9)[None], 2, (1.0, 1.0, 1.0))
+    assert sphere[0].tolist() == [math.inf, 4.0]
+    tube = torch.zeros(1, 64, 64, dtype=torch.long)
+    tube[:, :, 30:32] = 1  # from border to border: a half-width of 1
+    assert radii_of(tube, 2, (1.0, 1.0))[0].tolist() == [math.inf, 2.0]
+
+
+def test_each_image_has_its_own():
+    small, large = ball((64, 64), 5), ball((64, 64), 20)
+    both = dilate_labels(torch.stack([small, large]), "auto", num_classes=2)
+    for image, of_both in zip((small, large), both, strict=True):
+        alone = dilate_labels(image[None], "auto", num_classes=2)[0]
+        assert torch.equal(of_both, alone)
+    [(_, of_small), (_, of_large)] = radii_of(torch.stack([small, large]), 2, (1.0, 1.0))
+    assert of_small < of_large
+
+
+@pytest.mark.parametrize("factor", [0.3, 3.7])
+def test_a_length_has_no_unit(factor):
+    labels = torch.stack([ball((24, 40), r, (10, 20)) for r in (3, 6, 9)])
+    spacing = (1.5, 0.8)
+    scaled = tuple(factor * size for size in spacing)
+    masks = [dilate_labels(labels, "auto", num_classes=2, spacing=s) for s in (spacing, scaled)]
+    assert torch.equal(*masks)
+
+
+@given(strategies.label_maps(max_classes=5, ignorable=False), st.randoms())
+def test_order_of_classes_and_orientation_are_nothing(case, random):
+    order = list(range(case.num_classes))
+    random.shuffle(order)
+    options = {"num_classes": case.num_classes, "balance": "image"}
+    weights = dilated_balanced_weights(case.labels, "auto", **options)
+    renamed = dilated_balanced_weights(torch.tensor(order)[case.labels], "auto", **options)
+    torch.testing.assert_close(renamed, weights)
+    turned = dilated_balanced_weights(case.labels.transpose(1, -1).flip(-1), "auto", **options)
+    torch.testing.assert_close(turned.flip(-1).transpose(1, -1), weights)
+
+
+def test_a_class_alone_gives_plain_cross_entropy():
+    logits = torch.randn(2, 3, 8, 8, generator=torch.manual_seed(0))
+    target = torch.zeros(2, 8, 8, dtype=torch.long)
+    target[1] = 2
+    loss = dilated_balanced_cross_entropy(logits, target, "auto")
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, target))
+
+
+@pytest.mark.parametrize("mode", ["multilabel", "binary"])
+def test_each_channel_has_its_own(mode):
+    channels = [ball((32, 32), 4)] if mode == "binary" else [ball((32, 32), r) for r in (4, 8)]
+    target = torch.stack(channels)[None]
+    logits = torch.randn(target.shape, generator=torch.manual_seed(0))
+    loss = dilated_balanced_cross_entropy(logits, target, "auto", mode=mode)
+    by_channel = [
+        dilated_balanced_cross_entropy(
+            torch.stack([torch.zeros_like(z), z], 1), t, "auto"
+        )
+        for z, t in zip(logits.unbind(1), target.unbind(1), strict=True)
+    ]
+    torch.testing.assert_close(loss, torch.stack(by_channel).mean())
+
+
+def test_the_module_shows_it_and_takes_no_other_word():
+    assert "radius='auto'" in repr(DilatedBalancedCELoss("auto"))
+    with pytest.raises(ValueError, match=r"radius: got 'best', expected a number .* or 'auto'"):
+        DilatedBalancedCELoss("best")
