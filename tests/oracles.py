@@ -31,8 +31,9 @@ def dilated_masks(labels, radius, num_classes, spacing=None, ignore_index=None):
 
 
 def automatic_radii(labels, num_classes, spacing=None, ignore_index=None):
-    """float (B, C): 2 |M| / |dM| voxel by voxel, to a power of sqrt 2; infinite for a majority."""
+    """float (B, C): d |M| / |dM| by faces, to a power of sqrt 2; infinite for a majority."""
     labels = np.asarray(labels)
+    axes = sum(side > 1 for side in labels.shape[1:])
     spacing = np.ones(labels.ndim - 1) if spacing is None else np.asarray(spacing)
     radii = np.zeros((len(labels), num_classes))
     for b, image in enumerate(labels):
@@ -48,8 +49,9 @@ def automatic_radii(labels, num_classes, spacing=None, ignore_index=None):
                 radii[b, c] = math.inf
             elif mask.any():
                 # A class that is no majority and touches no other is parted by what is ignored.
-                ratio = 2 * mask.sum() * spacing.prod() / surface if surface else math.inf
-                steps = round(2 * math.log2(ratio / spacing.min())) if surface else math.inf
+                ratio = axes * mask.sum() * spacing.prod() / surface if surface else math.inf
+                voxels = max(2.0, ratio / spacing.min())
+                steps = round(2 * math.log2(voxels)) if surface else math.inf
                 radii[b, c] = spacing.min() * 2 ** (steps / 2)
     return radii
 

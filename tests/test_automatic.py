@@ -62,14 +62,28 @@ def test_loss_is_that_of_the_definition(case, balance, overlap):
 
 
 def test_an_objects_radius_is_of_its_size():
-    # 2 |M| / |dM|, with the faces of voxels for the surface: 0.79 r for a disc, 0.44 r for a ball.
+    # d |M| / |dM|, with the faces of voxels for the surface: 0.79 r for a disc, 0.67 r for a ball.
     disc = radii_of(ball((128, 128), 20)[None], 2, (1.0, 1.0))
     assert disc[0].tolist() == [math.inf, 16.0]
-    sphere = radii_of(ball((48, 48, 48), 9)[None], 2, (1.0, 1.0, 1.0))
-    assert sphere[0].tolist() == [math.inf, 4.0]
+    sphere = radii_of(ball((48, 48, 48), 12)[None], 2, (1.0, 1.0, 1.0))
+    assert sphere[0].tolist() == [math.inf, 8.0]
     tube = torch.zeros(1, 64, 64, dtype=torch.long)
     tube[:, :, 30:32] = 1  # from border to border: a half-width of 1
     assert radii_of(tube, 2, (1.0, 1.0))[0].tolist() == [math.inf, 2.0]
+
+
+def test_a_slice_is_the_same_in_2d_and_as_a_volume():
+    labels = ball((32, 32), 7)[None]
+    flat = dilate_labels(labels, "auto", num_classes=2)
+    for axis in (1, 2, 3):
+        volume = dilate_labels(labels.unsqueeze(axis), "auto", num_classes=2)
+        assert torch.equal(volume.squeeze(axis + 1), flat)
+
+
+def test_small_objects_have_a_neighbourhood_too():
+    labels = torch.zeros(1, 9, 9, dtype=torch.long)
+    labels[0, 4, 4] = 1
+    assert radii_of(labels, 2, (0.5, 1.5))[0].tolist() == [math.inf, 1.0]  # of 2 finest voxels
 
 
 def test_each_image_has_its_own():
@@ -118,9 +132,7 @@ def test_each_channel_has_its_own(mode):
     logits = torch.randn(target.shape, generator=torch.manual_seed(0))
     loss = dilated_balanced_cross_entropy(logits, target, "auto", mode=mode)
     by_channel = [
-        dilated_balanced_cross_entropy(
-            torch.stack([torch.zeros_like(z), z], 1), t, "auto"
-        )
+        dilated_balanced_cross_entropy(torch.stack([torch.zeros_like(z), z], 1), t, "auto")
         for z, t in zip(logits.unbind(1), target.unbind(1), strict=True)
     ]
     torch.testing.assert_close(loss, torch.stack(by_channel).mean())

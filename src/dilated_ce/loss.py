@@ -11,9 +11,11 @@ from dilated_ce._cross_entropy import compare
 from dilated_ce._dispatch import has_kernels
 from dilated_ce._targets import MODES, as_target
 from dilated_ce._validation import (
+    AUTO,
     AUTOMATIC,
     ProcessGroup,
     Radius,
+    as_balance,
     as_importance,
     as_numbers,
     as_process_group,
@@ -33,12 +35,12 @@ from dilated_ce.weights import as_weighting, weigh_channels, weigh_voxels
 def dilated_balanced_cross_entropy(
     logits: Tensor,
     target: Tensor,
-    radius: Radius,
+    radius: Radius = AUTO,
     *,
     mode: str = "multiclass",
     spacing: Sequence[float] | None = None,
     overlap: str = "sum",
-    balance: str = "batch",
+    balance: str | None = None,
     volumes: Tensor | Sequence[float] | None = None,
     ignore_index: int | None = -100,
     process_group: ProcessGroup = None,
@@ -66,8 +68,8 @@ def dilated_balanced_cross_entropy(
     The idea is that of Hosseini and Soleymani Baghshah, "Dilated Balanced Cross Entropy Loss for
     Medical Image Segmentation" (arXiv:2412.06045): weights based on dilated masks, for a class
     together with the pixels around it. The formula above, the exact ball in 2D, 3D and physical
-    units, the scopes of the volumes, ignored voxels, masks that overlap, soft targets, and several
-    processes are ours.
+    units, the scopes of the volumes, the automatic radius, ignored voxels, masks that overlap, soft
+    targets, and several processes are ours.
 
     Args:
         logits: unnormalised scores (B, C, *spatial), 1 to 3 spatial axes; C >= 2 in
@@ -78,14 +80,17 @@ def dilated_balanced_cross_entropy(
             0 for all classes is ignored. In mode="multilabel" (B, C, *spatial) with 0 and 1 or
             probabilities, of any dtype: masks hold what is above 0.5. In mode="binary" such a
             target with one channel, or without the channel axis.
-        radius: >= 0, `math.inf`, or one such number per class (per channel in mode="multilabel");
-            in the units of `spacing`. It should cover the place where the network errs: the
-            uncertainty of the border at least.
+        radius: "auto", or >= 0, `math.inf`, or one such number per class (per channel in
+            mode="multilabel"); in the units of `spacing`. It should cover the place where the
+            network errs: the uncertainty of the border at least. "auto" finds a radius for each
+            class in each image from the labels alone, about as far as its objects are thick;
+            infinite for a class that holds more than half of the image (see `dilate_labels`).
         mode: "multiclass", "multilabel" or "binary".
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes of the dilated masks are counted over the "batch", or over each
-            "image" on its own.
+            "image" on its own. None: "image" with radius="auto", so that the weights of an image
+            depend on that image alone; "batch" with any other radius and with `volumes`.
         volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
             `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
             and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
@@ -146,6 +151,7 @@ def dilated_balanced_cross_entropy(
     num_classes = logits.shape[1]
     radii = as_radii(radius, num_classes)
     voxel_size = as_spacing(spacing, logits.ndim - 2)
+    balance = as_balance(balance, radius, volumes)
     options = as_weighting(
         num_classes,
         overlap=overlap,
@@ -205,23 +211,23 @@ class DilatedBalancedCELoss(nn.Module):
     Example:
         >>> import torch
         >>> from dilated_ce import DilatedBalancedCELoss
-        >>> criterion = DilatedBalancedCELoss(radius=3.0)
+        >>> criterion = DilatedBalancedCELoss()
         >>> logits = torch.randn(2, 4, 32, 32, requires_grad=True)
         >>> target = torch.randint(0, 4, (2, 32, 32))
         >>> criterion(logits, target).backward()
-        >>> DilatedBalancedCELoss(radius=[2, 4], balance="image")
+        >>> DilatedBalancedCELoss(radius=[2, 4], balance="image")  # instead of radius="auto"
         DilatedBalancedCELoss(radius=(2.0, 4.0), overlap='sum', balance='image', ignore_index=-100,
         label_smoothing=0.0, reduction='mean')
     """
 
     def __init__(
         self,
-        radius: Radius,
+        radius: Radius = AUTO,
         *,
         mode: str = "multiclass",
         spacing: Sequence[float] | None = None,
         overlap: str = "sum",
-        balance: str = "batch",
+        balance: str | None = None,
         volumes: Tensor | Sequence[float] | None = None,
         ignore_index: int | None = -100,
         process_group: ProcessGroup = None,
@@ -232,6 +238,7 @@ class DilatedBalancedCELoss(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("mode", mode, MODES)
+        balance = as_balance(balance, radius, volumes)
         check_weighting(overlap, balance, volumes, ignore_index)
         check_num_voxels(num_voxels, volumes, overlap)
         check_reduction(reduction, label_smoothing)

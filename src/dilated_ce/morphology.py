@@ -13,6 +13,7 @@ from dilated_ce import _dilation
 from dilated_ce._dispatch import has_kernels, opaque_when_compiled
 from dilated_ce._packing import Packing
 from dilated_ce._validation import (
+    AUTO,
     AUTOMATIC,
     Radius,
     as_labels,
@@ -27,7 +28,7 @@ from dilated_ce._validation import (
 
 def dilate_labels(
     labels: Tensor,
-    radius: Radius,
+    radius: Radius = AUTO,
     *,
     num_classes: int,
     spacing: Sequence[float] | None = None,
@@ -42,13 +43,22 @@ def dilate_labels(
     `scipy.ndimage.distance_transform_edt(..., sampling=spacing) <= radius`: 3 voxels of 0.8 mm do
     not fit into 2.4, as 3 * 0.8 > 2.4 in doubles. Where that matters, give the radius a margin.
 
-    The paper (arXiv:2412.06045) dilates the class masks; the exact ball, its physical units and
-    the treatment of ignored voxels are our choices.
+    With radius="auto" the radius of a class in an image is that of the ball with the same volume
+    over surface: d |M| / |dM| with d spatial axes, in the units of `spacing`, where the surface is
+    the area of the voxel faces between the class and others, without the border of the image. It is
+    at least twice the finest voxel size s, rounded to s times a power of sqrt(2), and infinite for
+    a class that holds more than half of the image's valid voxels. That is 0.8 r for a disc of
+    radius r, 0.7 r for a ball, and the width of a band in 2D. It depends on nothing but the labels
+    of that image.
+
+    The paper (arXiv:2412.06045) dilates the class masks; the exact ball, its physical units, the
+    automatic radius and the treatment of ignored voxels are our choices.
 
     Args:
         labels: class indices (B, *spatial), any integer dtype, 1 to 3 spatial axes; without a
             channel axis, and with a batch axis, so that one 2D image is (1, H, W).
-        radius: >= 0, `math.inf`, or one such number per class; in the units of `spacing`.
+        radius: "auto", or >= 0, `math.inf`, or one such number per class; in the units of
+            `spacing`.
         num_classes: number of classes C, background included.
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
         ignore_index: label of the voxels that belong to no mask: they start no dilation and no
@@ -120,7 +130,7 @@ def dilated_masks(
     Args:
         name: of the labels, for the message if one of them is out of range.
         labels: class indices (B, *spatial), which are checked here; the rest is taken as checked.
-        radii: one radius per class.
+        radii: one radius per class, or AUTOMATIC for all.
         spacing: one voxel size per spatial axis.
         ignore_index: label of the voxels that belong to no mask, or None.
 

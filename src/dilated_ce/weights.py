@@ -15,8 +15,10 @@ from torch import Tensor
 
 from dilated_ce._packing import look_up
 from dilated_ce._validation import (
+    AUTO,
     ProcessGroup,
     Radius,
+    as_balance,
     as_importance,
     as_labels,
     as_process_group,
@@ -33,12 +35,12 @@ from dilated_ce.morphology import dilated_masks
 
 def dilated_balanced_weights(
     labels: Tensor,
-    radius: Radius,
+    radius: Radius = AUTO,
     *,
     num_classes: int,
     spacing: Sequence[float] | None = None,
     overlap: str = "sum",
-    balance: str = "batch",
+    balance: str | None = None,
     volumes: Tensor | Sequence[float] | None = None,
     ignore_index: int | None = -100,
     process_group: ProcessGroup = None,
@@ -62,11 +64,13 @@ def dilated_balanced_weights(
 
     Args:
         labels: class indices (B, *spatial), any integer dtype, 1 to 3 spatial axes.
-        radius: >= 0, `math.inf`, or one such number per class; in the units of `spacing`.
+        radius: "auto" (see `dilate_labels`), or >= 0, `math.inf`, or one such number per class; in
+            the units of `spacing`.
         num_classes: number of classes C, background included.
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes v_c are counted over the "batch", or over each "image" on its own.
+            None: "image" with radius="auto", "batch" with any other radius and with `volumes`.
         volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
             `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
             and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
@@ -85,7 +89,7 @@ def dilated_balanced_weights(
     Returns:
         float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
         ignored ones. It carries no gradient and, on CUDA, needs no wait for the device
-        (unless the given volumes lie elsewhere).
+        (unless the given volumes lie elsewhere, or the radius is automatic).
 
     Raises:
         TypeError: labels that are not integers, or another argument of the wrong type.
@@ -112,7 +116,7 @@ def dilated_balanced_weights(
     options = as_weighting(
         num_classes,
         overlap=overlap,
-        balance=balance,
+        balance=as_balance(balance, radius, volumes),
         volumes=volumes,
         num_voxels=num_voxels,
         weight=weight,

@@ -29,11 +29,11 @@ def ce(setting: Setting) -> nn.Module:
 
 def balanced_ce(setting: Setting) -> nn.Module:
     """Cross entropy weighted by inverse class frequencies: the radius 0."""
-    return dbce(setting, 0)
+    return dbce(setting, 0.0)
 
 
 def dbce(
-    setting: Setting, radius: float | str, balance: str = "batch", overlap: str = "sum"
+    setting: Setting, radius: float | str = "auto", balance: str | None = None, overlap: str = "sum"
 ) -> nn.Module:
     """Dilated balanced cross entropy."""
     return DilatedBalancedCELoss(
@@ -56,7 +56,7 @@ def dice_ce(setting: Setting) -> nn.Module:
 
 
 def dbce_dice(
-    setting: Setting, radius: float | str, balance: str = "batch", overlap: str = "sum"
+    setting: Setting, radius: float | str = "auto", balance: str | None = None, overlap: str = "sum"
 ) -> nn.Module:
     """Dice + DBCE, one to one: `dice-ce` with its CE replaced."""
     return SumLoss(dice(setting), dbce(setting, radius, balance, overlap))

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from dilated_ce._validation import AUTO, as_balance
 from dilated_ce.study.loss_modules import LOSSES, Setting
 
 
@@ -31,9 +32,12 @@ class LossSpec:
     @property
     def title(self) -> str:
         """The name for people: `DBCE (R = 2)`."""
+        parameters = dict(self.parameters)
+        if self.settings.get("radius") == AUTO:
+            parameters = {"radius": AUTO, **parameters}
         shown = [
             f"R = {_plain(value)}" if key == "radius" else f"{key} = {value}"
-            for key, value in self.parameters
+            for key, value in parameters.items()
         ]
         title = LOSSES[self.name][0] if self.name in LOSSES else self.name.rpartition(":")[2]
         return f"{title} ({', '.join(shown)})" if shown else title
@@ -46,7 +50,10 @@ class LossSpec:
         signature = _parameters(self.name)
         defaults = {key: p.default for key, p in signature.items() if p.default is not p.empty}
         implied = {"ce": {"radius": math.inf}, "balanced-ce": {"radius": 0.0}}
-        return {**implied.get(self.name, {}), **defaults, **dict(self.parameters)}
+        settings = {**implied.get(self.name, {}), **defaults, **dict(self.parameters)}
+        if "balance" in settings:
+            settings["balance"] = as_balance(settings["balance"], settings["radius"], None)
+        return settings
 
     @property
     def slug(self) -> str:
@@ -183,7 +190,7 @@ def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None)
     try:
         return float(text)
     except ValueError:
-        if wanted != float:  # a number or a word: the loss knows which words
+        if wanted is not float:  # a number or a word: the loss knows which words
             return text
         raise ValueError(
             f"loss {name!r}: got {part!r}, expected a number after '=' (inf for infinity)."

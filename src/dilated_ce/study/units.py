@@ -44,6 +44,7 @@ from dilated_ce.study.settings import ResolvedTraining, ScoringConfig
 SHAPELESS = {"device", "devices", "threads", "workers"}
 # The modules of this package that a run's numbers come from.
 SHAPING_MODULES = (
+    "_automatic",
     "morphology",
     "weights",
     "loss",
