@@ -21,6 +21,7 @@ import torch.multiprocessing as mp
 from hypothesis import given, settings
 
 from dilated_ce import _dilation, _dispatch, dilate_labels, dilated_balanced_cross_entropy
+from dilated_ce._validation import AUTOMATIC
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch for GPUs, and on Linux alone")
 
@@ -72,6 +73,19 @@ def assert_as_in_double_precision(logits, target, radius, tolerance=1e-5, **opti
 
 
 class TestDilation:
+    @settings(max_examples=20)
+    @given(st.data())
+    def test_automatic_radii_equal_plain_pytorch(self, data):
+        case = data.draw(strategies.label_maps())
+        spacing = data.draw(st.sampled_from([(1.0, 1.0, 1.0), (0.7, 1.4, 2.8)]))
+        spacing = spacing[: case.labels.ndim - 1]
+        radii = (AUTOMATIC,) * case.num_classes
+        arguments = (radii, spacing, case.ignore_index)
+        planes, volumes, _ = _dilation.dilated_masks("labels", case.labels, *arguments)
+        found, tally = _triton_dilation.dilated_masks("labels", case.labels.to(DEVICE), *arguments)
+        assert torch.equal(found.cpu(), planes)
+        assert torch.equal(tally[:-1].view(volumes.shape).cpu(), volumes)
+
     @settings(max_examples=40)
     @given(st.data())
     def test_equals_plain_pytorch(self, data):

@@ -9,19 +9,26 @@ from); STARE is fetched. What is given beside names goes to `dilated-ce compare`
 predictions and the reports with pictures stay in runs/studies/; the tables are copied.
 """
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import yaml
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
+from dilated_ce.study.losses import parse_loss
+from dilated_ce.study.prepared import Prepared
+from dilated_ce.study.records import Run, read_cases
 from dilated_ce.study.stare import open_stare
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
+DISTANCES = (0.0, 2.0, 5.0, 10.0, 20.0)
 KEPT = ("cases.csv", "curves.csv", "study.json", "summary.json")
 
 
@@ -52,6 +59,46 @@ def run(name: str, options: list[str]) -> None:
     subprocess.run([sys.executable, "-m", "dilated_ce", *command], cwd=ROOT, check=True)
     for table in KEPT:
         shutil.copy(out / table, STUDIES / name / table)
+    errors = false_positives(out)
+    errors.to_csv(STUDIES / name / "false_positives.csv", index=False, float_format="%.6g")
+
+
+def false_positives(out: Path) -> pd.DataFrame:
+    """How far from the true class the false positives of each run lie.
+
+    Returns:
+        By loss, seed, fold and class the false positives per true voxel, summed over the test cases
+        that hold the class, at distances in (from, to] of it, in the unit of the data.
+    """
+    prepared = Prepared(out / "prepared")
+    study = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    wanted = set(read_cases(out / "cases.csv")["loss"])
+    rows = []
+    for folder in sorted((out / "runs").glob("[!.]*/run.json")):
+        info = json.loads(folder.read_text(encoding="utf-8"))
+        if info["loss"] not in wanted:
+            continue
+        run = Run(parse_loss(info["loss"]), info["seed"], info["fold"], folder.parent)
+        counts = np.zeros((len(study["data"]["classes"]), len(DISTANCES)))
+        true = np.zeros(len(counts))
+        for name, predicted in run.predictions().items():
+            case = prepared.load(name)
+            labels = np.asarray(case.labels)
+            for index in range(1, len(counts)):
+                mask = labels == index
+                if mask.any():
+                    distance = distance_transform_edt(~mask, sampling=case.spacing)
+                    wrong = distance[(predicted == index) & ~mask]
+                    counts[index] += np.histogram(wrong, (*DISTANCES, np.inf))[0]
+                    true[index] += mask.sum()
+        who = {name: info[name] for name in ("loss", "seed", "fold")}
+        for index in range(1, len(counts)):
+            for start, end, count in zip(
+                DISTANCES, (*DISTANCES[1:], np.inf), counts[index], strict=True
+            ):
+                part = {"class": study["data"]["classes"][index], "from": start, "to": end}
+                rows.append({**who, **part, "per_true_voxel": count / true[index]})
+    return pd.DataFrame(rows)
 
 
 def main() -> None:

@@ -6,9 +6,6 @@ python tools/update_results.py --check   fail if docs/results.md is not what the
 The claims and the goals are stated here, before any run, and come out as they come out.
 """
 
-import json
-import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dilated_ce.study.bootstrap import CONFIDENCE, Scores
-from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import read_cases
-from dilated_ce.study.reporting.tables import summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
@@ -108,7 +103,7 @@ def verdict(kind: str, found: Difference) -> str:
         return "refuted" if found.high < -MARGIN else "open"
     if found.low > 0:
         return "better"
-    if -MARGIN < found.low and found.high < MARGIN:
+    if found.low > -MARGIN and found.high < MARGIN:
         return "confirmed"
     if found.low > -MARGIN:
         return "not worse"

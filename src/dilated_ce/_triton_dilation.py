@@ -2,7 +2,7 @@
 
 Imported only where such a GPU is used. `dilated_masks` gives what its counterpart in plain PyTorch,
 `_dilation.dilated_masks`, gives, and is tested against it. No call but the first for a shape waits
-for the device.
+for the device, unless the radii are automatic.
 
 A call costs the host about as much as the GPU, so kernels are few: one packs the labels and grows
 the segments of the ball, one stacks them (in 3D two) and counts.
@@ -19,8 +19,10 @@ import triton.language as tl
 from torch import Tensor
 
 from dilated_ce import _dilation
+from dilated_ce._automatic import automatic_radii, same_radius
 from dilated_ce._ball import ball_lines, norm
-from dilated_ce._packing import Packing
+from dilated_ce._packing import Packing, count, valid_planes
+from dilated_ce._validation import AUTOMATIC, valid_voxels
 
 # How many lengths of segments are held at a time, each a byte per voxel and plane.
 MAX_LENGTHS = 32
@@ -268,7 +270,7 @@ def dilated_masks(
     Args:
         name: of the labels, for messages.
         labels: class indices (B, *spatial), not empty. One out of range is a device-side assertion.
-        radii: one radius per class.
+        radii: one radius per class, or AUTOMATIC for all.
         spacing: one voxel size per spatial axis.
         ignore_index: label of the voxels that belong to no mask, or None.
 
@@ -276,6 +278,8 @@ def dilated_masks(
         uint8 (P, *spatial), laid out as `Packing` says; and int64 (B * C + 1), the volumes (B, C)
         and a 0.
     """
+    if AUTOMATIC in radii:
+        return _dilated_by_own(name, labels, len(radii), spacing, ignore_index)
     packing = Packing(len(radii))
     batch, *spatial = labels.shape
     depth, height, width = shape = (*(1,) * (3 - len(spatial)), *spatial)
@@ -329,6 +333,25 @@ def dilated_masks(
                     top, OTHERS=others, **layout, WORD=plan.word, BLOCK=BLOCK,
                 )  # fmt: skip
     return planes, tally
+
+
+def _dilated_by_own(
+    name: str, labels: Tensor, num_classes: int, spacing: Sequence[float], ignore_index: int | None
+) -> tuple[Tensor, Tensor]:
+    """Every mask dilated by the automatic radius of its class in its image; see `dilated_masks`."""
+    packing = Packing(num_classes)
+
+    def of_all(radius: float) -> Tensor:
+        return dilated_masks(name, labels, (radius,) * num_classes, spacing, ignore_index)[0]
+
+    valid = valid_voxels(labels, ignore_index)
+    known = None if valid is None else valid_planes(valid, packing)
+    radii = automatic_radii(of_all(0.0), packing, len(labels), spacing, known)
+    dilated = labels.new_zeros((packing.num_planes(len(labels)), *labels.shape[1:])).byte()
+    for radius, masks in same_radius(radii.tolist(), packing):  # the host waits for the device
+        bits = [masks.get(plane, 0) for plane in range(len(dilated))]
+        dilated |= of_all(radius) & dilated.new_tensor(bits).view(-1, *[1] * len(spacing))
+    return dilated, F.pad(count(dilated, packing, len(labels)).flatten(), (0, 1))
 
 
 class _Pass(NamedTuple):

@@ -12,7 +12,6 @@ from dilated_ce._dispatch import has_kernels
 from dilated_ce._targets import MODES, as_target
 from dilated_ce._validation import (
     AUTO,
-    AUTOMATIC,
     ProcessGroup,
     Radius,
     as_balance,
@@ -167,8 +166,7 @@ def dilated_balanced_cross_entropy(
     fused = dtype == torch.float32 and reduction != "none" and found.truth is None
     scaled_here = weight is None and num_voxels is None
     compiling = torch.compiler.is_compiling()
-    automatic = AUTOMATIC in radii
-    if fused and scaled_here and not (automatic or compiling) and has_kernels(found.labels):
+    if fused and scaled_here and not compiling and has_kernels(found.labels):
         from dilated_ce import _triton_loss
 
         return _triton_loss.dilated_balanced_cross_entropy(

@@ -14,7 +14,6 @@ from dilated_ce._dispatch import has_kernels, opaque_when_compiled
 from dilated_ce._packing import Packing
 from dilated_ce._validation import (
     AUTO,
-    AUTOMATIC,
     Radius,
     as_labels,
     as_radii,
@@ -137,7 +136,7 @@ def dilated_masks(
     Returns:
         uint8 (P, *spatial), laid out as `Packing` says; int64 (B, C), in voxels; int64 scalar.
     """
-    if AUTOMATIC in radii or not has_kernels(labels):
+    if not has_kernels(labels):
         return _dilation.dilated_masks(name, labels, radii, spacing, ignore_index)
     from dilated_ce import _triton_dilation
 

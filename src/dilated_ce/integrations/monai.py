@@ -23,6 +23,7 @@ from torch.nn.modules.loss import _Loss
 from dilated_ce._cross_entropy import compare
 from dilated_ce._targets import as_target
 from dilated_ce._validation import (
+    AUTO,
     ProcessGroup,
     Radius,
     as_numbers,
@@ -49,8 +50,6 @@ __all__ = [
     "DilatedBalancedWeightsd",
 ]
 
-DEFAULT_RADIUS = 4.0
-
 
 class DilatedBalancedCELoss(_CoreLoss):
     """Dilated balanced cross entropy for targets as MONAI users have them.
@@ -60,7 +59,7 @@ class DilatedBalancedCELoss(_CoreLoss):
 
     Args:
         radius: of the ball that the masks are dilated by, in voxels or in the units of `spacing`;
-            one number, or one per class.
+            one number, one per class, or "auto", which finds one for each class in each image.
         sigmoid: the channels are masks that may overlap.
         spacing: size of a voxel along each spatial axis; 1 when None.
         roi_size: size of the images in voxels at full resolution, for `DeepSupervisionLoss`: an
@@ -88,13 +87,13 @@ class DilatedBalancedCELoss(_CoreLoss):
 
     def __init__(
         self,
-        radius: Radius = DEFAULT_RADIUS,
+        radius: Radius = AUTO,
         *,
         sigmoid: bool = False,
         spacing: Sequence[float] | None = None,
         roi_size: Sequence[int] | None = None,
         overlap: str = "sum",
-        balance: str = "batch",
+        balance: str | None = None,
         volumes: Tensor | Sequence[float] | None = None,
         num_voxels: float | None = None,
         ignore_index: int | None = -100,
@@ -239,12 +238,12 @@ class DilatedBalancedDiceCELoss(_Loss):
         lambda_dice: float = 1.0,
         lambda_ce: float = 1.0,
         label_smoothing: float = 0.0,
-        radius: Radius = DEFAULT_RADIUS,
+        radius: Radius = AUTO,
         *,
         spacing: Sequence[float] | None = None,
         roi_size: Sequence[int] | None = None,
         overlap: str = "sum",
-        balance: str = "batch",
+        balance: str | None = None,
         volumes: Tensor | Sequence[float] | None = None,
         num_voxels: float | None = None,
         process_group: ProcessGroup = None,

@@ -6,9 +6,9 @@
 nnU-Net keeps of a trainer only its name, in the checkpoint and in the name of the folder, and looks
 it up again to continue and to predict. So the settings are in the name:
 
-    nnUNetTrainerDBCE             the loss alone, with a radius of 4 voxels
+    nnUNetTrainerDBCE             the loss alone, with the automatic radius
     nnUNetTrainerDBCEDice         the loss in the place of CE, beside nnU-Net's Dice loss
-    nnUNetTrainerDBCE_R2          another radius, any number, in voxels
+    nnUNetTrainerDBCE_R2          a radius of your choice, any number, in voxels
     nnUNetTrainerDBCE_R2.5mm      or in mm, with the spacing of the plans
     nnUNetTrainerDBCEDice_R2_image  volumes counted over each image instead of the batch
 
@@ -26,7 +26,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, nn
 
-from dilated_ce._validation import Radius, as_radius, as_spacing, check_weighting
+from dilated_ce._validation import AUTO, Radius, as_balance, as_radius, as_spacing, check_weighting
 from dilated_ce.integrations._levels import level_spacing
 from dilated_ce.loss import dilated_balanced_cross_entropy
 
@@ -50,7 +50,8 @@ class DilatedBalancedLoss(nn.Module):
         full_size: voxels per axis at the full resolution. A smaller output (deep supervision)
             has larger voxels, in which the same radius is as long as in the full resolution.
         spacing: size of a voxel at the full resolution; 1 when None.
-        balance: volumes are counted over the "batch", or over each "image".
+        balance: volumes are counted over the "batch", or over each "image"; None: "image" with
+            radius="auto", "batch" with any other.
         overlap: "sum" or "max", as in `dilated_balanced_cross_entropy`.
         regions: whether targets hold a mask for each region, instead of one label per voxel.
         ignore_label: label of the voxels that take no part. With `regions` any number says that
@@ -74,11 +75,11 @@ class DilatedBalancedLoss(nn.Module):
 
     def __init__(
         self,
-        radius: Radius,
+        radius: Radius = AUTO,
         *,
         full_size: Sequence[int],
         spacing: Sequence[float] | None = None,
-        balance: str = "batch",
+        balance: str | None = None,
         overlap: str = "sum",
         regions: bool = False,
         ignore_label: int | None = None,
@@ -88,6 +89,7 @@ class DilatedBalancedLoss(nn.Module):
         weight_dice: float = 1.0,
     ) -> None:
         super().__init__()
+        balance = as_balance(balance, radius, None)
         check_weighting(overlap, balance, None, ignore_label)
         self.radius = as_radius(radius)
         self.full_size = tuple(full_size)
@@ -148,11 +150,12 @@ class DBCEMixin:
     weights, and its cross entropy is replaced. Everything else is left to the trainer.
 
     Attributes:
-        radius: in voxels at the full resolution, or in mm; or one such number per class, or per
-            region. Every level of deep supervision has the same radius in mm.
+        radius: "auto"; or in voxels at the full resolution, or in mm; or one such number per class,
+            or per region. Every level of deep supervision has the same radius in mm.
         radius_in_mm: whether the plans' spacing measures the radius. In voxels, a ball is as
             anisotropic as they are.
-        balance: volumes are counted over the "batch", on all GPUs together, or each "image".
+        balance: volumes are counted over the "batch", on all GPUs together, or each "image"; None:
+            "image" with radius = "auto", "batch" with any other.
         overlap: "sum" or "max", as in `dilated_balanced_cross_entropy`.
         with_dice: whether nnU-Net's Dice loss is added.
 
@@ -168,9 +171,9 @@ class DBCEMixin:
                 radius = (0, 4, 2)  # background and two classes
     """
 
-    radius: Radius = 4.0
+    radius: Radius = AUTO
     radius_in_mm: bool = False
-    balance: str = "batch"
+    balance: str | None = None
     overlap: str = "sum"
     with_dice: bool = False
 
@@ -210,7 +213,7 @@ class DBCEMixin:
         )
         self.print_to_log_file(
             f"Loss: dilated balanced cross entropy, radius {self.radius} "
-            f"{'mm' if self.radius_in_mm else 'voxels'}, volumes of the {self.balance}"
+            f"{'mm' if self.radius_in_mm else 'voxels'}, volumes of the {ours.balance}"
             f"{', and Dice' if self.with_dice else ''}\n{ours}"
         )
         if supervised:
