@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench weight-map intervals figures results clean
+.PHONY: help demo test check format bench weight-map intervals studies results clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -34,14 +34,13 @@ weight-map: $(VENV)/.installed-study ## train with the weight map in the loss an
 intervals: $(VENV)/.installed-study ## simulate how often the 95 % interval of a comparison holds the truth
 	$(BIN)/python benchmarks/coverage_of_intervals.py $(ARGS)
 
-figures: $(VENV)/.installed-study ## recompute the figures and tables of README from results/
+studies: $(VENV)/.installed-study ## run the demo and the studies on the data under data/ (hours; it resumes; ARGS="kvasir stare")
+	@$(BIN)/python tools/run_studies.py $(ARGS)
+
+results: $(VENV)/.installed-study ## recompute every table and figure of README and docs/results.md from results/
 	$(BIN)/python docs/figures/border_bias.py
 	$(BIN)/python tools/update_readme.py
-
-results: ## run the demo as it stands and renew every number in README
-	@$(MAKE) demo ARGS=
-	cp runs/demo/cases.csv runs/demo/study.json runs/demo/summary.json results/demo/
-	$(MAKE) figures
+	$(BIN)/python tools/update_results.py
 
 clean: ## remove the environment and all caches (not runs/)
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage*

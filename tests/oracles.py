@@ -31,7 +31,7 @@ def dilated_masks(labels, radius, num_classes, spacing=None, ignore_index=None):
 
 
 def automatic_radii(labels, num_classes, spacing=None, ignore_index=None):
-    """float (B, C): d |M| / |dM| by faces, to a power of sqrt 2; infinite for a majority."""
+    """float (B, C): d |M| / |dM| by faces, to a power of sqrt 2; infinite for the largest class."""
     labels = np.asarray(labels)
     axes = sum(side > 1 for side in labels.shape[1:])
     spacing = np.ones(labels.ndim - 1) if spacing is None else np.asarray(spacing)
@@ -45,10 +45,10 @@ def automatic_radii(labels, num_classes, spacing=None, ignore_index=None):
                 m, v = np.moveaxis(mask, axis, 0), np.moveaxis(valid, axis, 0)
                 faces = (m[1:] != m[:-1]) & v[1:] & v[:-1]
                 surface += faces.sum() * spacing.prod() / spacing[axis]
-            if 2 * mask.sum() > valid.sum():
-                radii[b, c] = math.inf
+            if mask.sum() == max((valid & (image == k)).sum() for k in range(num_classes)):
+                radii[b, c] = math.inf if mask.any() else 0.0
             elif mask.any():
-                # A class that is no majority and touches no other is parted by what is ignored.
+                # One that touches no other is parted from it by what is ignored.
                 ratio = axes * mask.sum() * spacing.prod() / surface if surface else math.inf
                 voxels = max(2.0, ratio / spacing.min())
                 steps = round(2 * math.log2(voxels)) if surface else math.inf
@@ -76,6 +76,13 @@ def weights(
     elif balance == "batch":
         counts = np.broadcast_to(counts.sum(0), counts.shape)
     inverse = np.divide(1.0, counts, out=np.zeros_like(counts), where=counts > 0)
+    if isinstance(radius, str) and balance == "image" and volumes is None:
+        # Half for what reaches over the whole image, half for the rest.
+        for of_image, own in zip(inverse, masks.reshape(*masks.shape[:2], -1).sum(-1), strict=True):
+            there, everywhere = own > 0, (own == own.max()) & (own > 0)
+            if (there & ~everywhere).any():
+                of_image[everywhere] *= there.sum() / 2 / everywhere.sum()
+                of_image[there & ~everywhere] *= there.sum() / 2 / (there & ~everywhere).sum()
     shares = masks * inverse.reshape(*counts.shape, *[1] * (labels.ndim - 1))
     raw = shares.sum(1) if overlap == "sum" else shares.max(1)
     total = raw[valid].sum()

@@ -140,5 +140,5 @@ def test_each_channel_has_its_own(mode):
 
 def test_the_module_shows_it_and_takes_no_other_word():
     assert "radius='auto'" in repr(DilatedBalancedCELoss("auto"))
-    with pytest.raises(ValueError, match=r"radius: got 'best', expected a number .* or 'auto'"):
+    with pytest.raises(TypeError, match=r"radius: got 'best', expected a number, .* or 'auto'"):
         DilatedBalancedCELoss("best")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from monai.bundle import ConfigParser
 
 from dilated_ce.integrations.monai import DilatedBalancedDiceCELoss
@@ -109,9 +110,10 @@ def test_code_in_the_readme_runs():
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_the_readme_says_what_the_results_hold():
+@pytest.mark.parametrize("page", ["readme", "results"])
+def test_pages_say_what_the_results_hold(page):
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "update_readme.py", "--check"],
+        [sys.executable, ROOT / "tools" / f"update_{page}.py", "--check"],
         capture_output=True,
         text=True,
         check=False,

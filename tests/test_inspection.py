@@ -414,7 +414,8 @@ def test_the_radii_to_try_follow_the_depth():
     data = make_data([make_case("a", disc(24, 192))], classes=("background", "disc"))
     advice = advise(data, measure(data))
     assert advice.radii == (8, 16, 32)  # the depth is a third of 24
-    assert advice.losses[2:5] == ("dbce:radius=8", "dbce:radius=16", "dbce:radius=32")
+    fixed = [f"dbce:radius={radius},balance=image" for radius in (8, 16, 32)]
+    assert advice.losses == ("ce", "dice-ce", "dbce", "dbce-dice", *fixed)
 
 
 def test_the_suggested_command_is_quoted_and_can_be_read_by_the_comparison():
@@ -424,7 +425,7 @@ def test_the_suggested_command_is_quoted_and_can_be_read_by_the_comparison():
     assert words[:4] == ["dilated-ce", "compare", "--data", "my data/it's $HOME"]
     specs = parse_losses(words[words.index("--losses") + 1])
     radii = {spec.settings["radius"] for spec in specs if spec.name == "dbce"}
-    assert radii == {4, 8, 16}
+    assert radii == {"auto", 4, 8, 16}
     assert len(set(specs)) == len(specs)
 
 

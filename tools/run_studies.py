@@ -1,7 +1,7 @@
-"""Run the studies under results/studies/ and keep their tables there: hours, in parts if you like.
+"""Run the demo and the studies under results/studies/, and keep their tables there. It takes hours.
 
     make studies                                  all of them, one run after the other
-    make studies ARGS="kvasir acdc"               some
+    make studies ARGS="demo kvasir"               some
     make studies ARGS="--engine ray"              as many runs at once as there are cores
 
 The data lie, or are linked, under data/ (see docs/results.md for what they are and where they come
@@ -45,6 +45,13 @@ def write_stare(folder: Path) -> None:
                 Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
 
 
+def run_demo() -> None:
+    """What README shows of the demo."""
+    subprocess.run([sys.executable, "-m", "dilated_ce", "demo"], cwd=ROOT, check=True)
+    for table in ("cases.csv", "study.json", "summary.json"):
+        shutil.copy(ROOT / "runs" / "demo" / table, ROOT / "results" / "demo" / table)
+
+
 def run(name: str, options: list[str]) -> None:
     """Carry out one study, or what is left of it."""
     settings = STUDIES / name / "study.yaml"
@@ -73,12 +80,17 @@ def false_positives(out: Path) -> pd.DataFrame:
     prepared = Prepared(out / "prepared")
     study = json.loads((out / "study.json").read_text(encoding="utf-8"))
     wanted = set(read_cases(out / "cases.csv")["loss"])
+    runs: dict[tuple[str, int, int], Run] = {}
+    # Runs of other settings lie beside these: the newest of each kind is the one in the tables.
+    for path in sorted(
+        (out / "runs").glob("[!.]*/run.json"), key=lambda path: path.stat().st_mtime
+    ):
+        info = json.loads(path.read_text(encoding="utf-8"))
+        if info["loss"] in wanted:
+            key = info["loss"], info["seed"], info["fold"]
+            runs[key] = Run(parse_loss(info["loss"]), info["seed"], info["fold"], path.parent)
     rows = []
-    for folder in sorted((out / "runs").glob("[!.]*/run.json")):
-        info = json.loads(folder.read_text(encoding="utf-8"))
-        if info["loss"] not in wanted:
-            continue
-        run = Run(parse_loss(info["loss"]), info["seed"], info["fold"], folder.parent)
+    for (loss, seed, fold), run in sorted(runs.items()):
         counts = np.zeros((len(study["data"]["classes"]), len(DISTANCES)))
         true = np.zeros(len(counts))
         for name, predicted in run.predictions().items():
@@ -91,7 +103,7 @@ def false_positives(out: Path) -> pd.DataFrame:
                     wrong = distance[(predicted == index) & ~mask]
                     counts[index] += np.histogram(wrong, (*DISTANCES, np.inf))[0]
                     true[index] += mask.sum()
-        who = {name: info[name] for name in ("loss", "seed", "fold")}
+        who = {"loss": loss, "seed": seed, "fold": fold}
         for index in range(1, len(counts)):
             for start, end, count in zip(
                 DISTANCES, (*DISTANCES[1:], np.inf), counts[index], strict=True
@@ -103,11 +115,14 @@ def false_positives(out: Path) -> pd.DataFrame:
 
 def main() -> None:
     """Run the studies named on the command line, or all."""
-    known = sorted(path.parent.name for path in STUDIES.glob("*/study.yaml"))
+    known = ["demo", *sorted(path.parent.name for path in STUDIES.glob("*/study.yaml"))]
     wanted = [word for word in sys.argv[1:] if word in known]
     options = [word for word in sys.argv[1:] if word not in known]
     for name in wanted or known:
-        run(name, options)
+        if name == "demo":
+            run_demo()
+        else:
+            run(name, options)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ python tools/update_readme.py --check   fail if README is not what the files say
 """
 
 import json
-import re
-import sys
 from pathlib import Path
 
 import pandas as pd
+from marked import renew, row, write_or_check
 
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import read_cases
@@ -34,10 +33,10 @@ def demo_table() -> str:
         f"{summary['device']}, {study['training']['threads']} cores:"
     )
     header = ["loss", *(f"{TITLES[score].capitalize()} (%)" for score in SCORES)]
-    lines = [_row(header), _row(["---", *["---:"] * len(SCORES)])]
-    for row in summarise(cases):
-        cells = [show(score, row.mean[score], row.spread[score]) for score in SCORES]
-        lines.append(_row([parse_loss(row.loss).title, *cells]))
+    lines = [row(header), row(["---", *["---:"] * len(SCORES)])]
+    for mean in summarise(cases):
+        cells = [show(score, mean.mean[score], mean.spread[score]) for score in SCORES]
+        lines.append(row([parse_loss(mean.loss).title, *cells]))
     return "\n".join([intro, "", *lines, "", *(f"- {text}" for text in summary["sentences"])])
 
 
@@ -47,9 +46,9 @@ def border_table() -> str:
     radii = table["radius"].replace({"0": "0 (balanced CE)", "inf": "∞ (CE)"})
     return "\n".join(
         [
-            _row(["R (px)", *radii]),
-            _row(["---", *["---:"] * len(table)]),
-            _row(["predicted border (px)", *table["predicted_border_px"]]),
+            row(["R (px)", *radii]),
+            row(["---", *["---:"] * len(table)]),
+            row(["predicted border (px)", *table["predicted_border_px"]]),
         ]
     )
 
@@ -70,19 +69,19 @@ def cost_table() -> str:
         f"On {table['machine'].iloc[0]}, torch {table['torch'].iloc[0]}: the time as a multiple of "
         "that of `F.cross_entropy`, and the peak memory over the input in bytes per voxel:",
         "",
-        _row(["", *sizes.values()]),
-        _row(["---", *["---:"] * len(sizes)]),
+        row(["", *sizes.values()]),
+        row(["---", *["---:"] * len(sizes)]),
     ]
     for method in dict.fromkeys(table[table["what"] == "loss"]["method"]):
         cells = []
         for size in sizes:
             key = ("loss", *size, method)
             found = key in rows.index
-            row = rows.loc[key] if found else None
+            cost = rows.loc[key] if found else None
             cells.append(
-                f"{row['ratio']:.2f}, {row['peak_bytes_per_voxel']:.0f} B" if found else ""
+                f"{cost['ratio']:.2f}, {cost['peak_bytes_per_voxel']:.0f} B" if found else ""
             )
-        lines.append(_row([method, *cells]))
+        lines.append(row([method, *cells]))
     return "\n".join(lines)
 
 
@@ -93,10 +92,10 @@ def dilation_table() -> str:
              (2, 512, 4, 64): "2D, R = 64", (3, 128, 4, 4): "3D, R = 4",
              (3, 128, 4, 6): "3D, R = 6", (3, 128, 4, 16): "3D, R = 16"}  # fmt: skip
     dilation = rows.loc["dilation"]
-    lines = [_row(["", *sizes.values()]), _row(["---", *["---:"] * len(sizes)])]
+    lines = [row(["", *sizes.values()]), row(["---", *["---:"] * len(sizes)])]
     for method in dict.fromkeys(dilation.index.get_level_values("method")):
         found = [dilation["ms"].get((*size, method)) for size in sizes]
-        lines.append(_row([method, *("" if ms is None else f"{ms:.3g} ms" for ms in found)]))
+        lines.append(row([method, *("" if ms is None else f"{ms:.3g} ms" for ms in found)]))
     return "\n".join(lines)
 
 
@@ -105,50 +104,32 @@ def step_table() -> str:
     table, _ = _benchmark()
     table = table[table["what"] == "training step"]
     lines = [
-        _row(["a training step on 2 cores", "2D, 8 x 512²", "3D, 2 x 128³"]),
-        _row(["---", "---:", "---:"]),
+        row(["a training step on 2 cores", "2D, 8 x 512²", "3D, 2 x 128³"]),
+        row(["---", "---:", "---:"]),
     ]
     ms = table.set_index(["ndim", "method"])["ms"]
     for network in ("UNet", "BasicUNet"):
         step = {ndim: ms[ndim, f"{network}, a step with DBCE"] for ndim in (2, 3)}
         lines.append(
-            _row([f"{network}, with DBCE", *(f"{step[ndim] / 1000:.1f} s" for ndim in (2, 3))])
+            row([f"{network}, with DBCE", *(f"{step[ndim] / 1000:.1f} s" for ndim in (2, 3))])
         )
         for loss in ("DBCE", "F.cross_entropy"):
             shares = [f"{100 * ms[ndim, loss] / step[ndim]:.1f}%" for ndim in (2, 3)]
-            lines.append(_row([f"of which {loss} takes", *shares]))
+            lines.append(row([f"of which {loss} takes", *shares]))
     return "\n".join(lines)
 
 
-def render(text: str) -> str:
-    """README with its tables renewed."""
-    tables = {"border-bias": border_table(), "demo": demo_table(), "cost": cost_table(),
-              "dilation": dilation_table(), "step": step_table()}  # fmt: skip
-    for name, table in tables.items():
-        pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"
-        text, count = re.subn(
-            pattern, lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL
-        )
-        if count != 1:
-            raise SystemExit(f"README.md: expected one marker for {name}, found {count}.")
-    return text
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def main() -> None:
-    """Rewrite or check README."""
-    path = ROOT / "README.md"
-    old = path.read_text(encoding="utf-8")
-    new = render(old)
-    if "--check" in sys.argv[1:]:
-        if new != old:
-            raise SystemExit("README.md does not say what results/ holds: run make figures.")
-    else:
-        path.write_text(new, encoding="utf-8")
+def parts() -> dict[str, str]:
+    """The tables by the name of their marker."""
+    return {
+        "border-bias": border_table(),
+        "demo": demo_table(),
+        "cost": cost_table(),
+        "dilation": dilation_table(),
+        "step": step_table(),
+    }
 
 
 if __name__ == "__main__":
-    main()
+    readme = ROOT / "README.md"
+    write_or_check(readme, renew(readme, parts()))

@@ -6,14 +6,20 @@ python tools/update_results.py --check   fail if docs/results.md is not what the
 The claims and the goals are stated here, before any run, and come out as they come out.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from marked import renew, row, write_or_check
+from matplotlib.figure import Figure
 
 from dilated_ce.study.bootstrap import CONFIDENCE, Scores
+from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import read_cases
+from dilated_ce.study.reporting.tables import show, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
@@ -112,15 +118,163 @@ def verdict(kind: str, found: Difference) -> str:
 
 def claims_table(claims: tuple[Claim, ...]) -> str:
     """A row per claim: the difference on each data set and on all, and what it says."""
-    tables = {name: cases_of(name) for name in SETS}
-    lines = [_row(["", *SETS.values(), "all four"]), _row(["---", *["---"] * (len(SETS) + 1)])]
+    tables = [cases_of(name) for name in SETS]
+    lines = [row(["", *SETS.values(), "all four"]), row(["---", *["---"] * (len(SETS) + 1)])]
     for claim in claims:
-        found = [difference(cases, claim.loss, claim.reference) for cases in tables.values()]
-        found.append(pooled(list(tables.values()), claim.loss, claim.reference))
+        found = [difference(cases, claim.loss, claim.reference) for cases in tables]
+        found.append(pooled(tables, claim.loss, claim.reference))
         cells = [f"{one}<br>{verdict(claim.kind, one)}" for one in found]
-        lines.append(_row([claim.text, *cells]))
+        lines.append(row([claim.text, *cells]))
     return "\n".join(lines)
 
 
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def setup_table() -> str:
+    """What was trained on what, and for how long."""
+    lines = [
+        row(["", "cases: training, validation, test", "classes", "patches", "steps", "seeds"]),
+        row(["---", "---", "---", "---", "---:", "---:"]),
+    ]
+    for name, title in SETS.items():
+        study = json.loads((STUDIES / name / "study.json").read_text(encoding="utf-8"))
+        [fold] = study["data"]["folds"]
+        training = study["training"]
+        sides = " x ".join(map(str, training["patch_size"]))
+        lines.append(
+            row(
+                [
+                    title,
+                    ", ".join(str(len(fold[part])) for part in ("train", "validation", "test")),
+                    ", ".join(study["data"]["classes"][1:]),
+                    f"{training['batch_size']} of {sides}",
+                    str(training["steps"]),
+                    str(cases_of(name)["seed"].nunique()),
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def scores_table(score: str = "dice") -> str:
+    """The mean of a score on the test cases by loss and data set, best in bold."""
+    means = {name: {one.loss: one for one in summarise(cases_of(name))} for name in SETS}
+    losses = list(dict.fromkeys(loss for rows in means.values() for loss in rows))
+    lines = [
+        row(["", *SETS.values(), "mean"]),
+        row(["---", *["---:"] * (len(SETS) + 1)]),
+    ]
+    overall = {
+        loss: float(np.mean([rows[loss].mean[score] for rows in means.values()]))
+        for loss in losses
+        if all(loss in rows for rows in means.values())
+    }
+    for loss in losses:
+        cells = []
+        for rows in means.values():
+            if loss not in rows:
+                cells.append("")
+                continue
+            found = rows[loss]
+            best = max(other.mean[score] for other in rows.values())
+            text = show(score, found.mean[score], found.spread[score])
+            cells.append(_bold(text, found.mean[score] == best))
+        if loss in overall:
+            best = max(overall.values())
+            cells.append(_bold(f"{100 * overall[loss]:.1f}", overall[loss] == best))
+        else:
+            cells.append("")
+        lines.append(row([parse_loss(loss).title, *cells]))
+    return "\n".join(lines)
+
+
+def trade_table() -> str:
+    """Recall and precision by loss and data set."""
+    means = {name: {one.loss: one.mean for one in summarise(cases_of(name))} for name in SETS}
+    losses = list(dict.fromkeys(loss for rows in means.values() for loss in rows))
+    lines = [row(["recall / precision", *SETS.values()]), row(["---", *["---:"] * len(SETS)])]
+    for loss in losses:
+        cells = [
+            f"{100 * rows[loss]['recall']:.0f} / {100 * rows[loss]['precision']:.0f}"
+            if loss in rows
+            else ""
+            for rows in means.values()
+        ]
+        lines.append(row([parse_loss(loss).title, *cells]))
+    return "\n".join(lines)
+
+
+def errors_table(name: str) -> str:
+    """How far from the object the false positives lie: their number per 100 true voxels."""
+    table = pd.read_csv(STUDIES / name / "false_positives.csv")
+    unit = json.loads((STUDIES / name / "study.json").read_text(encoding="utf-8"))["data"]["unit"]
+    table = 100 * table.groupby(["loss", "from", "to"])["per_true_voxel"].mean().unstack("loss")
+    losses = list(dict.fromkeys(cases_of(name)["loss"]))
+    places = [
+        f"beyond {start:g} {unit}" if np.isinf(end) else f"{start:g} to {end:g} {unit}"
+        for start, end in table.index
+    ]
+    lines = [row([SETS[name], *places]), row(["---", *["---:"] * len(places)])]
+    for loss in losses:
+        lines.append(row([parse_loss(loss).title, *(f"{value:.1f}" for value in table[loss])]))
+    return "\n".join(lines)
+
+
+@mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "results"})
+def forest() -> Figure:
+    """Every claim on every data set with its interval."""
+    claims = (*CLAIMS, GOALS[-1])
+    figure = Figure(figsize=(8.4, 1.2 + 0.75 * len(claims)), layout="constrained")
+    axes = figure.subplots()
+    tables = [cases_of(name) for name in SETS]
+    colours = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#000000")
+    markers = ("o", "s", "^", "D", "P")
+    axes.axvline(0, color="#767676", linewidth=0.8)
+    axes.axvspan(-MARGIN, MARGIN, color="#e8e8e8", zorder=0)
+    for index, claim in enumerate(claims):
+        found = [difference(cases, claim.loss, claim.reference) for cases in tables]
+        found.append(pooled(tables, claim.loss, claim.reference))
+        for which, one in enumerate(found):
+            axes.errorbar(
+                one.mean,
+                index + 0.13 * (which - 2),
+                xerr=[[one.mean - one.low], [one.high - one.mean]],
+                color=colours[which],
+                marker=markers[which],
+                markersize=5,
+                linewidth=1.3,
+                label=(*SETS.values(), "all four")[which] if index == 0 else None,
+            )
+    titles = {claim: f"{_title(claim.loss)}\nagainst {_title(claim.reference)}" for claim in claims}
+    axes.set_yticks(range(len(claims)), [titles[claim] for claim in claims])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"points of Dice, 95 % interval (grey: within {MARGIN:g})")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def parts() -> dict[str, str]:
+    """The tables by the name of their marker."""
+    return {
+        "setup": setup_table(),
+        "scores": scores_table(),
+        "claims": claims_table(CLAIMS),
+        "goals": claims_table(GOALS),
+        "trade-off": trade_table(),
+        **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
+    }
+
+
+def _title(loss: str) -> str:
+    return parse_loss(loss).title.replace(" (R = auto)", "")
+
+
+def _bold(text: str, best: bool) -> str:
+    return f"**{text}**" if best else text
+
+
+def _draw() -> None:
+    forest().savefig(ROOT / "docs" / "figures" / "claims.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    page = ROOT / "docs" / "results.md"
+    write_or_check(page, renew(page, parts()), _draw)

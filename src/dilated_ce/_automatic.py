@@ -1,8 +1,8 @@
 """`radius="auto"`: a radius for each class of each image, from the labels alone.
 
-A class that holds more than half of an image has the whole image as its neighbourhood: its radius
-is infinite. The radius of any other class is that of the ball with the same volume over surface, or
-LEAST voxels if that is more,
+The largest class of an image has the whole image as its neighbourhood: its radius is infinite. The
+radius of any other class is that of the ball with the same volume over surface, or LEAST voxels if
+that is more,
 
     R = max(d |M| / |dM|, LEAST s)        d: number of axes, s: the finest voxel size
 
@@ -10,9 +10,16 @@ in the units of `spacing`, rounded to s times a power of sqrt(2), so that images
 |dM| is the area of the voxel faces that part the class from others; the border of the image is
 none. Faces overstate what is round: R is 0.8 r for a disc of radius r, 0.7 r for a ball. It is the
 width of a band in 2D. So a class reaches as far as its objects are thick, whatever their number.
-
 No border is surer than a voxel or two, so R does not fall below LEAST voxels for small objects.
-Counting faces takes an XOR per axis, for 8 masks at once.
+
+Where the volumes are those of the image, too, the largest class has half of the image's weight and
+the others share the other half (`halves`): the loss of an image is
+
+    1/2 mean of CE over the image + 1/2 mean, over the other classes c, of the mean of CE over D_c
+
+With two classes that is what equal shares give. With more of them, equal shares would make the
+image at large, where false positives far from any object lie, the cheaper the more classes there
+are.
 """
 
 import math
@@ -52,8 +59,29 @@ def automatic_radii(
     finest = min(spacing)
     in_voxels = (axes * volume / surface / finest).clamp(min=LEAST)
     rounded = finest * 2 ** (torch.round(2 * torch.log2(in_voxels)) / 2)
-    radii = torch.where(2 * volume > volume.sum(1, keepdim=True), math.inf, rounded)
+    radii = torch.where(volume == volume.amax(1, keepdim=True), math.inf, rounded)
     return torch.where(volume > 0, radii, 0)
+
+
+def halves(volumes: Tensor) -> Tensor:
+    """How much each class counts in each image, 1 on average over its classes: float64 (B, C).
+
+    Args:
+        volumes: of the masks dilated by their automatic radius, (B, C), in voxels.
+
+    Example:
+        >>> halves(torch.tensor([[100, 20, 10, 0]]))
+        tensor([[1.5000, 0.7500, 0.7500, 0.0000]], dtype=torch.float64)
+    """
+    there = volumes > 0
+    # The mask of the largest class has become the whole image, and others may have, too.
+    everywhere = there & (volumes == volumes.amax(1, keepdim=True))
+    others = there & ~everywhere
+    num, num_everywhere, num_others = (
+        mask.sum(1, keepdim=True).double() for mask in (there, everywhere, others)
+    )
+    half = torch.where(everywhere, num / (2 * num_everywhere), num / (2 * num_others))
+    return torch.where(num_others > 0, half, 1) * there
 
 
 def same_radius(

@@ -22,10 +22,10 @@ AUTOMATIC = -1.0
 ProcessGroup = Union["dist.ProcessGroup", str, None]
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...], others: str = "") -> None:
-    """Raise ValueError unless `value` is one of `choices`; `others` says what else would do."""
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
-        expected = " or ".join([*filter(None, [others]), *(repr(choice) for choice in choices)])
+        expected = " or ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name}: got {value!r}, expected {expected}.")
 
 
@@ -58,10 +58,10 @@ def check_ignore_index(ignore_index: int | None) -> None:
 
 def as_radius(radius: Radius) -> float | tuple[float, ...] | str:
     """One checked number for all classes, or one per class, or "auto"."""
-    if isinstance(radius, str):
-        check_choice("radius", radius, (AUTO,), "a number >= 0, one per class")
+    if isinstance(radius, str) and radius == AUTO:
         return AUTO
-    values = _as_floats("radius", radius, "a number, or a sequence with one per class")
+    expected = "a number, or a sequence with one per class, or 'auto'"
+    values = _as_floats("radius", radius, expected)
     each = values if isinstance(values, tuple) else (values,)
     if not all(value >= 0 for value in each):  # nor NaN
         raise ValueError(

@@ -12,6 +12,7 @@ from dilated_ce._dispatch import has_kernels
 from dilated_ce._targets import MODES, as_target
 from dilated_ce._validation import (
     AUTO,
+    AUTOMATIC,
     ProcessGroup,
     Radius,
     as_balance,
@@ -83,13 +84,17 @@ def dilated_balanced_cross_entropy(
             mode="multilabel"); in the units of `spacing`. It should cover the place where the
             network errs: the uncertainty of the border at least. "auto" finds a radius for each
             class in each image from the labels alone, about as far as its objects are thick;
-            infinite for a class that holds more than half of the image (see `dilate_labels`).
+            infinite for the image's largest class (see `dilate_labels`).
         mode: "multiclass", "multilabel" or "binary".
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes of the dilated masks are counted over the "batch", or over each
-            "image" on its own. None: "image" with radius="auto", so that the weights of an image
-            depend on that image alone; "batch" with any other radius and with `volumes`.
+            "image" on its own. None: "image" with radius="auto", "batch" with any other radius and
+            with `volumes`. With both "auto" and "image" the largest class of an image (as a rule
+            the background) has half of the image's weight, and the others share the other half:
+            1/2 mean of CE over the image + 1/2 mean, over the other classes, of the mean of CE over
+            D_c. With two classes that is what equal shares give; with more, equal shares would make
+            false positives far from any object cheap.
         volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
             `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
             and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
@@ -164,9 +169,9 @@ def dilated_balanced_cross_entropy(
     )
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     fused = dtype == torch.float32 and reduction != "none" and found.truth is None
-    scaled_here = weight is None and num_voxels is None
+    plain_shares = weight is None and num_voxels is None and AUTOMATIC not in radii
     compiling = torch.compiler.is_compiling()
-    if fused and scaled_here and not compiling and has_kernels(found.labels):
+    if fused and plain_shares and not compiling and has_kernels(found.labels):
         from dilated_ce import _triton_loss
 
         return _triton_loss.dilated_balanced_cross_entropy(

@@ -46,9 +46,8 @@ def dilate_labels(
     over surface: d |M| / |dM| with d spatial axes, in the units of `spacing`, where the surface is
     the area of the voxel faces between the class and others, without the border of the image. It is
     at least twice the finest voxel size s, rounded to s times a power of sqrt(2), and infinite for
-    a class that holds more than half of the image's valid voxels. That is 0.8 r for a disc of
-    radius r, 0.7 r for a ball, and the width of a band in 2D. It depends on nothing but the labels
-    of that image.
+    the largest class of the image. That is 0.8 r for a disc of radius r, 0.7 r for a ball, and the
+    width of a band in 2D. It depends on nothing but the labels of that image.
 
     The paper (arXiv:2412.06045) dilates the class masks; the exact ball, its physical units, the
     automatic radius and the treatment of ignored voxels are our choices.

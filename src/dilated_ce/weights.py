@@ -13,9 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dilated_ce._automatic import halves
 from dilated_ce._packing import look_up
 from dilated_ce._validation import (
     AUTO,
+    AUTOMATIC,
     ProcessGroup,
     Radius,
     as_balance,
@@ -70,7 +72,9 @@ def dilated_balanced_weights(
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes v_c are counted over the "batch", or over each "image" on its own.
-            None: "image" with radius="auto", "batch" with any other radius and with `volumes`.
+            None: "image" with radius="auto", "batch" with any other radius and with `volumes`. With
+            both "auto" and "image" the largest class of an image has half of its weight, and the
+            others share the other half.
         volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
             `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
             and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
@@ -224,7 +228,7 @@ def weigh_voxels(
     Args:
         name: of the labels, for messages.
         labels: class indices (B, *spatial).
-        radii: one radius per class.
+        radii: one radius per class, or AUTOMATIC for all.
         spacing: one voxel size per spatial axis.
         options: how the classes are balanced.
         dtype: of the weights.
@@ -254,6 +258,8 @@ def weigh_voxels(
         scope_volumes = _all_reduce(by_group.sum(1), process_group).to(dtype)
     # A class that is absent from the scope takes no part: its share is 0 rather than 1 / 0.
     shares = torch.where(scope_volumes > 0, 1 / scope_volumes, 0)
+    if AUTOMATIC in radii and options.balance == "image":
+        shares = shares * halves(counts).to(dtype)
     if groups > 1 and (options.balance == "batch"):  # from one row per group to one per image
         shares = shares.repeat_interleave(images, 0)
     if options.importance is not None:

@@ -248,11 +248,11 @@ def test_the_log_says_which_loss_it_is(make, capsys):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("nnUNetTrainerDBCE", (4, False, "batch", False)),
-        ("nnUNetTrainerDBCEDice", (4, False, "batch", True)),
+        ("nnUNetTrainerDBCE", ("auto", False, None, False)),
+        ("nnUNetTrainerDBCEDice", ("auto", False, None, True)),
         ("nnUNetTrainerDBCE_R0", (0, False, "batch", False)),
         ("nnUNetTrainerDBCE_R12", (12, False, "batch", False)),
-        ("nnUNetTrainerDBCE_image", (4, False, "image", False)),
+        ("nnUNetTrainerDBCE_image", ("auto", False, "image", False)),
         ("nnUNetTrainerDBCEDice_R2.5mm", (2.5, True, "batch", True)),
         ("nnUNetTrainerDBCEDice_R3mm_image", (3, True, "image", True)),
     ],

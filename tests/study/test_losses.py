@@ -90,7 +90,8 @@ def test_a_list_keeps_parameters_with_their_loss():
     [
         ("", "the list of losses is empty"),
         ("focal", "unknown loss 'focal'; expected one of ce, balanced-ce, dbce"),
-        ("dbce", "loss 'dbce': radius is missing; write dbce:radius=..."),
+        ("dbce:radius=wide", "radius: got 'wide', expected a number, or a sequence"),
+        ("torch.nn:Threshold", "threshold is missing; write torch.nn:Threshold:threshold=..."),
         ("dbce:radius", "got 'radius', expected radius=..."),
         ("dbce:radus=2", "got 'radus=2', expected radius=..., balance=..., overlap=..."),
         ("dbce:radius=two", "got 'radius=two', expected a number"),

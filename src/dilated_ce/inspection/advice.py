@@ -77,9 +77,10 @@ def advise(data: DataSet, measured: Measured) -> Advice:
     depth = _depth(measured)
     radii = _choose(measured, depth)
     shown = [f"{radius:g}" for radius in radii]
-    losses = ["ce", "dice-ce", *(f"dbce:radius={radius}" for radius in shown)]
+    losses = ["ce", "dice-ce"]
     if shown:
-        losses += [f"dbce:radius={shown[0]},balance=image", f"dbce-dice:radius={shown[0]}"]
+        losses += ["dbce", "dbce-dice"]
+        losses += [f"dbce:radius={radius},balance=image" for radius in shown]
     points = [
         *_start(data, measured, depth, radii),
         *_border(),
@@ -128,10 +129,12 @@ def _start(
     thinnest = next(row["class"] for row in present if row["depth"] == depth)
     which = ", the thinnest class," if len(present) > 1 else ""
     yield Point(
-        f"Start with R = {_listed([f'{radius:g}' for radius in radii])} {data.unit}",
-        f"A voxel of {thinnest}{which} lies {depth:.2g} {data.unit} from the border "
-        "on average (median over the training cases). This mean depth is a first rule for R, from "
-        "the labels alone and not yet proven; so try about once, twice and four times the depth.",
+        f"Start with the automatic radius, and R = {_listed([f'{radius:g}' for radius in radii])} "
+        f"{data.unit} beside it",
+        "By default each class has a radius of its own in each image, from the labels alone. "
+        f"A voxel of {thinnest}{which} lies {depth:.2g} {data.unit} from the border on average "
+        "(median over the training cases); fixed radii to compare are about once, twice and four "
+        "times this depth.",
     )
 
 

@@ -43,25 +43,22 @@ from dilated_ce.study.settings import ResolvedTraining, ScoringConfig
 # What changes the arithmetic of a run on its machine, and not what it computes.
 SHAPELESS = {"device", "devices", "threads", "workers"}
 # The modules of this package that a run's numbers come from.
-SHAPING_MODULES = (
-    "_automatic",
-    "morphology",
-    "weights",
-    "loss",
-    *(
-        f"study/{name}"
-        for name in (
-            "calibration",
-            "fitting",
-            "inference",
-            "lesions",
-            "loss_modules",
-            "networks",
-            "patches",
-            "scoring",
-        )
-    ),
+SHAPING_MODULES = tuple(
+    f"study/{name}"
+    for name in (
+        "calibration",
+        "fitting",
+        "inference",
+        "lesions",
+        "loss_modules",
+        "networks",
+        "patches",
+        "scoring",
+    )
 )
+# Those of our own loss; a change of them leaves the runs of these others as they are.
+LOSS_MODULES = ("_automatic", "morphology", "weights", "loss")
+OTHER_LOSSES = {"ce", "dice", "dice-ce", "dice-focal", "tversky", "top-k"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,11 @@ class Unit:
                 "scoring": self.scoring.model_dump(mode="json"),
                 "data": Prepared(self.prepared).digest,
                 "versions": versions(),
-                "code": _code(),
+                "code": _code(
+                    SHAPING_MODULES
+                    if self.loss.name in OTHER_LOSSES
+                    else SHAPING_MODULES + LOSS_MODULES
+                ),
             }
         )
 
@@ -230,7 +231,7 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def _code() -> str:
+def _code(modules: tuple[str, ...]) -> str:
     package = files("dilated_ce")
-    code = [package.joinpath(f"{module}.py").read_text("utf-8") for module in SHAPING_MODULES]
+    code = [package.joinpath(f"{module}.py").read_text("utf-8") for module in modules]
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()
