@@ -107,6 +107,7 @@ def losses(case: Case, device: str) -> dict[str, Method]:
     criteria = {
         "F.cross_entropy": F.cross_entropy,
         "DBCE": lambda z, y: dilated_balanced_cross_entropy(z, y, case.radius),
+        "DBCE, automatic radius": dilated_balanced_cross_entropy,
         **{
             name: lambda z, y, criterion=criterion: criterion(z, y[:, None])
             for name, criterion in with_channel.items()

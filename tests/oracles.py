@@ -52,7 +52,7 @@ def automatic_radii(labels, num_classes, spacing=None, ignore_index=None):
                 ratio = axes * mask.sum() * spacing.prod() / surface if surface else math.inf
                 voxels = max(2.0, ratio / spacing.min())
                 steps = round(2 * math.log2(voxels)) if surface else math.inf
-                radii[b, c] = spacing.min() * 2 ** (steps / 2)
+                radii[b, c] = spacing.min() * math.sqrt(2.0**steps)
     return radii
 
 

@@ -11,6 +11,7 @@ from itertools import product
 
 import nibabel as nib
 import numpy as np
+import oracles
 import pytest
 import torch
 from matplotlib import colormaps
@@ -132,6 +133,18 @@ def test_depth_is_the_mean_distance_to_the_complement(layout):
         ]
         row = measured.cases[measured.cases["class"] == name].iloc[0]
         assert row["depth"] == pytest.approx(np.concatenate(inside).mean())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_automatic_radius_is_that_of_the_loss(layout):
+    shape, dims, spacing = LAYOUTS[layout]
+    labels = blobs(shape, seed=3)
+    measured = measure(make_data([make_case("a", labels, spacing)], spatial_dims=dims), [0])
+    images = labels if layout == "stack" else labels[None]
+    radii = oracles.automatic_radii(images, len(CLASSES), spacing[-dims:])
+    for index, name in enumerate(CLASSES):
+        row = measured.cases[measured.cases["class"] == name].iloc[0]
+        assert row["automatic"] == np.median(radii[radii[:, index] > 0, index])
 
 
 def test_depth_of_a_disc_is_a_third_of_its_radius():

@@ -58,7 +58,8 @@ def automatic_radii(
     volume = count(planes, packing, batch)
     finest = min(spacing)
     in_voxels = (axes * volume / surface / finest).clamp(min=LEAST)
-    rounded = finest * 2 ** (torch.round(2 * torch.log2(in_voxels)) / 2)
+    # The root of a power of 2 is the same number on every device: 2 sqrt(2) holds the voxel (2, 2).
+    rounded = finest * torch.ldexp(in_voxels.new_ones(()), torch.round(2 * in_voxels.log2())).sqrt()
     radii = torch.where(volume == volume.amax(1, keepdim=True), math.inf, rounded)
     return torch.where(volume > 0, radii, 0)
 

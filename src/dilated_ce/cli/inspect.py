@@ -1,5 +1,6 @@
 """`dilated-ce inspect`: what a data set holds, and what the radius does to it."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -159,17 +160,23 @@ def _inspect(
 
 
 def _print_classes(data: "DataSet", measured: "Measured") -> None:
+    from dilated_ce.inspection.page import number
+
     table = Table(title="training part", title_justify="left")
-    for column in ("class", "voxels", "share", "cases", "depth"):
+    for column in ("class", "voxels", "share", "cases", "depth", "automatic R"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for _, row in measured.classes.iterrows():
-        depth = "-" if row["depth"] != row["depth"] else f"{row['depth']:.1f} {data.unit}"
+        depth, automatic = (
+            f"{row[column]:.1f} {data.unit}" if math.isfinite(row[column]) else number(row[column])
+            for column in ("depth", "automatic")
+        )
         table.add_row(
             escape(str(row["class"])),
             f"{int(row['voxels']):,}",
             f"{row['share']:.2%}",
             str(int(row["cases"])),
             depth,
+            automatic,
         )
     console.print(table)
 

@@ -138,8 +138,8 @@ def representatives(measured: Measured) -> list[tuple[str, str]]:
 
 def number(value: float) -> str:
     """Two or three digits that matter, for reading and not for computing."""
-    if math.isnan(value):
-        return "-"
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else "∞"
     return (
         f"{value:,.0f}" if value >= 99.5 or value == round(value) else f"{value:#.3g}".rstrip(".")
     )

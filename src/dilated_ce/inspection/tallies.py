@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dilated_ce import dilate_labels
+from dilated_ce._automatic import automatic_radii
+from dilated_ce._packing import Packing, pack, valid_planes
 
 # Foreground; background within the radius of it; background beyond.
 PLACES = ("foreground", "rim", "far")
@@ -118,6 +120,28 @@ def near(mask: NDArray[np.bool_], radius: float, spacing: Sequence[float]) -> tu
         first, last = int(places[0]), int(places[-1])
         window.append(slice(max(0, first - reach), min(side, last + 1 + reach)))
     return tuple(window)
+
+
+def radii_by_image(
+    images: NDArray[np.uint8],
+    num_classes: int,
+    spacing: Sequence[float],
+    ignore_index: int | None,
+) -> NDArray[np.float64]:
+    """The automatic radius of each class in each image (B, C); 0 where there is no such class.
+
+    Example:
+        >>> image = np.zeros((1, 9, 9), np.uint8)
+        >>> image[:, :, 3:7] = 1  # a band 4 wide: the axes, 2, times its area over its two sides
+        >>> radii_by_image(image, 2, (1.0, 1.0), None)
+        array([[inf,  4.]])
+    """
+    labels = torch.from_numpy(images)
+    packing = Packing(num_classes)
+    valid = None if ignore_index is None else labels != ignore_index
+    known = None if valid is None else valid_planes(valid, packing)
+    planes = pack(labels, valid, packing)
+    return automatic_radii(planes, packing, len(labels), spacing, known).numpy()
 
 
 def sum_depths(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, int]:

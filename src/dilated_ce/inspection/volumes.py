@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dilated_ce.inspection.tallies import PLACES, Tally, sum_depths, tally
+from dilated_ce.inspection.tallies import PLACES, Tally, radii_by_image, sum_depths, tally
 from dilated_ce.study.cases import Case, DataSet
 
 DEFAULT_RADII = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # in steps of about a voxel
@@ -27,11 +27,13 @@ class Measured:
             "train", "validation", "test", or "" for none), `class`, `voxels`, `share` (of the
             case's valid voxels), `depth` (mean distance of the class's voxels to the nearest voxel
             that is not of the class, in the data's unit; NaN where there is none, and for the
-            background), and `components` (number of connected ones, diagonal neighbours included).
+            background), `automatic` (the radius that "auto" finds, the median over the slices with
+            the class where slices are trained on; NaN without the class), and `components` (number
+            of connected ones, diagonal neighbours included).
         dilated: a row per case, class and radius: `case`, `part`, `class`, `radius`, and `volume`
             of the dilated mask, in voxels.
         classes: a row per class: `class`, `voxels`, `share`, `cases` (in how many it occurs),
-            `depth` and `components` (medians over the cases that it occurs in).
+            `depth`, `automatic` and `components` (medians over the cases that it occurs in).
         volumes: volumes of the dilated masks, in voxels, by radius (index) and class (columns):
             what `dilated_balanced_weights` takes as `volumes`.
         weights: a row per radius and scope, which is "data" for volumes counted over the whole
@@ -215,8 +217,11 @@ def _describe(case: Case, data: DataSet) -> list[dict[str, Any]]:
     """Voxels, share, depth and components of each class."""
     spacing = tuple(case.spacing[-data.spatial_dims :])
     counts = np.bincount(case.labels.ravel(), minlength=256)[: len(data.classes)]
+    images = images_of(case.labels, data.spatial_dims)
+    radii = radii_by_image(images, len(data.classes), spacing, data.ignore_index)
     rows = []
     for index, name in enumerate(data.classes):
+        found = radii[radii[:, index] > 0, index]
         mask = case.labels == index
         # That of the background means nothing, and takes the most time and memory.
         parts = images_of(mask, data.spatial_dims) if index else ()
@@ -229,6 +234,7 @@ def _describe(case: Case, data: DataSet) -> list[dict[str, Any]]:
                 "voxels": int(counts[index]),
                 "share": float(counts[index] / max(1, counts.sum())),
                 "depth": float(total / number) if number else math.nan,
+                "automatic": float(np.median(found)) if len(found) else math.nan,
                 "components": int(ndimage.label(mask, neighbours)[1]),
             }
         )
@@ -248,6 +254,7 @@ def _by_class(cases: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
                 "share": float(of_class["voxels"].sum() / max(1, cases["voxels"].sum())),
                 "cases": len(present),
                 "depth": float(present["depth"].median()),
+                "automatic": float(present["automatic"].median()),
                 "components": float(present["components"].median()),
             }
         )
