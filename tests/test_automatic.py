@@ -64,12 +64,12 @@ def test_loss_is_that_of_the_definition(case, balance, overlap):
 def test_an_objects_radius_is_of_its_size():
     # d |M| / |dM|, with the faces of voxels for the surface: 0.79 r for a disc, 0.67 r for a ball.
     disc = radii_of(ball((128, 128), 20)[None], 2, (1.0, 1.0))
-    assert disc[0].tolist() == [math.inf, 16.0]
+    assert disc[0] == [math.inf, 16.0]
     sphere = radii_of(ball((48, 48, 48), 12)[None], 2, (1.0, 1.0, 1.0))
-    assert sphere[0].tolist() == [math.inf, 8.0]
+    assert sphere[0] == [math.inf, 8.0]
     tube = torch.zeros(1, 64, 64, dtype=torch.long)
     tube[:, :, 30:32] = 1  # from border to border: a half-width of 1
-    assert radii_of(tube, 2, (1.0, 1.0))[0].tolist() == [math.inf, 2.0]
+    assert radii_of(tube, 2, (1.0, 1.0))[0] == [math.inf, 2.0]
 
 
 def test_a_slice_is_the_same_in_2d_and_as_a_volume():
@@ -83,7 +83,7 @@ def test_a_slice_is_the_same_in_2d_and_as_a_volume():
 def test_small_objects_have_a_neighbourhood_too():
     labels = torch.zeros(1, 9, 9, dtype=torch.long)
     labels[0, 4, 4] = 1
-    assert radii_of(labels, 2, (0.5, 1.5))[0].tolist() == [math.inf, 1.0]  # of 2 finest voxels
+    assert radii_of(labels, 2, (0.5, 1.5))[0] == [math.inf, 1.0]  # of 2 finest voxels
 
 
 def test_each_image_has_its_own():
@@ -115,6 +115,13 @@ def test_order_of_classes_and_orientation_are_nothing(case, random):
     torch.testing.assert_close(renamed, weights)
     turned = dilated_balanced_weights(case.labels.transpose(1, -1).flip(-1), "auto", **options)
     torch.testing.assert_close(turned.flip(-1).transpose(1, -1), weights)
+
+
+def test_a_radius_holds_the_voxels_exactly_at_it():
+    disc = ball((32, 32), 4)[None]
+    assert radii_of(disc, 2, (1.0, 1.0)) == [[math.inf, math.sqrt(8.0)]]
+    masks = dilate_labels(disc, "auto", num_classes=2)
+    np.testing.assert_array_equal(masks, oracles.dilated_masks(disc, (math.inf, math.sqrt(8.0)), 2))
 
 
 def test_a_class_alone_gives_plain_cross_entropy():

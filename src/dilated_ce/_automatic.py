@@ -35,8 +35,10 @@ LEAST = 2.0
 
 def automatic_radii(
     planes: Tensor, packing: Packing, batch: int, spacing: Sequence[float], valid: Tensor | None
-) -> Tensor:
-    """The radius of each class in each image: float64 (B, C); 0 for a class that is not there.
+) -> list[list[float]]:
+    """The radius of each class in each image, B times C; 0 for a class that is not there.
+
+    On a GPU the host waits here, for what the radii are.
 
     Args:
         planes: packed masks (P, *spatial).
@@ -58,10 +60,10 @@ def automatic_radii(
     volume = count(planes, packing, batch)
     finest = min(spacing)
     in_voxels = (axes * volume / surface / finest).clamp(min=LEAST)
-    # The root of a power of 2 is the same number on every device: 2 sqrt(2) holds the voxel (2, 2).
-    rounded = finest * torch.ldexp(in_voxels.new_ones(()), torch.round(2 * in_voxels.log2())).sqrt()
-    radii = torch.where(volume == volume.amax(1, keepdim=True), math.inf, rounded)
-    return torch.where(volume > 0, radii, 0)
+    powers = torch.where(volume == volume.amax(1, keepdim=True), math.inf, 2 * in_voxels.log2())
+    powers = torch.where(volume > 0, powers.round(), -math.inf)
+    # Here, as devices differ in the last bit of a root: 2 sqrt(2) has to hold the voxel (2, 2).
+    return [[finest * math.sqrt(2.0**power) for power in image] for image in powers.tolist()]
 
 
 def halves(volumes: Tensor) -> Tensor:

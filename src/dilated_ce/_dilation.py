@@ -55,7 +55,7 @@ def dilated_planes(
     if AUTOMATIC in radii:
         each = automatic_radii(planes, packing, len(labels), spacing, known)
         dilated = torch.zeros_like(images)
-        for radius, masks in same_radius(each.tolist(), packing):  # on a GPU, the host waits here
+        for radius, masks in same_radius(each, packing):
             which = list(masks)
             bits = images.new_tensor(list(masks.values())).view(-1, 1, 1, 1)
             dilated[which] |= _dilate(images[which] & bits, radius, voxel_size)

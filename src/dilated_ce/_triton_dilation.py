@@ -348,7 +348,7 @@ def _dilated_by_own(
     known = None if valid is None else valid_planes(valid, packing)
     radii = automatic_radii(of_all(0.0), packing, len(labels), spacing, known)
     dilated = labels.new_zeros((packing.num_planes(len(labels)), *labels.shape[1:])).byte()
-    for radius, masks in same_radius(radii.tolist(), packing):  # the host waits for the device
+    for radius, masks in same_radius(radii, packing):
         bits = [masks.get(plane, 0) for plane in range(len(dilated))]
         dilated |= of_all(radius) & dilated.new_tensor(bits).view(-1, *[1] * len(spacing))
     return dilated, F.pad(count(dilated, packing, len(labels)).flatten(), (0, 1))

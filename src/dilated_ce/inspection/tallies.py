@@ -141,7 +141,7 @@ def radii_by_image(
     valid = None if ignore_index is None else labels != ignore_index
     known = None if valid is None else valid_planes(valid, packing)
     planes = pack(labels, valid, packing)
-    return automatic_radii(planes, packing, len(labels), spacing, known).numpy()
+    return np.array(automatic_radii(planes, packing, len(labels), spacing, known))
 
 
 def sum_depths(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, int]:
