@@ -27,7 +27,7 @@ SETS = {"kvasir": "Kvasir-SEG", "acdc": "ACDC", "hippocampus": "Hippocampus", "s
 MARGIN = 1.5  # points of Dice within which losses count as equal
 RESAMPLES = 20000
 
-AUTO, AUTO_DICE = "dbce", "dbce-dice"
+AUTO, AUTO_DICE = "dbce:radius=auto", "dbce-dice:radius=auto"
 
 
 @dataclass(frozen=True)

@@ -90,11 +90,10 @@ def test_a_list_keeps_parameters_with_their_loss():
     [
         ("", "the list of losses is empty"),
         ("focal", "unknown loss 'focal'; expected one of ce, balanced-ce, dbce"),
-        ("dbce:radius=wide", "radius: got 'wide', expected a number, or a sequence"),
         ("torch.nn:Threshold", "threshold is missing; write torch.nn:Threshold:threshold=..."),
         ("dbce:radius", "got 'radius', expected radius=..."),
         ("dbce:radus=2", "got 'radus=2', expected radius=..., balance=..., overlap=..."),
-        ("dbce:radius=two", "got 'radius=two', expected a number"),
+        ("dbce:radius=two", "radius: got 'two', expected a number, or a sequence"),
         ("dbce:radius=-1", "got -1.0, expected >= 0"),
         ("dbce:radius=nan", "got nan, expected >= 0"),
         ("dbce:radius=1,radius=2", "radius is given twice"),
@@ -121,6 +120,14 @@ def test_a_parameter_at_its_default_makes_no_other_loss():
     assert spec == parse_loss("dbce:radius=2")
     assert str(spec) == "dbce:radius=2"
     assert spec.settings == {"radius": 2, "balance": "batch", "overlap": "sum"}
+
+
+def test_the_automatic_radius_is_the_default_and_shown():
+    spec = parse_loss("dbce")
+    assert str(spec) == "dbce:radius=auto"
+    assert spec == parse_loss("dbce:radius=auto,balance=image")
+    assert spec.settings == {"radius": "auto", "balance": "image", "overlap": "sum"}
+    assert str(parse_loss("dbce-dice:balance=batch")) == "dbce-dice:radius=auto,balance=batch"
 
 
 @pytest.mark.parametrize("radius", [1234567.0, 0.1 + 0.2, 1e-7, 1e20, math.inf])

@@ -14,13 +14,13 @@ from typing import Any
 import yaml
 from torch import nn
 
-from dilated_ce._validation import AUTO, as_balance
+from dilated_ce._validation import as_balance
 from dilated_ce.study.loss_modules import LOSSES, Setting
 
 
 @dataclass(frozen=True)
 class LossSpec:
-    """A loss by name with those of its parameters that differ from their defaults."""
+    """A loss by name with its radius, if it has one, and what else differs from the defaults."""
 
     name: str
     parameters: tuple[tuple[str, Any], ...] = ()
@@ -32,12 +32,9 @@ class LossSpec:
     @property
     def title(self) -> str:
         """The name for people: `DBCE (R = 2)`."""
-        parameters = dict(self.parameters)
-        if self.settings.get("radius") == AUTO:
-            parameters = {"radius": AUTO, **parameters}
         shown = [
             f"R = {_plain(value)}" if key == "radius" else f"{key} = {value}"
-            for key, value in parameters.items()
+            for key, value in self.parameters
         ]
         title = LOSSES[self.name][0] if self.name in LOSSES else self.name.rpartition(":")[2]
         return f"{title} ({', '.join(shown)})" if shown else title
@@ -47,13 +44,9 @@ class LossSpec:
         """All parameters by name, defaults too; the radius of CE and balanced CE as what it is."""
         if self.name not in LOSSES:
             return dict(self.parameters)
-        signature = _parameters(self.name)
-        defaults = {key: p.default for key, p in signature.items() if p.default is not p.empty}
         implied = {"ce": {"radius": math.inf}, "balanced-ce": {"radius": 0.0}}
-        settings = {**implied.get(self.name, {}), **defaults, **dict(self.parameters)}
-        if "balance" in settings:
-            settings["balance"] = as_balance(settings["balance"], settings["radius"], None)
-        return settings
+        parameters = dict(self.parameters)
+        return {**implied.get(self.name, {}), **_defaults(self.name, parameters), **parameters}
 
     @property
     def slug(self) -> str:
@@ -87,6 +80,8 @@ def parse_loss(text: str) -> LossSpec:
     Example:
         >>> parse_loss("dbce:radius=2").title
         'DBCE (R = 2)'
+        >>> str(parse_loss("dbce"))
+        'dbce:radius=auto'
     """
     name, values = _name_and_values(text.strip())
     signature = _parameters(name)
@@ -100,6 +95,9 @@ def parse_loss(text: str) -> LossSpec:
         if key in parameters:
             raise ValueError(f"loss {name!r}: {key} is given twice.")
         parameters[key] = _value(name, part, value, signature.get(key))
+    defaults = _defaults(name, parameters)
+    if name in LOSSES and "radius" in defaults:
+        parameters.setdefault("radius", defaults["radius"])
     missing = [
         key
         for key, p in signature.items()
@@ -112,7 +110,7 @@ def parse_loss(text: str) -> LossSpec:
         tuple(
             (key, parameters[key])
             for key in sorted(parameters, key=[*signature, *parameters].index)
-            if key not in signature or parameters[key] != signature[key].default
+            if key == "radius" or key not in defaults or parameters[key] != defaults[key]
         ),
     )
     try:
@@ -178,6 +176,15 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
     maker = LOSSES[name][1] if name in LOSSES else _import(name)
     parameters = inspect.signature(maker).parameters
     return {key: p for key, p in parameters.items() if key != "setting" or name not in LOSSES}
+
+
+def _defaults(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that have a default; that of `balance` depends on the radius."""
+    defaults = {key: p.default for key, p in _parameters(name).items() if p.default is not p.empty}
+    if name in LOSSES and "balance" in defaults:
+        radius = parameters.get("radius", defaults["radius"])
+        defaults["balance"] = as_balance(defaults["balance"], radius, None)
+    return defaults
 
 
 def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None) -> Any:
