@@ -356,6 +356,13 @@ def test_weight_maps_of_images_are_arrays_and_pictures(tmp_path):
     data = make_data(cases, ignore_index=255)
     paths = write_weight_maps(tmp_path, data, math.inf, ["a", "b"], balance="image")
     assert [path.name for path in paths] == ["a_Rinf.npy", "a_Rinf.png", "b_Rinf.npy", "b_Rinf.png"]
+    measured = measure(data, [1])
+    (path, _) = write_weight_maps(tmp_path, data, "auto", ["a"], measured=measured)
+    assert path.name == "a_Rauto.npy"
+    by_hand = oracles.weights(
+        cases[0].labels[None], "auto", len(CLASSES), balance="image", ignore_index=255
+    )
+    np.testing.assert_allclose(np.load(path), by_hand[0], rtol=1e-5)
     paths = write_weight_maps(tmp_path, data, 1, ["a", "b"])
     maps = [np.load(path) for path in paths[::2]]
     limits = min(m[m > 0].min() for m in maps), max(m.max() for m in maps)

@@ -24,6 +24,8 @@ from dilated_ce.study.reporting.tables import show, summarise
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
 SETS = {"kvasir": "Kvasir-SEG", "acdc": "ACDC", "hippocampus": "Hippocampus", "stare": "STARE"}
+SWEPT = [name for name in SETS if (STUDIES / f"{name}-radii" / "cases.csv").exists()]
+STYLE = {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "results"}
 MARGIN = 1.5  # points of Dice within which losses count as equal
 RESAMPLES = 20000
 
@@ -218,7 +220,73 @@ def errors_table(name: str) -> str:
     return "\n".join(lines)
 
 
-@mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "results"})
+def sweep(name: str) -> pd.DataFrame:
+    """Mean scores along the radius, by radius and scope of the volumes, over the sweep's seeds.
+
+    The ends come from the main study: balanced CE is R = 0 with batch volumes, CE is R = infinity.
+    """
+    cases = cases_of(f"{name}-radii")
+    ends = cases_of(name)
+    ends = ends[ends["seed"].isin(cases["seed"].unique())]
+    ends = ends[ends["loss"].isin(["balanced-ce", "ce"])].assign(balance="batch", overlap="sum")
+    rows = []
+    for loss, of_loss in pd.concat([ends, cases]).groupby("loss", sort=False):
+        settings = {"balance": "batch", "overlap": "sum", **parse_loss(str(loss)).settings}
+        if settings["radius"] == "auto" or settings["overlap"] != "sum":
+            continue
+        [mean] = summarise(of_loss)
+        rows.append({"radius": settings["radius"], "balance": settings["balance"], **mean.mean})
+    return pd.DataFrame(rows).set_index(["radius", "balance"]).sort_index()
+
+
+def sweep_table() -> str:
+    """Dice along the radius on each data set: batch volumes / image volumes."""
+    tables = {name: sweep(name)["dice"].unstack("balance") for name in SWEPT}
+    radii = sorted({radius for table in tables.values() for radius in table.index})
+    lines = [
+        row(["R: batch / image", *(_radius(radius) for radius in radii)]),
+        row(["---", *["---:"] * len(radii)]),
+    ]
+    for name, table in tables.items():
+        cells = []
+        for radius in radii:
+            values = table.reindex([radius])[["batch", "image"]].to_numpy()[0]
+            shown = ["-" if np.isnan(value) else f"{100 * value:.1f}" for value in values]
+            cells.append("" if np.isnan(values).all() else " / ".join(shown))
+        lines.append(row([SETS[name], *cells]))
+    return "\n".join(lines)
+
+
+@mpl.rc_context(STYLE)
+def along_radius() -> Figure:
+    """Dice, recall and precision from balanced CE to CE, beside the automatic radius."""
+    figure = Figure(figsize=(3.1 * len(SWEPT), 5.6), layout="constrained")
+    panels = figure.subplots(2, len(SWEPT), squeeze=False)
+    for (upper, lower), name in zip(panels.T, SWEPT, strict=True):
+        table = 100 * sweep(name)[["dice", "recall", "precision"]]
+        radii = sorted(set(table.index.get_level_values("radius")))
+        places = {radius: place for place, radius in enumerate(radii)}
+        for scope, colour, marker in (("batch", "#0072B2", "o"), ("image", "#D55E00", "s")):
+            part = table.xs(scope, level="balance")
+            x = [places[radius] for radius in part.index]
+            upper.plot(x, part["dice"], marker=marker, color=colour, label=f"{scope} volumes")
+            for score, style in (("recall", "-"), ("precision", "--")):
+                label = f"{score}, {scope} volumes"
+                lower.plot(x, part[score], style, marker=marker, color=colour, label=label)
+        means = {one.loss: one.mean["dice"] for one in summarise(cases_of(name))}
+        for loss, style in ((AUTO, "-."), ("dice-ce", ":")):
+            title = parse_loss(loss).title
+            upper.axhline(100 * means[loss], color="#333333", linestyle=style, label=title)
+        upper.set(title=SETS[name], ylabel="Dice (%)")
+        lower.set(ylabel="%", xlabel="R")
+        for axes in (upper, lower):
+            axes.set_xticks(range(len(radii)), [_radius(radius) for radius in radii])
+    panels[0, -1].legend(frameon=False, fontsize=7)
+    panels[1, -1].legend(frameon=False, fontsize=7)
+    return figure
+
+
+@mpl.rc_context(STYLE)
 def forest() -> Figure:
     """Every claim on every data set with its interval."""
     claims = (*CLAIMS, GOALS[-1])
@@ -259,8 +327,13 @@ def parts() -> dict[str, str]:
         "claims": claims_table(CLAIMS),
         "goals": claims_table(GOALS),
         "trade-off": trade_table(),
+        "sweep": sweep_table(),
         **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
     }
+
+
+def _radius(radius: float) -> str:
+    return "∞" if np.isinf(radius) else f"{radius:g}"
 
 
 def _title(loss: str) -> str:
@@ -272,7 +345,9 @@ def _bold(text: str, best: bool) -> str:
 
 
 def _draw() -> None:
-    forest().savefig(ROOT / "docs" / "figures" / "claims.svg", metadata={"Date": None})
+    figures = ROOT / "docs" / "figures"
+    forest().savefig(figures / "claims.svg", metadata={"Date": None})
+    along_radius().savefig(figures / "along_radius.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -59,10 +59,10 @@ def inspect(
         typer.Option(min=1, help="Measure so many training cases.", show_default="all"),
     ] = None,
     weight_maps: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0,
-            help="Write the weight maps of three cases for this radius: NIfTI, or PNG and .npy.",
+            help="Write the weight maps of three cases for this radius, a number or auto: NIfTI, or "
+            "PNG and .npy.",
             metavar="RADIUS",
         ),
     ] = None,
@@ -87,7 +87,7 @@ def inspect(
     from dilated_ce.study.cases import DataError
     from dilated_ce.study.reading import DataConfig, open_data
 
-    chosen = _radii(radii)
+    chosen, radius_of_maps = _radii(radii), _radius_of_maps(weight_maps)
     try:
         config = DataConfig(
             path=data,
@@ -108,7 +108,7 @@ def inspect(
         fail(str(error))
     folder = out or Path("runs") / f"inspect-{data.resolve().name}"
     try:
-        _inspect(opened, data, folder, chosen, max_cases, weight_maps)
+        _inspect(opened, data, folder, chosen, max_cases, radius_of_maps)
     except OSError as error:
         fail(f"{error}. Is there room in {folder}, and may you write there?")
 
@@ -119,7 +119,7 @@ def _inspect(
     folder: Path,
     radii: list[float] | None,
     max_cases: int | None,
-    weight_maps: float | None,
+    weight_maps: float | str | None,
 ) -> None:
     from dilated_ce import inspection
     from dilated_ce.study.checking import check_cases
@@ -136,7 +136,7 @@ def _inspect(
         for problem in checked.problems:
             errors.print(f"  [red]-[/] {escape(problem)}", highlight=False, soft_wrap=True)
         fail(f"{len(checked.problems)} problems; the data cannot be used as they are.")
-    if weight_maps is not None:
+    if isinstance(weight_maps, float):
         radii = [*(radii or inspection.default_radii(data)), weight_maps]
     train = len(data.folds[0].train)
     with counting("measuring the training cases", min(max_cases or train, train)) as on_case:
@@ -179,6 +179,20 @@ def _print_classes(data: "DataSet", measured: "Measured") -> None:
             automatic,
         )
     console.print(table)
+
+
+def _radius_of_maps(text: str | None) -> float | str | None:
+    """A number as such, and "auto" as it is."""
+    if text in (None, "auto"):
+        return text
+    try:
+        if (radius := float(text)) >= 0:
+            return radius
+    except ValueError:
+        pass
+    raise typer.BadParameter(
+        f"got {text!r}, expected a number, 0 or more, or auto.", param_hint="--weight-maps"
+    )
 
 
 def _radii(text: str | None) -> list[float] | None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -25,9 +26,9 @@ COLOURS = "cividis"  # the same to people with and without colour blindness
 def weigh(
     case: Case,
     data: DataSet,
-    radius: float,
+    radius: float | str,
     *,
-    balance: str = "batch",
+    balance: str | None = None,
     volumes: Sequence[float] | None = None,
     num_voxels: float | None = None,
 ) -> NDArray[np.float32]:
@@ -36,8 +37,9 @@ def weigh(
     Args:
         case: of the data set; the slices of a stack, in 2D, are a batch of images.
         data: says what is a class, what is ignored, and in how many dimensions to dilate.
-        radius: in the data's unit.
-        balance: "batch" for the volumes of the whole case, "image" for those of each slice.
+        radius: in the data's unit, or "auto".
+        balance: "batch" for the volumes of the whole case, "image" for those of each slice; None:
+            "image" with "auto", "batch" with a number.
         volumes: to balance by instead; `Measured.balancing` gives both.
         num_voxels: on which the volumes were counted; the mean weight of these is then 1.
 
@@ -74,10 +76,10 @@ def weigh(
 def write_weight_maps(
     folder: Path,
     data: DataSet,
-    radius: float,
+    radius: float | str,
     cases: Sequence[str],
     *,
-    balance: str = "batch",
+    balance: str | None = None,
     measured: Measured | None = None,
 ) -> list[Path]:
     """Write the weight maps of some cases.
@@ -91,11 +93,11 @@ def write_weight_maps(
     Args:
         folder: made if it is missing.
         data: the data set.
-        radius: in the data's unit.
+        radius: in the data's unit, or "auto".
         cases: names of cases.
         balance: as in `weigh`.
         measured: take the volumes of the whole training part instead, so that the mean weight is 1
-            over that part and not over each case.
+            over that part and not over each case. Nothing to "auto", which balances each image.
 
     Returns:
         The files.
@@ -112,11 +114,15 @@ def write_weight_maps(
             f"cases: {', '.join(unknown[:5])} {'is' if len(unknown) == 1 else 'are'} not among the "
             f"{len(data.cases)} cases of {data.name}, such as {data.cases[0].name}."
         )
-    balancing = {"balance": balance} if measured is None else measured.balancing(radius)
+    if measured is None or isinstance(radius, str):
+        balancing: dict[str, Any] = {"balance": balance}
+    else:
+        balancing = measured.balancing(radius)
+    name_of_radius = radius if isinstance(radius, str) else f"{radius:g}"
     folder.mkdir(parents=True, exist_ok=True)
     written, arrays = [], []
     low, high = np.inf, 0.0
-    for name, stem in zip(cases, _stems(cases, f"_R{radius:g}"), strict=True):
+    for name, stem in zip(cases, _stems(cases, f"_R{name_of_radius}"), strict=True):
         case = data.by_name[name].load()
         weights = weigh(case, data, radius, **balancing)
         if weights.ndim == 3:
