@@ -22,6 +22,7 @@ def pair():
     "options",
     [
         {},
+        {"radius": "auto"},
         {"balance": "image", "spacing": (0.7, 1.5), "label_smoothing": 0.1},
         {"overlap": "max", "reduction": "none"},
         {"volumes": [900, 800, 700], "reduction": "sum"},
@@ -32,7 +33,7 @@ def test_compiles_into_one_graph(pair, options):
     torch.compiler.reset()
 
     def loss(logits, target):
-        return dilated_balanced_cross_entropy(logits, target, 2.5, **options)
+        return dilated_balanced_cross_entropy(logits, target, **{"radius": 2.5, **options})
 
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(logits, target), loss(logits, target))

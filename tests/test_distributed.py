@@ -40,6 +40,8 @@ OPTIONS = [
     {"volumes": [300, 200, 100, 20]},
     {"volumes": [300, 200, 100, 20], "num_voxels": 400},
     {"weight": [1.0, 2.0, 0.5, 3.0]},
+    {"radius": "auto"},
+    {"radius": "auto", "balance": "batch"},
 ]
 
 
@@ -99,11 +101,10 @@ def check_process(rank, port):
         dist.all_reduce(loss)
         torch.testing.assert_close(loss / 2, whole_loss)
 
+        options = {"radius": RADIUS, "num_classes": NUM_CLASSES, **options}
         torch.testing.assert_close(
-            dilated_balanced_weights(
-                labels[mine], RADIUS, num_classes=NUM_CLASSES, process_group=world, **options
-            ),
-            dilated_balanced_weights(labels, RADIUS, num_classes=NUM_CLASSES, **options)[mine],
+            dilated_balanced_weights(labels[mine], process_group=world, **options),
+            dilated_balanced_weights(labels, **options)[mine],
         )
     check_modes(rank, parts)
     check_precision(rank)

@@ -286,11 +286,14 @@ class TestWeightMap:
         core = dilated_balanced_weights(labels[2], 2, num_classes=3, ignore_index=255)
         torch.testing.assert_close(ours / ours.sum(), core / core.sum())
 
-    def test_dice_takes_it_too(self):
+    @pytest.mark.parametrize("radius", [2, "auto"])
+    def test_dice_takes_it_too(self, radius):
         logits, labels = self.batch()
         labels = labels.clamp(max=2)
-        weights = torch.stack([DilatedBalancedWeights(2, num_classes=3)(y) for y in labels])
-        loss = DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True, radius=2, balance="image")
+        weights = torch.stack([DilatedBalancedWeights(radius, num_classes=3)(y) for y in labels])
+        loss = DilatedBalancedDiceCELoss(
+            to_onehot_y=True, softmax=True, radius=radius, balance="image"
+        )
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
 
     def test_all_ignored_is_zero(self):
