@@ -52,7 +52,7 @@ def test_the_configurations_on_the_monai_page_make_the_loss():
         for block in blocks(ROOT / "docs" / "how-to" / "monai.md", "yaml")
     )
     assert isinstance(bundle, monai.DilatedBalancedDiceCELoss)
-    assert bundle.cross_entropy.radius == 3
+    assert bundle.cross_entropy.radius == "auto"
     assert isinstance(auto3dseg, monai.DilatedBalancedDiceCELoss)
     assert auto3dseg.cross_entropy.roi_size == (224, 224, 144)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from marked import renew, row, write_or_check
+from update_results import CLAIMS, GOALS, claims_table
 
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import read_cases
@@ -124,6 +125,7 @@ def parts() -> dict[str, str]:
     return {
         "border-bias": border_table(),
         "demo": demo_table(),
+        "claims": claims_table((*CLAIMS, GOALS[-1])),
         "cost": cost_table(),
         "dilation": dilation_table(),
         "step": step_table(),

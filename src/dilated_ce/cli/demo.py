@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dilated_ce.study.settings import CompareConfig
 
 LEARNING_RATE = 6e-3  # short training on few images bears a large one
-DEMO_LOSSES = "ce,balanced-ce,dbce:radius=2,dice-ce,dbce-dice:radius=2"
+DEMO_LOSSES = "ce,balanced-ce,dbce,dice-ce,dbce-dice"
 
 
 def demo(
@@ -35,7 +35,7 @@ def demo(
     losses: Annotated[
         str,
         typer.Option(
-            help="Those of `dilated-ce compare`; dbce and dbce-dice take radius=..., "
+            help="Those of `dilated-ce compare`; dbce and dbce-dice take radius=auto or a number, "
             "balance=batch|image and overlap=sum|max: ce,dbce:radius=4,balance=image."
         ),
     ] = DEMO_LOSSES,

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from dilated_ce.study.settings import CompareConfig
 
-DEFAULT_LOSSES = "ce,balanced-ce,dbce:radius=2,dbce:radius=8,dice-ce"
+DEFAULT_LOSSES = "ce,balanced-ce,dice-ce,dbce,dbce-dice"
 # Those of the study, which takes seconds to import: too long for a shell that completes a word.
 LOSS_NAMES = (
     *("ce", "balanced-ce", "dbce:radius=", "dice", "dice-ce", "dbce-dice:radius="),
