@@ -10,6 +10,7 @@ predictions and the reports with pictures stay in runs/studies/; the tables are 
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,12 @@ def run(name: str, options: list[str]) -> None:
         return
     out = ROOT / "runs" / "studies" / name
     command = ["compare", str(settings), "--out", str(out), *options]
-    subprocess.run([sys.executable, "-m", "dilated_ce", *command], cwd=ROOT, check=True)
+    # The losses of results/rules/ are named in some of the settings.
+    paths = [str(ROOT / "results" / "rules"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    subprocess.run(
+        [sys.executable, "-m", "dilated_ce", *command], cwd=ROOT, env=environment, check=True
+    )
     for table in KEPT:
         shutil.copy(out / table, STUDIES / name / table)
     errors = false_positives(out)
