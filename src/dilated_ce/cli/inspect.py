@@ -61,8 +61,8 @@ def inspect(
     weight_maps: Annotated[
         str | None,
         typer.Option(
-            help="Write the weight maps of three cases for this radius, a number or auto: NIfTI, or "
-            "PNG and .npy.",
+            help="Write the weight maps of three cases for this radius, a number or auto: NIfTI, "
+            "or PNG and .npy.",
             metavar="RADIUS",
         ),
     ] = None,
