@@ -327,7 +327,7 @@ def parts() -> dict[str, str]:
         "claims": claims_table(CLAIMS),
         "goals": claims_table(GOALS),
         "trade-off": trade_table(),
-        "sweep": sweep_table(),
+        **({"sweep": sweep_table()} if SWEPT else {}),
         **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
     }
 
@@ -347,7 +347,8 @@ def _bold(text: str, best: bool) -> str:
 def _draw() -> None:
     figures = ROOT / "docs" / "figures"
     forest().savefig(figures / "claims.svg", metadata={"Date": None})
-    along_radius().savefig(figures / "along_radius.svg", metadata={"Date": None})
+    if SWEPT:
+        along_radius().savefig(figures / "along_radius.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":
