@@ -218,7 +218,7 @@ def test_killed_at_random_it_ends_with_the_same_scores(images, tmp_path):
 WRONG_OPTIONS = {
     "no data": ((), "data.path is missing"),
     "unknown loss": (("--losses", "dicee"), "unknown loss 'dicee'"),
-    "no radius": (("--losses", "dbce"), "radius is missing"),
+    "no radius": (("--losses", "dbce:radius="), "radius: got ''"),
     "negative radius": (("--losses", "dbce:radius=-1"), "radius"),
     "twice": (("--losses", "ce,ce"), "ce is given twice"),
     "empty losses": (("--losses", ","), "the list of losses is empty"),

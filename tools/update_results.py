@@ -344,6 +344,7 @@ def _bold(text: str, best: bool) -> str:
     return f"**{text}**" if best else text
 
 
+@mpl.rc_context(STYLE)  # whose salt names the parts of a file alike every time
 def _draw() -> None:
     figures = ROOT / "docs" / "figures"
     forest().savefig(figures / "claims.svg", metadata={"Date": None})
