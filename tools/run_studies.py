@@ -81,7 +81,7 @@ def false_positives(out: Path) -> pd.DataFrame:
 
     Returns:
         By loss, seed, fold and class the false positives per true voxel, summed over the test cases
-        that hold the class, at distances in (from, to] of it, in the unit of the data.
+        that hold the class, at distances in [from, to) of it, in the unit of the data.
     """
     prepared = Prepared(out / "prepared")
     study = json.loads((out / "study.json").read_text(encoding="utf-8"))

@@ -220,17 +220,22 @@ def errors_table(name: str) -> str:
     return "\n".join(lines)
 
 
+def of_same_seeds(name: str) -> pd.DataFrame:
+    """The scores of the main study under the seeds that its sweep has."""
+    cases = cases_of(name)
+    return cases[cases["seed"].isin(cases_of(f"{name}-radii")["seed"].unique())]
+
+
 def sweep(name: str) -> pd.DataFrame:
     """Mean scores along the radius, by radius and scope of the volumes, over the sweep's seeds.
 
     The ends come from the main study: balanced CE is R = 0 with batch volumes, CE is R = infinity.
     """
-    cases = cases_of(f"{name}-radii")
-    ends = cases_of(name)
-    ends = ends[ends["seed"].isin(cases["seed"].unique())]
-    ends = ends[ends["loss"].isin(["balanced-ce", "ce"])].assign(balance="batch", overlap="sum")
+    ends = of_same_seeds(name)
+    ends = ends[ends["loss"].isin(["balanced-ce", "ce"])]
     rows = []
-    for loss, of_loss in pd.concat([ends, cases]).groupby("loss", sort=False):
+    cases = pd.concat([ends, cases_of(f"{name}-radii")])
+    for loss, of_loss in cases.groupby("loss", sort=False):
         settings = {"balance": "batch", "overlap": "sum", **parse_loss(str(loss)).settings}
         if settings["radius"] == "auto" or settings["overlap"] != "sum":
             continue
@@ -244,15 +249,22 @@ def sweep_table() -> str:
     tables = {name: sweep(name)["dice"].unstack("balance") for name in SWEPT}
     radii = sorted({radius for table in tables.values() for radius in table.index})
     lines = [
-        row(["R: batch / image", *(_radius(radius) for radius in radii)]),
-        row(["---", *["---:"] * len(radii)]),
+        row(["R: batch / image", *(_radius(radius) for radius in radii), "auto"]),
+        row(["---", *["---:"] * (len(radii) + 1)]),
     ]
     for name, table in tables.items():
+        automatic = [
+            one.mean["dice"]
+            for cases in (cases_of(f"{name}-radii"), of_same_seeds(name))
+            for one in summarise(cases)
+            if one.loss in (f"{AUTO},balance=batch", AUTO)
+        ]
         cells = []
         for radius in radii:
             values = table.reindex([radius])[["batch", "image"]].to_numpy()[0]
             shown = ["-" if np.isnan(value) else f"{100 * value:.1f}" for value in values]
             cells.append("" if np.isnan(values).all() else " / ".join(shown))
+        cells.append(" / ".join(f"{100 * value:.1f}" for value in automatic))
         lines.append(row([SETS[name], *cells]))
     return "\n".join(lines)
 
@@ -273,7 +285,7 @@ def along_radius() -> Figure:
             for score, style in (("recall", "-"), ("precision", "--")):
                 label = f"{score}, {scope} volumes"
                 lower.plot(x, part[score], style, marker=marker, color=colour, label=label)
-        means = {one.loss: one.mean["dice"] for one in summarise(cases_of(name))}
+        means = {one.loss: one.mean["dice"] for one in summarise(of_same_seeds(name))}
         for loss, style in ((AUTO, "-."), ("dice-ce", ":")):
             title = parse_loss(loss).title
             upper.axhline(100 * means[loss], color="#333333", linestyle=style, label=title)

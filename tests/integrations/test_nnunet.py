@@ -250,10 +250,10 @@ def test_the_log_says_which_loss_it_is(make, capsys):
     [
         ("nnUNetTrainerDBCE", ("auto", False, None, False)),
         ("nnUNetTrainerDBCEDice", ("auto", False, None, True)),
-        ("nnUNetTrainerDBCE_R0", (0, False, "batch", False)),
-        ("nnUNetTrainerDBCE_R12", (12, False, "batch", False)),
+        ("nnUNetTrainerDBCE_R0", (0, False, None, False)),
+        ("nnUNetTrainerDBCE_R12", (12, False, None, False)),
         ("nnUNetTrainerDBCE_image", ("auto", False, "image", False)),
-        ("nnUNetTrainerDBCEDice_R2.5mm", (2.5, True, "batch", True)),
+        ("nnUNetTrainerDBCEDice_R2.5mm", (2.5, True, None, True)),
         ("nnUNetTrainerDBCEDice_R3mm_image", (3, True, "image", True)),
     ],
 )

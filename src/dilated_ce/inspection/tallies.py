@@ -15,6 +15,7 @@ from scipy import ndimage
 from dilated_ce import dilate_labels
 from dilated_ce._automatic import automatic_radii
 from dilated_ce._packing import Packing, pack, valid_planes
+from dilated_ce._validation import valid_voxels
 
 # Foreground; background within the radius of it; background beyond.
 PLACES = ("foreground", "rim", "far")
@@ -138,7 +139,7 @@ def radii_by_image(
     """
     labels = torch.from_numpy(images)
     packing = Packing(num_classes)
-    valid = None if ignore_index is None else labels != ignore_index
+    valid = valid_voxels(labels, ignore_index)
     known = None if valid is None else valid_planes(valid, packing)
     planes = pack(labels, valid, packing)
     return np.array(automatic_radii(planes, packing, len(labels), spacing, known))

@@ -243,7 +243,6 @@ def __getattr__(name: str) -> type[nnUNetTrainerDBCE]:
     if match["radius"]:
         settings["radius"] = float(match["radius"])
         settings["radius_in_mm"] = match["mm"] is not None
-        settings["balance"] = "batch"
     if match["image"]:
         settings["balance"] = "image"
     return type(name, (parent,), settings)
