@@ -77,12 +77,15 @@ def weights(
         counts = np.broadcast_to(counts.sum(0), counts.shape)
     inverse = np.divide(1.0, counts, out=np.zeros_like(counts), where=counts > 0)
     if isinstance(radius, str) and balance == "image" and volumes is None:
-        # Half for what reaches over the whole image, half for the rest.
+        # Among the shares 1 / v: 1 for what reaches over the whole image, less for the rest.
         for of_image, own in zip(inverse, masks.reshape(*masks.shape[:2], -1).sum(-1), strict=True):
-            there, everywhere = own > 0, (own == own.max()) & (own > 0)
-            if (there & ~everywhere).any():
-                of_image[everywhere] *= there.sum() / 2 / everywhere.sum()
-                of_image[there & ~everywhere] *= there.sum() / 2 / (there & ~everywhere).sum()
+            whole, num_everywhere = own.max(), (own == own.max()).sum()
+            num_others = ((own > 0) & (own < whole)).sum()
+            for c, volume in enumerate(own):
+                if volume == whole:
+                    of_image[c] /= num_everywhere
+                elif volume > 0:
+                    of_image[c] *= 2 / num_others * math.sqrt(volume / whole)
     shares = masks * inverse.reshape(*counts.shape, *[1] * (labels.ndim - 1))
     raw = shares.sum(1) if overlap == "sum" else shares.max(1)
     total = raw[valid].sum()

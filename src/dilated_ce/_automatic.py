@@ -12,14 +12,16 @@ none. Faces overstate what is round: R is 0.8 r for a disc of radius r, 0.7 r fo
 width of a band in 2D. So a class reaches as far as its objects are thick, whatever their number.
 No border is surer than a voxel or two, so R does not fall below LEAST voxels for small objects.
 
-Where the volumes are those of the image, too, the largest class has half of the image's weight and
-the others share the other half (`halves`): the loss of an image is
+Where the volumes are those of the image, too, the classes do not have equal shares (`by_size`).
+With V voxels in the image and K other classes in it beside the largest, a voxel of the image weighs
+1, and GAIN / K sqrt(V / |D_c|) more for every other class c whose dilated mask holds it:
 
-    1/2 mean of CE over the image + 1/2 mean, over the other classes c, of the mean of CE over D_c
+    mean of CE over the image + GAIN/K sum over c of sqrt(|D_c| / V) mean of CE over D_c
 
-With two classes that is what equal shares give. With more of them, equal shares would make the
-image at large, where false positives far from any object lie, the cheaper the more classes there
-are.
+That is half way between balanced classes, whose neighbourhoods count the same whatever their size,
+and plain cross entropy, in which they count by their size. Equal shares would leave the image at
+large, where false positives far from any object lie, the cheaper the smaller the objects are, and
+the more classes there are.
 """
 
 import math
@@ -31,6 +33,7 @@ from torch import Tensor
 from dilated_ce._packing import Packing, count
 
 LEAST = 2.0
+GAIN = 2.0
 
 
 def automatic_radii(
@@ -66,25 +69,26 @@ def automatic_radii(
     return [[finest * math.sqrt(2.0**power) for power in image] for image in powers.tolist()]
 
 
-def halves(volumes: Tensor) -> Tensor:
-    """How much each class counts in each image, 1 on average over its classes: float64 (B, C).
+def by_size(volumes: Tensor) -> Tensor:
+    """How much each class counts in each image: float64 (B, C).
+
+    1 for the mask that is everywhere (for all such masks together), GAIN / K sqrt(v / V) for one of
+    K others.
 
     Args:
         volumes: of the masks dilated by their automatic radius, (B, C), in voxels.
 
-    Example:
-        >>> halves(torch.tensor([[100, 20, 10, 0]]))
-        tensor([[1.5000, 0.7500, 0.7500, 0.0000]], dtype=torch.float64)
+    Examples:
+        >>> by_size(torch.tensor([[100, 25, 4, 0]]))
+        tensor([[1.0000, 0.5000, 0.2000, 0.0000]], dtype=torch.float64)
     """
+    volumes = volumes.double()
+    whole = volumes.amax(1, keepdim=True)  # the mask of the largest class is the whole image
     there = volumes > 0
-    # The mask of the largest class has become the whole image, and others may have, too.
-    everywhere = there & (volumes == volumes.amax(1, keepdim=True))
+    everywhere = there & (volumes == whole)
     others = there & ~everywhere
-    num, num_everywhere, num_others = (
-        mask.sum(1, keepdim=True).double() for mask in (there, everywhere, others)
-    )
-    half = torch.where(everywhere, num / (2 * num_everywhere), num / (2 * num_others))
-    return torch.where(num_others > 0, half, 1) * there
+    gain = GAIN / others.sum(1, keepdim=True) * (volumes / whole).sqrt()
+    return torch.where(others, gain, everywhere / everywhere.sum(1, keepdim=True).clamp(min=1))
 
 
 def same_radius(
@@ -96,7 +100,7 @@ def same_radius(
         radii: of each class in each image.
         packing: where the masks lie.
 
-    Example:
+    Examples:
         >>> list(same_radius([(math.inf, 2.0), (math.inf, 4.0)], Packing(2)))
         [(inf, {0: 5}), (2.0, {0: 2}), (4.0, {0: 8})]
     """

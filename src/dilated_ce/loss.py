@@ -90,11 +90,11 @@ def dilated_balanced_cross_entropy(
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes of the dilated masks are counted over the "batch", or over each
             "image" on its own. None: "image" with radius="auto", "batch" with any other radius and
-            with `volumes`. With both "auto" and "image" the largest class of an image (as a rule
-            the background) has half of the image's weight, and the others share the other half:
-            1/2 mean of CE over the image + 1/2 mean, over the other classes, of the mean of CE over
-            D_c. With two classes that is what equal shares give; with more, equal shares would make
-            false positives far from any object cheap.
+            with `volumes`. With both "auto" and "image" a voxel of an image with V voxels weighs 1,
+            and 2/K sqrt(V / v_c) more for each of the K classes in it, but the largest (as a rule
+            the background), whose dilated mask holds the voxel: half way between equal shares of
+            the classes and shares by their size. Equal ones would make false positives far from any
+            object the cheaper, the smaller the objects are.
         volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
             `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
             and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
@@ -132,11 +132,10 @@ def dilated_balanced_cross_entropy(
             outside 0 ... 1 or of which those of a voxel do not add up to 1, a number out of its
             range, an unknown word for `mode`, `overlap`, `balance` or `reduction`, or a group that
             this process is not in.
+            On CUDA a label out of range is a device-side assertion, as it is in `F.cross_entropy`:
+            no call waits for the device to find it.
 
-        On CUDA a label out of range is a device-side assertion, as it is in `F.cross_entropy`: no
-        call waits for the device to find it.
-
-    Example:
+    Examples:
         >>> import torch
         >>> from dilated_ce import dilated_balanced_cross_entropy
         >>> logits = torch.zeros(1, 2, 5, 5, requires_grad=True)
@@ -211,7 +210,7 @@ class DilatedBalancedCELoss(nn.Module):
     Raises:
         TypeError, ValueError: as `dilated_balanced_cross_entropy`, at once or in the call.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dilated_ce import DilatedBalancedCELoss
         >>> criterion = DilatedBalancedCELoss()

@@ -70,7 +70,7 @@ def dilate_labels(
         ValueError: a label outside 0 ... C - 1 (on CUDA a device-side assertion), a number out of
             its range, or shapes and lengths that do not match.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dilated_ce import dilate_labels
         >>> labels = torch.tensor([[0, 0, 0, 0, 1, 0, 0]])

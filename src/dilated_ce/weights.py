@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dilated_ce._automatic import halves
+from dilated_ce._automatic import by_size
 from dilated_ce._packing import look_up
 from dilated_ce._validation import (
     AUTO,
@@ -73,8 +73,9 @@ def dilated_balanced_weights(
         overlap: where dilated masks overlap, "sum" adds their shares, "max" takes the largest.
         balance: the volumes v_c are counted over the "batch", or over each "image" on its own.
             None: "image" with radius="auto", "batch" with any other radius and with `volumes`. With
-            both "auto" and "image" the largest class of an image has half of its weight, and the
-            others share the other half.
+            both "auto" and "image" a voxel weighs 1, and 2/K sqrt(V / v_c) more for each class c
+            but the largest whose dilated mask holds it; V: voxels of the image, K: number of such
+            classes in it.
         volumes: volumes (C,) of the whole data set to use instead, in voxels: the sum of
             `dilate_labels(...)` over the voxels of all its images, with the same radius, spacing
             and ignored label. A class with volume 0 takes no part: its voxels weigh nothing
@@ -101,7 +102,7 @@ def dilated_balanced_weights(
             its range, an unknown word for `overlap` or `balance`, shapes and lengths that do not
             match, or a group that this process is not in.
 
-    Example:
+    Examples:
         Two classes, 6 and 1 voxels. Dilated by one voxel they have 7 and 3:
 
         >>> import torch
@@ -259,7 +260,7 @@ def weigh_voxels(
     # A class that is absent from the scope takes no part: its share is 0 rather than 1 / 0.
     shares = torch.where(scope_volumes > 0, 1 / scope_volumes, 0)
     if AUTOMATIC in radii and options.balance == "image":
-        shares = shares * halves(counts).to(dtype)
+        shares = shares * by_size(counts).to(dtype)
     if groups > 1 and (options.balance == "batch"):  # from one row per group to one per image
         shares = shares.repeat_interleave(images, 0)
     if options.importance is not None:
