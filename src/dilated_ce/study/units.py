@@ -12,6 +12,7 @@ fingerprint, a hash of everything that shapes its numbers: runs with other setti
 and none is ever overwritten by another.
 """
 
+import ast
 import hashlib
 import json
 import platform
@@ -233,5 +234,15 @@ def versions() -> dict[str, str]:
 @cache
 def _code(modules: tuple[str, ...]) -> str:
     package = files("dilated_ce")
-    code = [package.joinpath(f"{module}.py").read_text("utf-8") for module in modules]
+    code = [_arithmetic(package.joinpath(f"{module}.py").read_text("utf-8")) for module in modules]
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+
+
+def _arithmetic(source: str) -> str:
+    """The code without comments and docstrings: another word in them changes no number."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        has_docstring = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if has_docstring and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
