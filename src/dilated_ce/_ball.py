@@ -20,7 +20,7 @@ def ball_lines(
     `scipy.ndimage.distance_transform_edt(..., sampling=spacing) <= radius` makes, so that both
     agree to the last bit. (So 3 voxels of 0.1 do not fit into 0.3, as 3 * 0.1 > 0.3 in doubles.)
 
-    Example:
+    Examples:
         >>> ball_lines(2.0, (1.0, 1.0, 1.0), (1, 9, 9))  # a disk: rows of 5, 3, 3, 1 and 1 pixels
         (((0, 2),), ((0, 1),), ((0, 0),))
     """

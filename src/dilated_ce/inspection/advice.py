@@ -45,7 +45,7 @@ class Advice:
         Args:
             data: what the command is to read, such as a folder.
 
-        Example:
+        Examples:
             >>> Advice((2.0,), ("ce", "dbce:radius=2"), ()).command("my data")
             "dilated-ce compare --data 'my data' --losses ce,dbce:radius=2"
         """
@@ -56,7 +56,7 @@ class Advice:
 def advise(data: DataSet, measured: Measured) -> Advice:
     """Advice on the radius for a data set, from its labels.
 
-    Example:
+    Examples:
         A disc of radius 12, whose mean depth is a third of that:
 
         >>> from functools import partial

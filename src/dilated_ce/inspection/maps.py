@@ -49,7 +49,7 @@ def weigh(
     Raises:
         ValueError: a label that is no class, or what `dilated_balanced_weights` does not take.
 
-    Example:
+    Examples:
         >>> from dilated_ce.study.cases import Split
         >>> labels = np.array([[0, 0, 0, 0, 1, 0, 0]], np.uint8)
         >>> data = DataSet(

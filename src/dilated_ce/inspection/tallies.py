@@ -107,7 +107,7 @@ def tally(
 def near(mask: NDArray[np.bool_], radius: float, spacing: Sequence[float]) -> tuple[slice, ...]:
     """The box around `mask` that holds every voxel within `radius` of it; empty for an empty mask.
 
-    Example:
+    Examples:
         >>> near(np.arange(20) == 10, 2.0, [1.0])  # with a voxel to spare
         (slice(7, 14, None),)
     """
@@ -131,7 +131,7 @@ def radii_by_image(
 ) -> NDArray[np.float64]:
     """The automatic radius of each class in each image (B, C); 0 where there is no such class.
 
-    Example:
+    Examples:
         >>> image = np.zeros((1, 9, 9), np.uint8)
         >>> image[:, :, 3:7] = 1  # a band 4 wide: the axes, 2, times its area over its two sides
         >>> radii_by_image(image, 2, (1.0, 1.0), None)
@@ -150,7 +150,7 @@ def sum_depths(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float
 
     Voxels outside the image are no complement. Where the mask fills the image it is (0, 0).
 
-    Example:
+    Examples:
         >>> sum_depths(np.array([0, 1, 1, 1, 0], bool), [1.0])
         (4.0, 3)
     """

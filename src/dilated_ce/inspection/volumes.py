@@ -110,7 +110,7 @@ def measure(
         DataError: a case that cannot be read.
         ValueError: a radius that is none, `max_cases` below 1, or a label that is no class.
 
-    Example:
+    Examples:
         >>> from functools import partial
         >>> from dilated_ce.study.cases import CaseSource, Split
         >>> labels = np.array([[0, 0, 0, 0, 1, 0, 0]], np.uint8)

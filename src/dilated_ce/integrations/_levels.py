@@ -26,7 +26,7 @@ def level_spacing(
     Raises:
         ValueError: a number of axes that differs from that of the output.
 
-    Example:
+    Examples:
         >>> level_spacing((32, 32), (128, 64), None)
         (4.0, 2.0)
         >>> level_spacing((32, 32), (128, 64), (0.5, 0.5))

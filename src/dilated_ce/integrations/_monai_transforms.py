@@ -44,7 +44,7 @@ class DilatedBalancedWeights(Transform):
     Raises:
         TypeError, ValueError: as there, and for labels with another number of channels.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dilated_ce.integrations.monai import DilatedBalancedWeights
         >>> label = torch.zeros(1, 6, 6)
@@ -147,7 +147,7 @@ class DilatedBalancedWeightsd(MapTransform):
         postfix: the map of "label" gets the key "label_weights".
         allow_missing_keys: leave out keys that are missing instead of raising.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dilated_ce.integrations.monai import DilatedBalancedWeightsd
         >>> transform = DilatedBalancedWeightsd("label", radius=2, num_classes=2)

@@ -75,7 +75,7 @@ class DilatedBalancedCELoss(_CoreLoss):
         TypeError, ValueError: as `dilated_ce.DilatedBalancedCELoss`, and where the shapes of input
             and target differ.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dilated_ce.integrations.monai import DilatedBalancedCELoss
         >>> loss = DilatedBalancedCELoss(radius=2)
@@ -204,16 +204,13 @@ class DilatedBalancedDiceCELoss(_Loss):
     As in `DiceCELoss` there is no `ignore_index`; use `DilatedBalancedCELoss` for that.
 
     Args:
-        include_background, to_onehot_y, sigmoid, softmax, other_act, squared_pred, jaccard,
-            reduction, smooth_nr, smooth_dr, batch, weight, lambda_dice, lambda_ce,
-            label_smoothing: as in `DiceCELoss`.
         radius, spacing, roi_size, overlap, balance, volumes, num_voxels, process_group: as in
             `DilatedBalancedCELoss`.
 
     Raises:
         TypeError, ValueError: as `DiceCELoss` and `DilatedBalancedCELoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dilated_ce.integrations.monai import DilatedBalancedDiceCELoss
         >>> loss = DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True)

@@ -64,7 +64,7 @@ class DilatedBalancedLoss(nn.Module):
     Raises:
         TypeError, ValueError: as `dilated_balanced_cross_entropy`, at once or in the call.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dilated_ce.integrations.nnunet import DilatedBalancedLoss
         >>> loss = DilatedBalancedLoss(4, full_size=(32, 32), ignore_label=3)
@@ -159,7 +159,7 @@ class DBCEMixin:
         overlap: "sum" or "max", as in `dilated_balanced_cross_entropy`.
         with_dice: whether nnU-Net's Dice loss is added.
 
-    Example:
+    Examples:
         In a file of a folder that nnUNet_extTrainer names, too:
 
             from dilated_ce.integrations.nnunet import DBCEMixin

@@ -30,7 +30,7 @@ def classwise_ece(
     Returns:
         0 (calibrated) to 1; NaN without a voxel that counts, or with a probability that is none.
 
-    Example:
+    Examples:
         >>> classwise_ece(np.array([0.9, 0.9, 0.1]), np.array([1, 0, 0], np.uint8), 1)
         0.3
     """

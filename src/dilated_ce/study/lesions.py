@@ -22,7 +22,7 @@ def lesion_scores(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str
 
     Without a true lesion recall is NaN, without a predicted one precision is; F1 is 0 then.
 
-    Example:
+    Examples:
         >>> true = np.array([[1, 1, 0, 0, 1]], bool)
         >>> lesion_scores(np.array([[0, 1, 1, 0, 0]], bool), true)
         {'lesion_f1': 0.6666666666666666, 'lesion_recall': 0.5, 'lesion_precision': 1.0}

@@ -15,6 +15,7 @@ import yaml
 from torch import nn
 
 from dilated_ce._validation import as_balance
+from dilated_ce.study import plain_yaml
 from dilated_ce.study.loss_modules import LOSSES, Setting
 
 
@@ -77,7 +78,7 @@ def parse_loss(text: str) -> LossSpec:
     Raises:
         ValueError: an unknown loss or parameter, or a value that the loss does not take.
 
-    Example:
+    Examples:
         >>> parse_loss("dbce:radius=2").title
         'DBCE (R = 2)'
         >>> str(parse_loss("dbce"))
@@ -130,7 +131,7 @@ def parse_losses(text: str) -> tuple[LossSpec, ...]:
     Raises:
         ValueError: as `parse_loss`, or an empty list.
 
-    Example:
+    Examples:
         >>> [str(spec) for spec in parse_losses("ce,dbce:radius=2,balance=image")]
         ['ce', 'dbce:radius=2,balance=image']
     """
@@ -190,7 +191,10 @@ def _defaults(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
 def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None) -> Any:
     """A number where a loss of ours wants one; else as YAML reads it: a number, true, text."""
     if name not in LOSSES:
-        return yaml.safe_load(text)
+        try:
+            return plain_yaml.load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(plain_yaml.explain(f"loss {name!r}: {part!r}", error)) from None
     wanted = parameter.annotation if parameter is not None else float
     if wanted is str:
         return text

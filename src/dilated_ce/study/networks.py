@@ -13,7 +13,7 @@ def build_network(
 
     `channels` are those of the levels; each level but the first halves the image.
 
-    Example:
+    Examples:
         >>> import torch
         >>> network = build_network(TrainingConfig(channels=(4, 8)), 2, 3, 2)
         >>> network(torch.zeros(1, 3, 8, 8)).shape

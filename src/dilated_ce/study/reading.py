@@ -78,7 +78,7 @@ def open_data(config: DataConfig) -> DataSet:
     Raises:
         DataError: with everything that is wrong with the files and the split.
 
-    Example:
+    Examples:
         >>> open_data(DataConfig(path="nowhere"))
         Traceback (most recent call last):
         dilated_ce.study.cases.DataError: nowhere is no folder.

@@ -59,7 +59,7 @@ def score_case(
         mean surface distance (in the unit of `spacing`); lesion_f1, lesion_recall,
         lesion_precision (see `lesions`); ece (see `calibration`); true_voxels, predicted_voxels.
 
-    Example:
+    Examples:
         >>> truth = np.array([[0, 1, 1, 1]], dtype=np.uint8)
         >>> prediction = np.array([[1, 1, 0, 0]], dtype=np.uint8)
         >>> [scores] = score_case(prediction, truth, 2, spacing=(1, 1), tolerance=1)

@@ -81,7 +81,7 @@ def compare_to(
         ValueError: an unknown loss, metric or class, rows that are there twice, or a loss that
             shares no scored case with the reference.
 
-    Example:
+    Examples:
         >>> cases = pd.DataFrame({"loss": ["a", "a", "a", "b", "b", "b"], "seed": 0, "fold": 0,
         ...     "case": list("xyzxyz"), "group": list("xyzxyz"), "class": "lesion",
         ...     "dice": [0.5, 0.6, 0.7, 0.6, 0.7, 0.9]})

@@ -88,7 +88,7 @@ class VolumeReader:
 def as_stack(case: Case) -> Case:
     """A volume as its slices; a 2D image, or a volume of one slice, as it is.
 
-    Example:
+    Examples:
         >>> volume = np.zeros((4, 5, 6))
         >>> case = Case("a", volume[None], volume, (1.0, 3.0, 1.0))
         >>> as_stack(case).labels.shape, as_stack(case).spacing

@@ -21,7 +21,7 @@ class Candidate:
 def families(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
     """Losses that differ in their radius alone, from the smallest to the largest.
 
-    Example:
+    Examples:
         >>> from dilated_ce.study.losses import parse_losses
         >>> text = "ce,dbce:radius=8,dbce:radius=2,dbce:radius=2,balance=image"
         >>> [[str(spec) for spec in family] for family in families(parse_losses(text))]

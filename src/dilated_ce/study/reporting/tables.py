@@ -38,7 +38,7 @@ class Row:
 def summarise(cases: pd.DataFrame, class_name: str | None = None) -> list[Row]:
     """Mean over classes, then cases, then runs; a score without a meaning is left out.
 
-    Example:
+    Examples:
         >>> cases = pd.DataFrame({"loss": "ce", "seed": [0, 1], "case": "a", "class": "lesion",
         ...     **{score: 0.5 for score in SCORES}, "dice": [0.5, 0.7]})
         >>> [row] = summarise(cases)
@@ -152,7 +152,7 @@ def trials(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def show(score: str, mean: float, spread: float | None = None) -> str:
     """A score with its spread: per cent, or units.
 
-    Example:
+    Examples:
         >>> show("dice", 0.7812, 0.004), show("hd95", 3.456), show("dice", math.nan)
         ('78.1 ± 0.4', '3.46', '-')
     """
