@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench weight-map intervals studies results clean
+.PHONY: help demo test check format docs bench weight-map intervals studies results clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -24,6 +24,10 @@ check: $(VENV)/.installed-dev ## lint, formatting, types and the direction of im
 format: $(VENV)/.installed-dev ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.installed-docs ## build the documentation site into site/, strictly (while you write: ARGS=serve)
+	@# Material prints an advertisement for its successor otherwise.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build --quiet)
 
 bench: $(VENV)/.installed-bench ## measure speed and memory beside the peers (options: ARGS="--quick --device cuda")
 	$(BIN)/python benchmarks/run.py $(ARGS)

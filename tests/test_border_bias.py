@@ -20,24 +20,29 @@ def script():
 
 @pytest.fixture(scope="module")
 def crossings(script):
-    return {radius: script.crossing(*result) for radius, result in script.experiment().items()}
+    return {setting: script.crossing(*result) for setting, result in script.experiment().items()}
 
 
 def test_balanced_ce_moves_the_border_and_three_sigma_puts_it_back(crossings):
-    assert crossings[0] - 8 > 2
-    assert abs(crossings[6] - 8) < 0.15  # R = 3 sigma
-    assert abs(crossings[math.inf] - 8) < 0.15
+    assert crossings[0, "batch"] - 8 > 2
+    assert abs(crossings[6, "batch"] - 8) < 0.15  # R = 3 sigma
+    assert abs(crossings[math.inf, "batch"] - 8) < 0.15
+
+
+def test_volumes_of_the_image_move_the_border_inwards(crossings):
+    assert crossings[6, "image"] < crossings[6, "batch"] - 0.3
+    assert crossings[math.inf, "image"] == crossings[math.inf, "batch"]
 
 
 def test_the_bias_falls_along_the_radius(crossings):
-    finite = [crossings[radius] for radius in sorted(crossings) if radius <= 6]
+    finite = [crossings[radius, "batch"] for radius in (0, 1, 2, 3, 4, 6)]
     assert finite == sorted(finite, reverse=True)
 
 
 def test_the_numbers_quoted_are_those_of_the_script(crossings):
     rows = [line.split(",") for line in CROSSINGS.read_text().splitlines()[1:]]
-    assert {float(radius): border for radius, border, _ in rows} == {
-        radius: f"{border:.2f}" for radius, border in crossings.items()
+    assert {(radius, scope): border for radius, scope, border, _ in rows} == {
+        (str(radius), scope): f"{border:.2f}" for (radius, scope), border in crossings.items()
     }
 
 

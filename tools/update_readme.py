@@ -1,7 +1,7 @@
-"""Write the measured tables into README, from the files under results/.
+"""Write the measured tables into README and the pages, from the files under results/.
 
 python tools/update_readme.py           rewrite what lies between the markers
-python tools/update_readme.py --check   fail if README is not what the files say
+python tools/update_readme.py --check   fail if a page is not what the files say
 """
 
 import json
@@ -41,13 +41,14 @@ def demo_table() -> str:
     return "\n".join([intro, "", *lines, "", *(f"- {text}" for text in summary["sentences"])])
 
 
-def border_table() -> str:
-    """Where the border of a disc of radius 8 px is predicted."""
+def border_table(scope: str) -> str:
+    """Where the border of a disc of radius 8 px is predicted, by radius."""
     table = pd.read_csv(ROOT / "results" / "border_bias" / "crossings.csv", dtype=str)
-    radii = table["radius"].replace({"0": "0 (balanced CE)", "inf": "∞ (CE)"})
+    table = table[table["volumes"] == scope]
+    ends = {"0": "0 (balanced CE)" if scope == "batch" else "0", "inf": "∞ (CE)"}
     return "\n".join(
         [
-            row(["R (px)", *radii]),
+            row(["R (px)", *table["radius"].replace(ends)]),
             row(["---", *["---:"] * len(table)]),
             row(["predicted border (px)", *table["predicted_border_px"]]),
         ]
@@ -120,18 +121,23 @@ def step_table() -> str:
     return "\n".join(lines)
 
 
-def parts() -> dict[str, str]:
-    """The tables by the name of their marker."""
+def parts() -> dict[str, dict[str, str]]:
+    """The tables by page and by the name of their marker."""
+    border = {"border-bias": border_table("batch")}
+    cost = {"cost": cost_table()}
     return {
-        "border-bias": border_table(),
-        "demo": demo_table(),
-        "claims": claims_table((*CLAIMS, GOALS[-1])),
-        "cost": cost_table(),
-        "dilation": dilation_table(),
-        "step": step_table(),
+        "README.md": {
+            **border,
+            "demo": demo_table(),
+            "claims": claims_table((*CLAIMS, GOALS[-1])),
+            **cost,
+        },
+        "docs/method.md": {**border, "border-bias-image": border_table("image")},
+        "docs/performance.md": {**cost, "dilation": dilation_table(), "step": step_table()},
     }
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    write_or_check(readme, renew(readme, parts()))
+    for name, tables in parts().items():
+        page = ROOT / name
+        write_or_check(page, renew(page, tables))

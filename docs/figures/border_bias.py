@@ -26,6 +26,7 @@ TRUE_RADIUS, SIGMA = 8.0, 2.0
 IMAGES, SIDE = 2000, 64
 BIN = 0.5  # px
 RADII = (0, 1, 2, 3, 4, 6, 12, math.inf)
+BATCH, IMAGE = "batch", "image"  # where the volumes are counted
 SHOWN = {0: "balanced CE (R = 0)", 2: "DBCE, R = 2", 6: "DBCE, R = 6", math.inf: "CE (R = ∞)"}
 
 
@@ -57,18 +58,19 @@ def crossing(centres: Tensor, shares: Tensor) -> float:
     return centres[last].item() + BIN * (above - 0.5) / (above - below)
 
 
-def experiment() -> dict[float, tuple[Tensor, Tensor]]:
-    """Bin centres and object shares for each radius of the dilation."""
+def experiment() -> dict[tuple[float | str, str], tuple[Tensor, Tensor]]:
+    """Bin centres and object shares for each radius of the dilation and scope of the volumes."""
     labels, distance = noisy_discs()
+    settings = [*((radius, scope) for scope in (BATCH, IMAGE) for radius in RADII), ("auto", IMAGE)]
     return {
-        radius: object_shares(
-            labels, distance, dilated_balanced_weights(labels, radius, num_classes=2)
+        (radius, scope): object_shares(
+            labels, distance, dilated_balanced_weights(labels, radius, num_classes=2, balance=scope)
         )
-        for radius in RADII
+        for radius, scope in settings
     }
 
 
-def draw(results: dict[float, tuple[Tensor, Tensor]]) -> Figure:
+def draw(results: dict[tuple[float | str, str], tuple[Tensor, Tensor]]) -> Figure:
     """Shares along the distance, and the border against the radius of the dilation."""
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -79,7 +81,7 @@ def draw(results: dict[float, tuple[Tensor, Tensor]]) -> Figure:
     for (radius, name), colour, style in zip(
         SHOWN.items(), colours, ("-", "-", "-", "--"), strict=True
     ):
-        centres, shares = results[radius]
+        centres, shares = results[radius, BATCH]
         left.plot(centres, shares, style, color=colour, label=name)
     left.set(
         xlim=(2, 16),
@@ -89,10 +91,13 @@ def draw(results: dict[float, tuple[Tensor, Tensor]]) -> Figure:
     )
     left.legend(frameon=False, fontsize=8)
 
-    finite = [radius for radius in results if radius != math.inf]
+    finite = [radius for radius in RADII if radius != math.inf]
     right.axhline(TRUE_RADIUS, color="#bbbbbb", linewidth=0.8)
     right.annotate("true border", (12, TRUE_RADIUS), (0, 4), textcoords="offset points", ha="right")
-    right.plot(finite, [crossing(*results[radius]) for radius in finite], "o-", color="#0072B2")
+    for scope, colour, style in ((BATCH, "#0072B2", "o-"), (IMAGE, "#D55E00", "s--")):
+        borders = [crossing(*results[radius, scope]) for radius in finite]
+        right.plot(finite, borders, style, color=colour, label=f"{scope} volumes")
+    right.legend(frameon=False, fontsize=8)
     right.set(
         xlabel="radius R of the dilation (px)",
         ylabel="predicted border (px)",
@@ -108,11 +113,11 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "crossings.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["radius", "predicted_border_px", "bias_px"])
-        for radius, result in results.items():
+        writer.writerow(["radius", "volumes", "predicted_border_px", "bias_px"])
+        for (radius, scope), result in results.items():
             border = crossing(*result)
-            writer.writerow([radius, f"{border:.2f}", f"{border - TRUE_RADIUS:+.2f}"])
-            print(f"R = {radius:>3}: border at {border:5.2f} px (true: {TRUE_RADIUS:g})")
+            writer.writerow([radius, scope, f"{border:.2f}", f"{border - TRUE_RADIUS:+.2f}"])
+            print(f"R = {radius:>4}, {scope} volumes: border at {border:5.2f} px")
     mpl.rcParams["svg.hashsalt"] = "dilated-ce"  # the same figure gives the same file
     draw(results).savefig(
         ROOT / "docs" / "figures" / "border_bias.svg", metadata={"Date": None}, facecolor="white"
