@@ -12,7 +12,13 @@ it there).
              running mean over the batches, from a quarter of the image on; one per class
     anneal   weights that go, from the first step to the last, from those of "size" to plain CE
 
-The largest class has an infinite radius under depth, growth and size, and under follow.
+The largest class has an infinite radius under depth, growth and size, and under follow. How much
+the classes count in an image:
+
+    equal    all the same
+    half     the largest as much as all the others together
+    root     the largest 1, each of K others 2/K times the root of its dilated share of the image:
+             size and root are "auto"
 """
 
 import math
@@ -35,7 +41,7 @@ class RuleLoss(nn.Module):
         rule: one of those above.
         factor: of the rule.
         balance: volumes of the "image" or of the "batch".
-        halves: the largest class has half of an image's weight; else all have equal shares.
+        shares: of the classes, one of those above.
         plain: share of plain cross entropy that is mixed in, 0 to 1.
         steps: of the training, for "anneal".
     """
@@ -45,15 +51,17 @@ class RuleLoss(nn.Module):
         rule: str = "depth",
         factor: float = 1.0,
         balance: str = "image",
-        halves: bool = False,
+        shares: str = "root",
         plain: float = 0.0,
         steps: int = 1,
     ) -> None:
         super().__init__()
         if rule not in ("depth", "growth", "size", "ladder", "follow", "anneal"):
             raise ValueError(f"rule: got {rule!r}, see radius_rules.py")
+        if shares not in ("equal", "half", "root"):
+            raise ValueError(f"shares: got {shares!r}, see radius_rules.py")
         self.rule, self.factor, self.balance = rule, factor, balance
-        self.halves, self.plain, self.steps = halves, plain, steps
+        self.shares, self.plain, self.steps = shares, plain, steps
         self.step = 0
         self.followed: dict[int, float] = {}  # by class
 
@@ -81,10 +89,8 @@ class RuleLoss(nn.Module):
                     self._follow(c, distance[(predicted[index] == c) & ~mask], image.shape)
                 for radius in self._radii(c, mask, distance, c == largest):
                     dilated = distance <= radius
-                    scale = 1.0
-                    if self.halves and len(present) > 1:
-                        scale = len(present) / 2 / (1 if c == largest else len(present) - 1)
                     volume = dilated.sum() if self.balance == "image" else 1
+                    scale = self._scale(c == largest, len(present) - 1, float(dilated.mean()))
                     shares[index, c] += scale * dilated / volume
         if self.balance == "batch":
             axes = (0, *range(2, shares.ndim))
@@ -94,6 +100,12 @@ class RuleLoss(nn.Module):
         weights *= weights.size / weights.sum()
         plain = min(1.0, self.step / self.steps) if self.rule == "anneal" else self.plain
         return (1 - plain) * weights + plain
+
+    def _scale(self, is_largest: bool, others: int, dilated: float) -> float:
+        """How much a class counts; `dilated` is the share of the image in its neighbourhood."""
+        if is_largest or self.shares == "equal":
+            return 1.0
+        return (1 if self.shares == "half" else 2 * math.sqrt(dilated)) / others
 
     def _radii(
         self, c: int, mask: NDArray[np.bool_], distance: NDArray[np.float64], is_largest: bool
