@@ -25,6 +25,19 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
 SETS = {"kvasir": "Kvasir-SEG", "acdc": "ACDC", "hippocampus": "Hippocampus", "stare": "STARE"}
 SWEPT = [name for name in SETS if (STUDIES / f"{name}-radii" / "cases.csv").exists()]
+RULED = [name for name in SETS if (STUDIES / f"{name}-rules" / "cases.csv").exists()]
+RULES = {
+    "dbce:radius=auto": "**auto**: thickness, weight by the root of the size",
+    "rule=size,shares=equal": "thickness, equal shares of all classes",
+    "rule=size,shares=half": "thickness, half of the weight to the largest class",
+    "rule=size,shares=half,plain=0.5": "the same, in equal parts with CE",
+    "rule=size,factor=2": "twice the thickness",
+    "rule=depth": "mean inner distance",
+    "rule=growth,factor=4": "the dilated mask has 4 times the voxels",
+    "rule=ladder,shares=equal": "mean of the weights under R = 1, 2, 4, ... 32, ∞",
+    "rule=follow": "follows the false positives during training",
+    "rule=anneal": "from thickness to CE in the course of the training",
+}
 STYLE = {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "results"}
 MARGIN = 1.5  # points of Dice within which losses count as equal
 RESAMPLES = 20000
@@ -269,6 +282,40 @@ def sweep_table() -> str:
     return "\n".join(lines)
 
 
+def rules_table() -> str:
+    """Validation and test Dice under every rule for the radius, over the seeds of the rules."""
+    columns: dict[str, pd.Series] = {}
+    for name in RULED:
+        cases, curves = cases_of(f"{name}-rules"), _curves(f"{name}-rules")
+        seeds = cases["seed"].unique()
+        cases = pd.concat([cases, _of(cases_of(name), AUTO, seeds)])
+        curves = pd.concat([curves, _of(_curves(name), AUTO, seeds)])
+        last = curves[curves["step"] == curves["step"].max()]
+        columns[f"{SETS[name]}, validation"] = last.groupby("loss")["dice"].mean()
+        columns[f"{SETS[name]}, test"] = pd.Series(
+            {one.loss: one.mean["dice"] for one in summarise(cases)}
+        )
+    table = 100 * pd.DataFrame(columns)
+    lines = [row(["", *columns]), row(["---", *["---:"] * len(columns)])]
+    for rule, title in RULES.items():
+        loss = next(loss for loss in table.index if _rule(loss) == rule)
+        lines.append(row([title, *(f"{value:.1f}" for value in table.loc[loss])]))
+    return "\n".join(lines)
+
+
+def _curves(name: str) -> pd.DataFrame:
+    return pd.read_csv(STUDIES / name / "curves.csv")
+
+
+def _of(table: pd.DataFrame, loss: str, seeds: np.ndarray) -> pd.DataFrame:
+    return table[(table["loss"] == loss) & table["seed"].isin(seeds)]
+
+
+def _rule(loss: str) -> str:
+    """As in RULES; the number of steps of "anneal" is that of the study."""
+    return loss.removeprefix("radius_rules:RuleLoss:").partition(",steps=")[0]
+
+
 @mpl.rc_context(STYLE)
 def along_radius() -> Figure:
     """Dice, recall and precision from balanced CE to CE, beside the automatic radius."""
@@ -339,7 +386,8 @@ def parts() -> dict[str, str]:
         "claims": claims_table(CLAIMS),
         "goals": claims_table(GOALS),
         "trade-off": trade_table(),
-        **({"sweep": sweep_table()} if SWEPT else {}),
+        "sweep": sweep_table(),
+        "rules": rules_table(),
         **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
     }
 
@@ -360,8 +408,7 @@ def _bold(text: str, best: bool) -> str:
 def _draw() -> None:
     figures = ROOT / "docs" / "figures"
     forest().savefig(figures / "claims.svg", metadata={"Date": None})
-    if SWEPT:
-        along_radius().savefig(figures / "along_radius.svg", metadata={"Date": None})
+    along_radius().savefig(figures / "along_radius.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":
