@@ -138,9 +138,23 @@ def claims_table(claims: tuple[Claim, ...]) -> str:
     for claim in claims:
         found = [difference(cases, claim.loss, claim.reference) for cases in tables]
         found.append(pooled(tables, claim.loss, claim.reference))
-        cells = [f"{one}<br>{verdict(claim.kind, one)}" for one in found]
-        lines.append(row([claim.text, *cells]))
+        lines.append(row([claim.text, *(_judged(claim, one) for one in found)]))
     return "\n".join(lines)
+
+
+def folds_table() -> str:
+    """Every claim on all patients of ACDC, each tested on once."""
+    cases = cases_of("acdc-folds")
+    patients = cases["group"].nunique()
+    lines = [row(["", f"ACDC, all {patients} patients"]), row(["---", "---"])]
+    for claim in (*CLAIMS, GOALS[-1]):
+        found = difference(cases, claim.loss, claim.reference)
+        lines.append(row([claim.text, _judged(claim, found)]))
+    return "\n".join(lines)
+
+
+def _judged(claim: Claim, found: Difference) -> str:
+    return f"{found}<br>{verdict(claim.kind, found)}"
 
 
 def setup_table() -> str:
@@ -282,6 +296,29 @@ def sweep_table() -> str:
     return "\n".join(lines)
 
 
+def forms_table() -> str:
+    """Validation / test Dice under the first form of the automatic radius and under this one."""
+    first = pd.read_csv(ROOT / "results" / "rules" / "first_form.csv")
+    rows = []
+    for name in SETS:
+        cases, curves = cases_of(name), _curves(name)
+        last = curves[curves["step"] == curves["step"].max()].set_index(["loss", "seed"])["dice"]
+        for loss in (AUTO, AUTO_DICE):
+            test = _of(cases, loss, first["seed"].unique()).groupby(["seed", "case"])["dice"].mean()
+            for seed, score in test.groupby("seed").mean().items():
+                rows.append((name, loss, seed, last[loss, seed], score))
+    now = pd.DataFrame(rows, columns=first.columns)
+    lines = [row(["", *SETS.values(), "mean"]), row(["---", *["---:"] * (len(SETS) + 1)])]
+    for loss in (AUTO, AUTO_DICE):
+        for form, table in (("half to the largest class", first), ("root of the size", now)):
+            parts = ["validation", "test"]
+            means = 100 * table[table["loss"] == loss].groupby("set")[parts].mean().loc[list(SETS)]
+            cells = [*means.itertuples(index=False), means.mean()]
+            shown = [" / ".join(f"{value:.1f}" for value in cell) for cell in cells]
+            lines.append(row([f"{_title(loss)}, {form}", *shown]))
+    return "\n".join(lines)
+
+
 def rules_table() -> str:
     """Validation and test Dice under every rule for the radius, over the seeds of the rules."""
     columns: dict[str, pd.Series] = {}
@@ -385,8 +422,10 @@ def parts() -> dict[str, str]:
         "scores": scores_table(),
         "claims": claims_table(CLAIMS),
         "goals": claims_table(GOALS),
+        "folds": folds_table(),
         "trade-off": trade_table(),
         "sweep": sweep_table(),
+        "forms": forms_table(),
         "rules": rules_table(),
         **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
     }
