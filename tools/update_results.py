@@ -426,7 +426,7 @@ def parts() -> dict[str, str]:
         "trade-off": trade_table(),
         "sweep": sweep_table(),
         "forms": forms_table(),
-        "rules": rules_table(),
+        **({"rules": rules_table()} if RULED else {}),
         **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
     }
 
