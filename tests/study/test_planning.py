@@ -7,6 +7,7 @@ from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resol
 from dilated_ce.study.prepared import prepare
 from dilated_ce.study.records import Failure
 from dilated_ce.study.settings import CompareConfig, SettingsError, TrainingConfig
+from dilated_ce.study.units import _arithmetic
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,11 @@ def test_the_best_rate_of_each_loss(prepared, tmp_path, monkeypatch):
     assert rates == {parse_loss("ce"): 0.003, parse_loss("dice"): 0.006}
     units = plan_units(settings, data, prepared[2], rates)
     assert [unit.training.learning_rate for unit in units[:2]] == [0.003, 0.006]
+
+
+def test_words_about_the_code_are_no_part_of_a_fingerprint():
+    code = '"""A module."""\ndef double(x):\n    """Twice."""\n    return 2 * x\n'
+    other_words = "def double(x):  # twice\n    return 2 * x\n"
+    assert _arithmetic(code) == _arithmetic(other_words)
+    assert _arithmetic(code) != _arithmetic(code.replace("2 *", "3 *"))
+    assert _arithmetic('class Empty:\n    """Nothing."""\n') == _arithmetic("class Empty: pass\n")
