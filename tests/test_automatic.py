@@ -80,6 +80,25 @@ def test_a_slice_is_the_same_in_2d_and_as_a_volume():
         assert torch.equal(volume.squeeze(axis + 1), flat)
 
 
+# Volumes over surfaces that are next to where the rounding changes.
+@pytest.mark.parametrize(
+    ("volume", "surface"), [(6041, 1796), (18086, 5377), (8969, 3771), (12539, 2636), (17938, 3771)]
+)
+def test_radii_are_rounded_in_double_precision(volume, surface):
+    # Single voxels and one run, from the first voxel on if that makes the surface odd.
+    objects = [1] * (surface // 2 - 1 + surface % 2)
+    objects.append(volume - len(objects))
+    labels = torch.cat([torch.tensor([1] * size + [0]) for size in objects])
+    background = torch.zeros(volume, dtype=torch.long)
+    labels = torch.cat([background[: 1 - surface % 2], labels, background])[None]
+    expected = oracles.automatic_radii(labels, 2)
+    assert radii_of(labels, 2, (1.0,)) == expected.tolist()
+
+
+def test_a_class_that_is_not_there_has_no_radius():
+    assert radii_of(torch.zeros(1, 4, 4, dtype=torch.long), 2, (1.0, 1.0)) == [[math.inf, 0.0]]
+
+
 def test_small_objects_have_a_neighbourhood_too():
     labels = torch.zeros(1, 9, 9, dtype=torch.long)
     labels[0, 4, 4] = 1
@@ -94,6 +113,18 @@ def test_each_image_has_its_own():
         assert torch.equal(of_both, alone)
     [(_, of_small), (_, of_large)] = radii_of(torch.stack([small, large]), 2, (1.0, 1.0))
     assert of_small < of_large
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4), (2, 0, 4), (2, 4, 0), (1, 0)])
+@pytest.mark.parametrize("balance", ["batch", "image"])
+def test_without_a_voxel_there_is_no_radius_to_find(shape, balance):
+    labels = torch.zeros(shape, dtype=torch.long)
+    masks = dilate_labels(labels, "auto", num_classes=2)
+    assert masks.shape == (shape[0], 2, *shape[1:])
+    logits = torch.randn(shape[0], 2, *shape[1:], requires_grad=True)
+    loss = dilated_balanced_cross_entropy(logits, labels, "auto", balance=balance)
+    loss.backward()
+    assert loss == 0
 
 
 @pytest.mark.parametrize("factor", [0.3, 3.7])

@@ -219,8 +219,18 @@ def test_nothing_but_a_number_where_an_ignored_voxel_is_not_finite():
     labels = torch.tensor([[0, 1, -100, 1]])
     logits = random_logits(labels, 2)
     expected = dilated_balanced_cross_entropy(logits, labels, 1)
-    logits[0, 1, 2] = math.inf
-    assert dilated_balanced_cross_entropy(logits, labels, 1) == expected
+    wanted = logits.clone().requires_grad_()
+    dilated_balanced_cross_entropy(wanted, labels, 1).backward()
+    for value in (math.inf, -math.inf, math.nan):
+        logits[0, 1, 2] = value
+        leaf = logits.clone().requires_grad_()
+        loss = dilated_balanced_cross_entropy(leaf, labels, 1)
+        assert loss == expected
+        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
+        (again,) = torch.autograd.grad(loss, leaf)
+        for found in (gradient, again):
+            torch.testing.assert_close(found, wanted.grad)
+            assert (found[0, :, 2] == 0).all()
 
 
 @pytest.mark.parametrize("overlap", ["sum", "max"])

@@ -132,10 +132,23 @@ class TestMultilabel:
         target[0, 1, 2, 2] = -100
         logits = torch.zeros(1, 2, 4, 4)
         logits[0, 1, 2, 2] = math.inf
-        logits.requires_grad_()
-        dilated_balanced_cross_entropy(logits, target, 1, mode="multilabel").backward()
-        assert logits.grad.isfinite().all()
-        assert logits.grad[0, 1, 2, 2] == 0
+        for radius in (1, [1, 2], [2, 1]):
+            leaf = logits.clone().requires_grad_()
+            loss = dilated_balanced_cross_entropy(leaf, target, radius, mode="multilabel")
+            torch.testing.assert_close(loss, torch.tensor(math.log(2)))
+            (gradient,) = torch.autograd.grad(loss, leaf)
+            assert gradient.isfinite().all()
+            assert gradient[0, 1, 2, 2] == 0
+
+    def test_ignored_entries_of_a_target_with_channels_last(self):
+        target = torch.randint(0, 2, (2, 3, 5, 6), generator=torch.manual_seed(0))
+        target[:, :, 1:3, 2] = -100
+        logits = torch.randn(target.shape, generator=torch.manual_seed(1))
+        last = target.to(memory_format=torch.channels_last)
+        for radius in (2, [1, 2, 2]):
+            expected = dilated_balanced_cross_entropy(logits, target, radius, mode="multilabel")
+            ours = dilated_balanced_cross_entropy(logits, last, radius, mode="multilabel")
+            torch.testing.assert_close(ours, expected)
 
     @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
     @pytest.mark.parametrize("shape", [(0, 2, 4, 4), (2, 2, 4, 4)])
@@ -198,7 +211,7 @@ class TestBinary:
         ("mode", "channels", "shape", "message"),
         [
             ("binary", 2, (1, 4, 4), "2 channels, expected 1 in mode='binary'"),
-            ("binary", 1, (1, 5, 4), "expected (1, 4, 4) or (1, 1, 4, 4)"),
+            ("binary", 1, (1, 5, 4), "got shape (1, 5, 4), expected (1, 4, 4) or (1, 1, 4, 4)"),
             ("multilabel", 2, (1, 1, 4, 4), "expected (1, 2, 4, 4)"),
             ("multilabel", 2, (1, 4, 4), "expected (1, 2, 4, 4)"),
             ("multiclass", 1, (1, 4, 4), "use mode='binary'"),

@@ -57,6 +57,25 @@ def test_weights_are_the_shares_of_the_masks_that_hold_a_voxel(num_classes, over
         np.testing.assert_allclose(weights[image], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("overlap", ["sum", "max"])
+def test_a_share_that_no_voxel_has_does_not_matter(overlap):
+    planes = torch.tensor([[0b01, 0b01]], dtype=torch.uint8)
+    shares = torch.tensor([[0.5, torch.inf]])
+    assert look_up(planes, shares, 1, overlap).tolist() == [[0.5, 0.5]]
+
+
 def test_counts_do_not_overflow_a_byte():
-    planes = torch.full((1, 300, 300), 255, dtype=torch.uint8)
-    assert count(planes, Packing(8), 1).tolist() == [[90_000] * 8]
+    for side in (300, 600):
+        planes = torch.full((1, side, side), 255, dtype=torch.uint8)
+        assert count(planes, Packing(8), 1).tolist() == [[side**2] * 8]
+
+
+@pytest.mark.parametrize("voxels", [0, 7])
+def test_volumes_are_whole_numbers_and_planes_bytes(voxels):
+    labels = torch.zeros(2, voxels, dtype=torch.long)
+    packing = Packing(3)
+    planes = pack(labels, None, packing)
+    volumes = count(planes, packing, 2)
+    assert volumes.dtype == torch.int64
+    assert volumes.tolist() == [[voxels, 0, 0]] * 2
+    assert planes.dtype == valid_planes(labels == 0, packing).dtype == torch.uint8

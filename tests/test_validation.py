@@ -77,6 +77,10 @@ def test_radius_spacing_and_ignored_label(error, message, radius, options):
             {"num_voxels": 9, "overlap": "max", "volumes": [1, 2, 3]},
         ),
         (ValueError, "num_voxels: got 0", {"num_voxels": 0, "volumes": [1, 2, 3]}),
+        (ValueError, "num_voxels: got inf", {"num_voxels": math.inf, "volumes": [1, 2, 3]}),
+        (ValueError, "num_voxels: got 1000", {"num_voxels": 10**400, "volumes": [1, 2, 3]}),
+        (ValueError, "volumes: got [1.0, 0.0", {"volumes": [1.0, 0.0, 1e-40]}),
+        (ValueError, "weight: got [1e+30, 1.0", {"weight": np.array([1e30, 1, 1])}),
         (TypeError, "num_voxels: got '9'", {"num_voxels": "9", "volumes": [1, 2, 3]}),
         (
             ValueError,
@@ -159,6 +163,33 @@ def test_labels(labels, error, message):
             call(labels, 1, num_classes=3)
 
 
+@pytest.mark.parametrize("ignore_index", [None, -1, -100])
+def test_a_label_that_64_signed_bits_cannot_hold_is_no_negative_one(ignore_index):
+    labels = torch.tensor([[0, -1, 1]]).to(torch.uint64)  # 2^64 - 1 in the middle
+    with pytest.raises(ValueError, match="labels: got label 9223372036854775807, exp"):
+        dilate_labels(labels, 1, num_classes=2, ignore_index=ignore_index)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64])
+def test_volumes_and_weights_in_unsigned_integers(dtype):
+    labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
+    options = {"volumes": [60, 50, 40], "weight": [1, 2, 3]}
+    expected = dilated_balanced_weights(labels, 1, num_classes=3, **options)
+    options = {name: torch.tensor(values).to(dtype) for name, values in options.items()}
+    torch.testing.assert_close(
+        dilated_balanced_weights(labels, 1, num_classes=3, **options), expected
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3, 1), (3,), (2, 2), ()])
+def test_volumes_of_channels_come_in_pairs(shape):
+    message = f"volumes: got shape {shape}, expected (3, 2): the number"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dilated_balanced_cross_entropy(
+            LOGITS, LOGITS, 1, mode="multilabel", volumes=torch.ones(shape)
+        )
+
+
 def test_a_label_out_of_range_beside_ignored_ones():
     labels = LABELS.clone()
     labels[0, 0, 0], labels[0, 0, 1] = 255, 7
@@ -177,6 +208,7 @@ def test_without_an_ignored_label_minus_100_is_wrong():
     [
         (LOGITS, LABELS[:1], ValueError, "target: got shape (1, 8, 8), expected (2, 8, 8) or"),
         (LOGITS, LABELS[:, :4], ValueError, "target: got shape (2, 4, 8), expected (2, 8, 8)"),
+        (LOGITS, LABELS[:, None, :4], ValueError, "target: got shape (2, 1, 4, 8), expected"),
         (LOGITS, torch.ones_like(LOGITS), ValueError, "add up to 3, or are negative, expected 1"),
         (LOGITS, LOGITS.to(torch.cfloat), TypeError, "target: got dtype torch.complex64"),
         (LOGITS, LABELS.float(), TypeError, "target: got dtype torch.float32"),

@@ -58,6 +58,14 @@ def test_radius_zero_is_inverse_frequency():
     assert weights.tolist() == [[pytest.approx(2 / 3)] * 3 + [pytest.approx(2.0)]]
 
 
+def test_minus_100_is_ignored_unless_told_otherwise():
+    weights = dilated_balanced_weights(torch.tensor([[0, 0, -100, 1]]), 0, num_classes=2)
+    assert weights.tolist() == [[0.75, 0.75, 0.0, 1.5]]
+    for label in (-99, -101):
+        with pytest.raises(ValueError, match=f"got label {label}"):
+            dilated_balanced_weights(torch.tensor([[0, label]]), 0, num_classes=2)
+
+
 @pytest.mark.parametrize("balance", ["batch", "image"])
 @pytest.mark.parametrize("overlap", ["sum", "max"])
 def test_infinite_radius_is_one_everywhere(balance, overlap):

@@ -99,11 +99,11 @@ class _WeightedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        logits, target, weights, _, label_smoothing = inputs
+        logits, target, weights, valid, label_smoothing = inputs
         _, log_p = output
         ctx.mark_non_differentiable(log_p)
         ctx.set_materialize_grads(False)  # no zeros for the gradient that log_p has not
-        ctx.save_for_backward(logits, target, weights)
+        ctx.save_for_backward(logits, target, weights, valid)
         ctx.log_p = log_p
         ctx.label_smoothing = label_smoothing
 
@@ -111,11 +111,13 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if gradient is None:
             return None, None, None, None, None
-        logits, target, weights = ctx.saved_tensors
+        logits, target, weights, valid = ctx.saved_tensors
         smoothing = ctx.label_smoothing
         weights = weights * gradient
         if torch.is_grad_enabled():  # a second derivative is wanted
             result = gradient_to_differentiate(logits, target, weights, smoothing)
+            if valid is not None:
+                result = torch.where(valid[:, None], result, 0)
             return result, None, None, None, None
         # The first backward pass takes the log-probabilities; another one computes them anew.
         log_p, ctx.log_p = ctx.log_p, None
@@ -125,7 +127,10 @@ class _WeightedCrossEntropy(torch.autograd.Function):
             result.sub_(smoothing / logits.shape[1])
         target = target[:, None]
         result.scatter_add_(1, target, result.new_tensor(smoothing - 1).expand_as(target))
-        return result.mul_(weights[:, None]), None, None, None, None
+        result.mul_(weights[:, None])
+        if valid is not None:
+            result.masked_fill_(~valid[:, None], 0)
+        return result, None, None, None, None
 
 
 def gradient_to_differentiate(

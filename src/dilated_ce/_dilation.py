@@ -47,6 +47,8 @@ def dilated_planes(
     """The packed masks (P, *spatial) of checked labels, dilated."""
     packing = Packing(len(radii))
     planes = pack(labels, valid, packing)
+    if planes.numel() == 0:
+        return planes
     # One to three spatial axes are treated alike as (depth, height, width).
     missing = (1,) * (3 - len(spacing))
     images = planes.view(len(planes), *missing, *planes.shape[1:])
@@ -81,8 +83,6 @@ def _dilate_by_class(
 def _dilate(planes: Tensor, radius: float, spacing: tuple[float, ...]) -> Tensor:
     """Dilate packed masks (P, D, H, W) by the ball; the input is not changed."""
     depth, height, width = planes.shape[1:]
-    if planes.numel() == 0:
-        return planes
     if norm(depth - 1, height - 1, width - 1, spacing) <= radius:
         return _present(planes).expand_as(planes)
     lines = ball_lines(radius, spacing, (depth, height, width))

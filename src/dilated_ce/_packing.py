@@ -29,7 +29,7 @@ class Packing:
         bit    b % images_per_plane * num_classes + c % 8     of
         plane  b // images_per_plane * planes_per_image + c // 8
 
-    Example:
+    Examples:
         >>> Packing(3).images_per_plane, Packing(3).planes_per_image
         (2, 1)
         >>> Packing(20).images_per_plane, Packing(20).planes_per_image
@@ -148,8 +148,9 @@ def look_up(planes: Tensor, shares: Tensor, batch: int, overlap: str) -> Tensor:
     first_bit = images % lanes * packing.num_classes
     bits = first_bit[:, None] + torch.arange(classes, device=planes.device)
     byte = torch.arange(256, device=planes.device)[:, None]
-    member = (byte >> bits[:, None] & 1).to(shares.dtype)  # (images, 256, classes)
-    contributions = member[:, None] * shares.view(-1, depth, 1, classes)
+    member = (byte >> bits[:, None] & 1).bool()  # (images, 256, classes)
+    # No product with 0: the share of a class that no voxel here has may be too large for a float.
+    contributions = torch.where(member[:, None], shares.view(-1, depth, 1, classes), 0)
     tables = contributions.sum(-1) if overlap == "sum" else contributions.amax(-1)
 
     weights = shares.new_empty((batch, *planes.shape[1:]))

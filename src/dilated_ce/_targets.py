@@ -45,15 +45,16 @@ def as_target(mode: str, logits: Tensor, target: Tensor, ignore_index: int | Non
     _check_logits(mode, logits)
     if not isinstance(target, Tensor):
         raise TypeError(f"target: got {type(target).__name__}, expected a torch.Tensor.")
+    batch, channels, *spatial = logits.shape
     if mode == "multiclass" and target.shape != logits.shape:
-        if target.ndim == logits.ndim and target.shape[1] == 1:
-            target = target[:, 0]
-        labels = as_labels("target", target)
-        _check_fit(mode, logits, target, (logits.shape[0], *logits.shape[2:]))
+        with_axis = target.ndim == logits.ndim and target.shape[1] == 1
+        labels = as_labels("target", target[:, 0] if with_axis else target)
+        _check_fit(mode, logits, target, (batch, *[1] * with_axis, *spatial))
         return Target(labels, None, ignore_index)
-    if mode == "binary" and target.ndim == logits.ndim - 1:
+    without_axis = mode == "binary" and target.ndim == logits.ndim - 1
+    _check_fit(mode, logits, target, (batch, *[channels] * (not without_axis), *spatial))
+    if without_axis:
         target = target[:, None]
-    _check_fit(mode, logits, target, logits.shape)
     if target.is_complex():
         raise TypeError(f"target: got dtype {target.dtype}, expected probabilities or 0 and 1.")
     if mode == "multiclass":
@@ -93,7 +94,7 @@ def _fake_channel_labels(target: Tensor, ignore_index: int | None) -> Tensor:
 def channel_labels(target: Tensor, ignore_index: int | None) -> Tensor:
     """1 above 0.5, 0 elsewhere, 2 where the target is ignored: uint8 (B, C, *spatial)."""
     target = _computable(target)
-    labels = (target > 0.5).to(torch.uint8)
+    labels = (target > 0.5).to(torch.uint8).contiguous()
     if target.device.type != "cuda" and target.numel() > 0:
         # One pass settles the usual case, in which nothing is ignored and nothing wrong.
         low, high = (value.item() for value in target.aminmax())

@@ -18,6 +18,8 @@ Radius = float | Sequence[float] | str
 AUTO = "auto"
 # Stands for it among checked radii, which are numbers: each image has its own radius of this class.
 AUTOMATIC = -1.0
+# Bounds of volumes and weights other than 0. Quotients and sums of such numbers fit into float32.
+LEAST, MOST = 1e-12, 1e15
 # Other processes that hold parts of the batch.
 ProcessGroup = Union["dist.ProcessGroup", str, None]
 
@@ -130,7 +132,7 @@ def as_numbers(name: str, values: object) -> Tensor:
         raise TypeError(f"{name}: got {values!r}, expected one number per class.") from error
     if tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"{name}: got dtype {tensor.dtype}, expected one number per class.")
-    return tensor
+    return tensor.double() if tensor.dtype in _WIDE_UNSIGNED else tensor
 
 
 def as_volumes(
@@ -145,7 +147,8 @@ def as_volumes(
     tensor = as_numbers("volumes", volumes)
     if by_channel and tensor.shape == (2,):
         tensor = tensor[None]
-    if tensor.ndim != 1 + by_channel or num_classes not in (None, len(tensor)):
+    fits = tensor.shape[1:] == ((2,) if by_channel else ()) and tensor.ndim > 0
+    if not fits or num_classes not in (None, len(tensor)):
         expected = f"({'C' if num_classes is None else num_classes}, {2 if by_channel else ''})"
         raise ValueError(
             f"volumes: got shape {tuple(tensor.shape)}, expected {expected.replace(', )', ',)')}: "
@@ -187,8 +190,10 @@ def check_num_voxels(num_voxels: float | None, volumes: object, overlap: str) ->
         return
     if isinstance(num_voxels, bool) or not isinstance(num_voxels, Real):
         raise TypeError(f"num_voxels: got {num_voxels!r}, expected the data set's voxel count.")
-    if not 0 < num_voxels < math.inf:
-        raise ValueError(f"num_voxels: got {num_voxels!r}, expected a number > 0.")
+    if not LEAST <= num_voxels <= MOST:
+        raise ValueError(
+            f"num_voxels: got {num_voxels!r}, expected a number > 0 ({LEAST:g} to {MOST:g})."
+        )
     if volumes is None or overlap != "sum":
         raise ValueError(
             f"num_voxels: got {num_voxels!r} with overlap={overlap!r} and "
@@ -258,8 +263,12 @@ def as_labels(name: str, labels: Tensor) -> Tensor:
         )
     if labels.dtype == torch.bool:
         return labels.to(torch.uint8)
+    if labels.dtype not in _WIDE_UNSIGNED:
+        return labels
     # Torch has few operations for the wide unsigned dtypes, which 16-bit label files come in.
-    return labels.long() if labels.dtype in _WIDE_UNSIGNED else labels
+    wide = labels.long()
+    # What int64 can't hold is no class either, and must not pass for an ignored negative label.
+    return wide.masked_fill(wide < 0, 2**63 - 1) if labels.dtype == torch.uint64 else wide
 
 
 def valid_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
@@ -332,6 +341,11 @@ def _check_numbers(name: str, tensor: Tensor, at_least: str) -> None:
             f"{name}: got {tensor.tolist()}, expected {at_least}: with 0 for all of them nothing "
             "would be learnt."
         )
+    if not ((tensor == 0) | (tensor >= LEAST) & (tensor <= MOST)).all():
+        raise ValueError(
+            f"{name}: got {tensor.tolist()}, expected 0 or {LEAST:g} to {MOST:g}, which leaves "
+            "room for their quotients in float32."
+        )
 
 
 def _as_floats(name: str, values: object, expected: str) -> float | tuple[float, ...]:
@@ -341,7 +355,8 @@ def _as_floats(name: str, values: object, expected: str) -> float | tuple[float,
             return float(values)
         if hasattr(values, "tolist"):  # of an array or a tensor, with or without axes
             return _as_floats(name, values.tolist(), expected)
-        if isinstance(values, list | tuple) and all(
+        # No union of types: PyTorch 2.4 cannot compile one.
+        if isinstance(values, (list, tuple)) and all(
             isinstance(value, Real) and not isinstance(value, bool) for value in values
         ):
             return tuple(float(value) for value in values)
