@@ -100,6 +100,25 @@ def test_half_a_checkpoint_is_none(plan, tmp_path):
     assert torch.equal(weights(again), weights(network))
 
 
+class Armed:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_checkpoint_that_holds_code_is_none(plan, tmp_path):
+    _, history = fit(plan(), tmp_path)
+    checkpoint = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    torch.save(checkpoint | {"armed": Armed(tmp_path / "fired")}, tmp_path / CHECKPOINT)
+    _, its_history = fit(plan(), tmp_path)
+    assert its_history.losses == history.losses
+    assert not (tmp_path / "fired").exists()
+
+
 def test_losses_share_weights_and_patches_under_a_seed(plan, tmp_path):
     # With no learning to speak of, the losses of the same patches under the same weights.
     first = fit(plan("ce", learning_rate=1e-9), tmp_path / "ce")[1].losses

@@ -347,7 +347,7 @@ def test_what_a_check_finds(nnunet):
         "1 cases have voxels twice or half as large as the median: case4; data.spacing resamples "
         "them",
     ]
-    assert result.table.set_index("case").loc["case0", "rim"] == (labels_of(0) == 1).sum()
+    assert result.voxels.loc["case0", "rim"] == (labels_of(0) == 1).sum()
     assert result.table["part"].tolist() == ["train"] * 4 + ["validation", "test"]
 
 

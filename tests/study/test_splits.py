@@ -95,5 +95,5 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         make_folds(NAMES, None, tmp_path / "nowhere.json")
     (tmp_path / "split.json").write_text("{")
-    with pytest.raises(DataError, match="neither JSON nor YAML"):
+    with pytest.raises(DataError, match=r"split.json: is no JSON"):
         make_folds(NAMES, None, tmp_path / "split.json")

@@ -70,6 +70,7 @@ def server(tmp_path, monkeypatch):
         threading.Thread(target=running.serve_forever, daemon=True).start()
         running.url = f"http://127.0.0.1:{running.server_port}/archive.tar.gz"
         running.handler = Handler
+        running.folder = tmp_path / "www"
         yield running
         running.shutdown()
 
@@ -106,6 +107,47 @@ def test_a_damaged_cache_is_fetched_anew(server, tmp_path):
 def test_a_changed_database_is_refused(server, monkeypatch):
     monkeypatch.setattr(stare, "DATABASE_SHA256", "0" * 64)
     with pytest.raises(DataError, match="does not have the expected checksum"):
+        stare.open_stare(url=server.url)
+
+
+def test_nothing_of_an_archive_is_unpacked(server, tmp_path, monkeypatch):
+    """Names that climb out, absolute ones and links are members like any other: not looked at."""
+    path = tmp_path / "www" / "archive.tar.gz"
+    with tarfile.open(path) as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar]
+    with tarfile.open(path, "w:gz") as tar:
+        for name in ("../climbed", str(tmp_path / "absolute"), "/etc/dilated-ce"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+        for name, target in (("link", "/etc"), ("link/passwd", "x"), ("loop", "loop")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            tar.addfile(link)
+        for member, content in members:
+            tar.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(stare, "ARCHIVE_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    data = stare.open_stare(scale=1.0, url=server.url)
+    assert data.cases[0].load().labels.shape == (10, 12)
+    assert {found.name for found in tmp_path.rglob("*")} == {"www", "cache", "archive.tar.gz"}
+
+
+def test_an_archive_is_not_opened_before_its_checksum_is_right(server, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("opened")
+
+    (server.folder / "archive.tar.gz").write_bytes(b"a bomb")
+    monkeypatch.setattr(tarfile, "open", refuse)
+    with pytest.raises(DataError, match="is not the expected file"):
+        stare.open_stare(url=server.url)
+
+
+def test_a_member_that_is_a_link_to_nowhere_is_missing(server, tmp_path, monkeypatch):
+    path = tmp_path / "www" / "archive.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        link = tarfile.TarInfo(stare.SPLIT)
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    monkeypatch.setattr(stare, "ARCHIVE_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(DataError, match="is missing in it"):
         stare.open_stare(url=server.url)
 
 

@@ -281,4 +281,7 @@ def compare(
     except (SettingsError, DataError, StudyError) as error:
         fail(str(error))
     except OSError as error:
-        fail(f"{error}. Is there room in {config.out}, and may you write there?")
+        fail(
+            f"{error}. Is there room in {config.out}, and may you write there? "
+            "Finished runs are kept: the same command goes on from there."
+        )

@@ -1,13 +1,28 @@
 """What all commands print with."""
 
+import re
 from typing import NoReturn
 
 import typer
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
+
+# Control characters would reach the terminal, which obeys them; lone surrogates cannot be printed.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 console = Console()
 errors = Console(stderr=True)
+
+
+def escape(text: str) -> str:
+    r"""Text from outside, to be printed as it is.
+
+    Examples:
+        >>> print(escape("[red] \x1b[31m"))
+        \[red] \x1b[31m
+    """
+    seen = UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return markup.escape(seen)
 
 
 def fail(message: str) -> NoReturn:

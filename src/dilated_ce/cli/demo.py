@@ -100,7 +100,10 @@ def demo(
     except (SettingsError, DataError, StudyError) as error:
         fail(str(error))
     except OSError as error:
-        fail(f"{error}. Is there room in {values['out']}, and may you write there?")
+        fail(
+            f"{error}. Is there room in {values['out']}, and may you write there? "
+            "Finished runs are kept: the same command goes on from there."
+        )
 
 
 def _default_folder(data: Path | None, synthetic: bool) -> Path:

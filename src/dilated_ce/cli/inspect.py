@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from dilated_ce.cli.console import console, errors, fail
+from dilated_ce.cli.console import console, errors, escape, fail
 from dilated_ce.cli.options import classes, numbers
 from dilated_ce.cli.progress import counting
 

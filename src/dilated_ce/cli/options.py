@@ -32,6 +32,7 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
     """The settings of the file, overlaid with the options."""
     import yaml
 
+    from dilated_ce.study import plain_yaml
     from dilated_ce.study.losses import parse_losses
     from dilated_ce.study.settings_file import build_config, read_settings
 
@@ -41,10 +42,10 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
         if not equals:
             raise typer.BadParameter(f"got {text!r}, expected NAME=VALUE.", param_hint="--set")
         try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            options[name] = plain_yaml.load(value)
+        except yaml.YAMLError as error:
             raise typer.BadParameter(
-                f"{name}: {value!r} is no value.", param_hint="--set"
+                plain_yaml.explain(f"{name}={value:.40}", error), param_hint="--set"
             ) from None
     if options["losses"] is None and "losses" not in values:
         options["losses"] = DEFAULT_LOSSES

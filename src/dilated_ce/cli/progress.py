@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dilated_ce.cli.console import console
+from dilated_ce.cli.console import console, escape
 
 if TYPE_CHECKING:
     from dilated_ce.study.engine import Outcome
@@ -33,7 +32,6 @@ class UnitProgress:
 
     def __init__(self, what: str, units: "Sequence[Unit]") -> None:
         self.units = {unit.folder: unit for unit in units}
-        self.kept_steps = 0
         self.finished = 0
         self.bars = _bars("steps")
         self.task = self.bars.add_task(what, total=sum(unit.training.steps for unit in units))

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from dilated_ce.cli.console import console, errors
+from dilated_ce.cli.console import console, errors, escape
 from dilated_ce.cli.progress import UnitProgress, counting
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.

@@ -19,8 +19,10 @@ class CheckResult:
 
     problems: list[str] = field(default_factory=list)  # that have to be mended
     notes: list[str] = field(default_factory=list)  # that are worth knowing
-    # One row per case: case, group, part (in the first fold), shape, spacing, voxels per class.
+    # One row per case: case, group, part (in the first fold), shape, spacing.
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    # Voxels of each class (columns) in each case (rows).
+    voxels: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> CheckResult:
@@ -31,6 +33,7 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
     """
     result = CheckResult()
     rows: list[dict[str, Any]] = []
+    voxels: dict[str, list[int]] = {}
     part_of = {name: part for part in PARTS for name in getattr(data.folds[0], part)}
     for source in data.cases:
         try:
@@ -40,6 +43,7 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
         else:
             result.problems += _problems(case, data)
             counts = np.bincount(case.labels.ravel(), minlength=256)
+            voxels[source.name] = counts[: len(data.classes)].tolist()
             rows.append(
                 {
                     "case": source.name,
@@ -47,11 +51,11 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
                     "part": part_of.get(source.name, "unused"),
                     "shape": case.labels.shape,
                     "spacing": case.spacing,
-                    **dict(zip(data.classes, counts.tolist(), strict=False)),
                 }
             )
         on_case()
     result.table = pd.DataFrame(rows)
+    result.voxels = pd.DataFrame.from_dict(voxels, orient="index", columns=list(data.classes))
     if rows:
         for number, fold in enumerate(data.folds):
             where = f"fold {number}: " if len(data.folds) > 1 else ""
@@ -77,9 +81,8 @@ def _problems(case: Case, data: DataSet) -> list[str]:
 
 
 def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) -> None:
-    by_case = result.table.set_index("case")
     for name in data.classes:
-        in_part = {part: by_case[name].reindex(getattr(fold, part)).sum() for part in PARTS}
+        in_part = {part: result.voxels[name].reindex(getattr(fold, part)).sum() for part in PARTS}
         if in_part["train"] == 0:
             result.problems.append(f"{where}no training case has a voxel of the class {name!r}")
         elif in_part["test"] == 0:
@@ -88,7 +91,7 @@ def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) 
 
 def _note(result: CheckResult, data: DataSet) -> None:
     table = result.table
-    empty = table.loc[table[list(data.classes[1:])].sum(axis=1) == 0, "case"].tolist()
+    empty = result.voxels.index[(result.voxels.iloc[:, 1:] == 0).all(axis=1)].tolist()
     if empty:
         result.notes.append(f"{len(empty)} cases have no foreground: {some(empty)}")
     spacing = np.array(table["spacing"].tolist())

@@ -1,5 +1,6 @@
 """Reading image files, with errors that name the file."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,17 +32,29 @@ def opened(file: Path | IO[bytes]) -> Iterator[Image.Image]:
     Raises:
         ValueError: if it is no image, damaged, too large, or one of several pages.
     """
+    yield _decoded(file)
+
+
+def _decoded(file: Path | IO[bytes]) -> Image.Image:
     try:
-        with Image.open(file) as image:
-            pages = getattr(image, "n_frames", 1)
-            if pages > 1:
-                raise ValueError(f"holds {pages} pages, expected a single 2D image")
-            image.load()
-            yield ImageOps.exif_transpose(image)
+        with warnings.catch_warnings():
+            # Pillow warns of large images, and refuses those of twice the size.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                pages = getattr(image, "n_frames", 1)
+                if pages == 1:
+                    image.load()
+                    return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise ValueError("is not an image that Pillow can read") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot be read: {error}; copy the file again") from error
+    except Image.DecompressionBombError:
+        raise ValueError(
+            "claims more pixels than are read (179 million); cut it into tiles or make it smaller"
+        ) from None
+    except Exception as error:  # of a damaged file Pillow raises whatever it stumbles over
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"cannot be read: {reason}; copy the file again") from error
+    raise ValueError(f"holds {pages} pages, expected a single 2D image")
 
 
 @contextmanager

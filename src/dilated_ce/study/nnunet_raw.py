@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
 from dilated_ce.study.cases import DataError
 from dilated_ce.study.found import Found, FoundCase, listing
-from dilated_ce.study.volumes import VolumeReader
+from dilated_ce.study.volumes import MOST_LABEL, VolumeReader, open_nifti
 
 ENDINGS = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".bmp")
 IGNORE_INDEX = 255
@@ -102,6 +100,8 @@ def read_description(path: Path) -> Description:
         raise DataError(f"{path}: labels lacks the background, 0.")
     if len(labels) < 2:
         raise DataError(f"{path}: labels has the background alone.")
+    if len(labels) > IGNORE_INDEX:
+        raise DataError(f"{path}: labels: got {len(labels)}, expected at most {IGNORE_INDEX}.")
     if len(set(labels.values())) < len(labels) or ignored in labels.values():
         raise DataError(f"{path}: two labels have the same value.")
     ordered = sorted(labels, key=labels.__getitem__)
@@ -110,7 +110,7 @@ def read_description(path: Path) -> Description:
     if pairs is None and ending is None:
         raise DataError(f"{path}: file_ending is missing; expected such as .nii.gz.")
     listed = None if ending is not None else _pairs(path, pairs)
-    ending = ending or ".nii.gz"
+    ending = ".nii.gz" if ending is None else ending
     if ending not in ENDINGS:
         raise DataError(
             f"{path}: file_ending: got {ending!r}, expected one of {', '.join(ENDINGS)}; convert "
@@ -138,18 +138,23 @@ def _labels(path: Path, labels: Any) -> dict[str, int]:
     if all(isinstance(value, str) and not value.isdigit() for value in labels.values()):
         labels = {name: value for value, name in labels.items()}
     try:
-        return {str(name): int(value) for name, value in labels.items()}
-    except (TypeError, ValueError):
-        raise DataError(f"{path}: labels: expected one whole number per class.") from None
+        values = {str(name): int(value) for name, value in labels.items()}
+    except (TypeError, ValueError, OverflowError):
+        values = {}
+    rounded = any(labels[name] not in (value, str(value)) for name, value in values.items())
+    if not values or rounded or not all(0 <= value <= MOST_LABEL for value in values.values()):
+        raise DataError(f"{path}: labels: expected one whole number per class, 0 or more.")
+    return values
 
 
 def _pairs(path: Path, pairs: Any) -> tuple[tuple[str, str], ...]:
     try:
-        return tuple((entry["image"], entry["label"]) for entry in pairs)
+        found = tuple((entry["image"], entry["label"]) for entry in pairs)
     except (TypeError, KeyError):
-        raise DataError(
-            f'{path}: training: expected a list of {{"image": ..., "label": ...}}.'
-        ) from None
+        found = ()
+    if not found or not all(isinstance(name, str) for pair in found for name in pair):
+        raise DataError(f'{path}: training: expected a list of {{"image": ..., "label": ...}}.')
+    return found
 
 
 def _number(key: str) -> tuple[int, str]:
@@ -162,7 +167,9 @@ def _listed(folder: Path, description: Description) -> dict[str, tuple[tuple[Pat
     for image, label in description.pairs or ():
         paths = [folder / image, folder / label]
         for path in paths:
-            if not path.resolve().is_relative_to(folder.resolve()):
+            if "\0" in str(path):
+                problems.append(f"{path}: is no name of a file")
+            elif not path.resolve().is_relative_to(folder.resolve()):
                 problems.append(f"{path}: is outside of the folder")
             elif not path.is_file():
                 problems.append(f"{path.relative_to(folder)}: no such file")
@@ -215,7 +222,7 @@ def _visible(folder: Path, ending: str) -> list[Path]:
 
 def _dims_of(path: Path) -> int:
     try:
-        shape = nibabel.load(path).shape
-    except (OSError, ImageFileError, ValueError, EOFError) as error:
-        raise DataError(f"{path.name}: is no NIfTI file that can be read: {error}") from error
+        shape = open_nifti(path).shape
+    except ValueError as error:
+        raise DataError(f"{path.name}: {error}") from error
     return 2 if int(np.sum(np.array(shape) > 1)) <= 2 else 3

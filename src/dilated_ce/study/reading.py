@@ -1,6 +1,7 @@
 """Opening a data set: which files it has, what they mean, and how they are split."""
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dilated_ce.study.cases import DataError, DataSet
 from dilated_ce.study.folders import open_folder
+from dilated_ce.study.found import Found, some
 from dilated_ce.study.nnunet_raw import open_nnunet_raw
 from dilated_ce.study.splits import make_folds
 
@@ -99,6 +101,7 @@ def open_data(config: DataConfig) -> DataSet:
     for option, unused in options.items():
         if getattr(config, option) != unused:
             raise DataError(f"{folder}: data.{option} is not for data of this format.")
+    _check_names(folder, found)
     groups = _groups([case.name for case in found.cases], config.group_by)
     folds, split = make_folds(groups, found.parts, config.split_file, config.folds)
     return DataSet(
@@ -113,6 +116,21 @@ def open_data(config: DataConfig) -> DataSet:
         folds=folds,
         split=split,
     )
+
+
+def _check_names(folder: Path, found: Found) -> None:
+    """Names are written into tables and pages, and on the terminal."""
+    names = [folder.resolve().name, *(case.name for case in found.cases)]
+    unfit = [
+        ascii(name)
+        for name in [*names, *found.classes, *found.channels]
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    ]
+    if unfit:
+        raise DataError(
+            f"{ascii(str(folder))[1:-1]}: names hold line breaks or other control characters, or "
+            f"are no UTF-8: {some(unfit)}; rename them."
+        )
 
 
 def _groups(names: list[str], pattern: str | None) -> dict[str, str]:

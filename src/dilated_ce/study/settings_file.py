@@ -6,7 +6,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from dilated_ce.study import plain_yaml
 from dilated_ce.study.settings import CompareConfig, SettingsError
+
+MOST_PROBLEMS = 20  # that are listed
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -19,30 +22,20 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(node, yaml.MappingNode):
         raise SettingsError(f"{path}: expected a mapping such as `losses: [ce, dice-ce]`.")
     try:
-        contents: dict[str, Any] = yaml.SafeLoader("").construct_document(node)
+        contents: dict[str, Any] = plain_yaml.construct(node)
     except yaml.YAMLError as error:
-        raise _no_yaml(path, error) from error
+        raise SettingsError(plain_yaml.explain(path, error)) from error
     return contents
 
 
 def _parse(path: Path) -> yaml.Node | None:
     try:
-        text = path.read_text(encoding="utf-8")
-        # Aliases are all that can make a small file huge, and nothing here needs them.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise SettingsError(f"{path}: aliases (*name) are not supported; write the value out.")
-        return yaml.compose(text, yaml.SafeLoader)
+        with path.open(encoding="utf-8-sig") as file:
+            return plain_yaml.compose(file.read(plain_yaml.MOST_CHARACTERS + 1))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise _no_yaml(path, error) from error
-
-
-def _no_yaml(path: Path, error: Exception) -> SettingsError:
-    mark = getattr(error, "problem_mark", None)
-    line = f", line {mark.line + 1}" if mark else ""
-    problem = getattr(error, "problem", None) or "it is nested too deeply"
-    return SettingsError(f"{path}{line}: is no YAML: {problem}")
+    except yaml.YAMLError as error:
+        raise SettingsError(plain_yaml.explain(path, error)) from error
 
 
 def build_config(values: dict[str, Any], path: Path | None = None) -> CompareConfig:
@@ -58,11 +51,14 @@ def build_config(values: dict[str, Any], path: Path | None = None) -> CompareCon
     try:
         return CompareConfig.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(problem, path) for problem in error.errors()]
+        node = _parse(path) if path else None
+        problems = [_problem(problem, path, node) for problem in error.errors()[:MOST_PROBLEMS]]
+        if error.error_count() > MOST_PROBLEMS:
+            problems.append(f"... and {error.error_count() - MOST_PROBLEMS} more")
     raise SettingsError("\n".join(dict.fromkeys(problems)))
 
 
-def _problem(problem: Any, path: Path | None) -> str:
+def _problem(problem: Any, path: Path | None, node: yaml.Node | None) -> str:
     location = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
     name = ".".join(map(str, location))
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
@@ -71,8 +67,8 @@ def _problem(problem: Any, path: Path | None) -> str:
     elif problem["type"] == "missing":
         message = "is missing"
     elif problem["type"] != "value_error":
-        message = f"got {problem['input']!r}. {message}"
-    line = _line_of(path, location) if path else None
+        message = f"got {problem['input']!r:.200}. {message}"
+    line = _line_of(node, location)
     where = f"{path}, line {line}: " if line else ""
     return f"{where}{name}: {message}" if name else f"{where}{message}"
 
@@ -86,9 +82,8 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _line_of(path: Path, location: tuple[Any, ...]) -> int | None:
+def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int | None:
     """The line, from 1, that sets the value at `location`; None if the file does not set it."""
-    node = _parse(path)
     line = None
     for part in location:
         if isinstance(node, yaml.MappingNode):

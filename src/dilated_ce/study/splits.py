@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from dilated_ce.study import plain_yaml
 from dilated_ce.study.cases import DataError, Split
 from dilated_ce.study.found import some
 
@@ -40,7 +41,7 @@ def make_folds(
     Raises:
         DataError: unknown names, parts that share a group, parts without a case, too many folds.
 
-    Example:
+    Examples:
         >>> folds, words = make_folds({name: name for name in "abcdefgh"}, None)
         >>> folds[0].train, folds[0].validation, folds[0].test
         (('a', 'b', 'c', 'd', 'e'), ('f',), ('g', 'h'))
@@ -96,11 +97,13 @@ def _split(
 def _read(path: Path, groups: Mapping[str, str]) -> tuple[Split, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        contents = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        contents = json.loads(text) if path.suffix == ".json" else plain_yaml.load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path} is neither JSON nor YAML: {error}") from error
+    except yaml.YAMLError as error:
+        raise DataError(plain_yaml.explain(path, error)) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no JSON: {error}") from error
     entries = contents if isinstance(contents, list) else [contents]
     if not entries:
         raise DataError(f"{path} holds no split.")
@@ -116,7 +119,7 @@ def _entry(entry: Any, path: Path, groups: Mapping[str, str]) -> Split:
     if keys not in ({"train", "val"}, {"train", "test"}, set(PARTS)):
         raise DataError(
             f"{path}: expected lists of names as train, test and, if wanted, validation, or as "
-            f"train and val, got {sorted(entry) if isinstance(entry, dict) else entry!r:.80}."
+            f"train and val, got {list(entry) if isinstance(entry, dict) else entry!s:.80}."
         )
     if "val" in keys:
         return _split(groups, entry["train"], entry["val"])

@@ -1,6 +1,6 @@
 """Reading a volume with its labels: channels, label values, slices and voxel size."""
 
-import zlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import torch
 import torch.nn.functional as F
-from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from dilated_ce.study.cases import Case, DataError
@@ -17,6 +17,9 @@ from dilated_ce.study.masks import read_mask
 
 IGNORE_INDEX = 255
 MODES = {2: "bilinear", 3: "trilinear"}
+MOST_VOXELS = 2**30  # of a file, with all its channels: 4 GB as float32
+MOST_LABEL = 2**24  # up to which float32 tells whole numbers apart
+DEFLATE = 1032  # the most that gzip makes of a byte
 
 
 @dataclass(frozen=True)
@@ -176,21 +179,56 @@ def _read_labels(
         values, spacing, affine = _nifti(path)
         if values.ndim == 4:
             raise ValueError("holds labels of 4 axes, expected 3")
-        if not np.array_equal(values, np.rint(values)):
-            raise ValueError("holds labels that are no whole numbers")
+        if not (np.abs(values) <= MOST_LABEL).all() or (values != np.rint(values)).any():
+            raise ValueError(
+                "holds labels that are no whole numbers, or too large; expected one small whole "
+                "number per class"
+            )
     except ValueError as error:
         raise DataError(f"{path.name}: {error}") from error
     return values.astype(np.int64), spacing, affine if values.ndim == 3 else None
 
 
-def _nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...], NDArray[np.float64]]:
+def open_nifti(path: Path) -> SpatialImage:
+    """A file whose header has been looked at; its voxels are not read yet.
+
+    Raises:
+        ValueError: no NIfTI, values that are no numbers, or a size that the file cannot have.
+    """
     try:
         file = nibabel.load(path)
-        values = np.asarray(file.dataobj, dtype=np.float32)
+        shape, dtype = file.shape, file.get_data_dtype()
+        size = path.stat().st_size
+    except Exception as error:
+        raise _unreadable(error) from error
+    if dtype.kind not in "biuf":
+        raise ValueError(
+            f"holds values of the type {dtype}, expected one real number per voxel; write colours "
+            "and complex parts as channels"
+        )
+    shown = " x ".join(map(str, shape))
+    if math.prod(shape) > MOST_VOXELS:
+        raise ValueError(f"tells of {shown} voxels, expected at most 2^30; crop or resample it")
+    if math.prod(shape) * dtype.itemsize > size * (DEFLATE if path.suffix == ".gz" else 1):
+        raise ValueError(f"tells of {shown} voxels, which it does not hold; copy the file again")
+    return file
+
+
+def _unreadable(error: Exception) -> ValueError:
+    """An error for people; of a damaged file nibabel raises whatever it stumbles over."""
+    reason = str(error) or type(error).__name__
+    return ValueError(f"cannot be read as NIfTI: {reason}; copy the file again")
+
+
+def _nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...], NDArray[np.float64]]:
+    file = open_nifti(path)
+    try:
+        with np.errstate(over="ignore"):  # to infinity, which `read` names
+            values = np.asarray(file.dataobj, dtype=np.float32)
         zooms = file.header.get_zooms()
         affine = np.asarray(file.affine, np.float64)
-    except (OSError, ImageFileError, EOFError, zlib.error, ValueError, MemoryError) as error:
-        raise ValueError(f"cannot be read: {error}; copy the file again") from error
+    except Exception as error:
+        raise _unreadable(error) from error
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim not in (2, 3, 4) or values.size == 0:
