@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench weight-map intervals studies results clean
+.PHONY: help demo test check format docs bench weight-map intervals fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,6 +38,15 @@ weight-map: $(VENV)/.installed-study ## train with the weight map in the loss an
 intervals: $(VENV)/.installed-study ## simulate how often the 95 % interval of a comparison holds the truth
 	$(BIN)/python benchmarks/coverage_of_intervals.py $(ARGS)
 
+fuzz: $(VENV)/.installed-dev ## throw 100,000 random calls, valid and wrong, at the loss (options: ARGS="--seed 1 --only 4711")
+	$(BIN)/python benchmarks/hardening/fuzz.py $(ARGS)
+
+memory: $(VENV)/.installed-dev ## train for 2,000 steps of ever other shapes and watch the memory
+	$(BIN)/python benchmarks/hardening/memory_growth.py $(ARGS)
+
+mutation: $(VENV)/.installed-dev ## change the core in 1,700 places, one at a time, and see whether the tests notice (an hour)
+	$(BIN)/python benchmarks/hardening/mutation.py $(ARGS)
+
 studies: $(VENV)/.installed-study ## run the demo and the studies on the data under data/ (hours; it resumes; ARGS="kvasir stare")
 	@$(BIN)/python tools/run_studies.py $(ARGS)
 
@@ -45,6 +54,20 @@ results: $(VENV)/.installed-study ## recompute every table and figure of README 
 	$(BIN)/python docs/figures/border_bias.py
 	$(BIN)/python tools/update_readme.py
 	$(BIN)/python tools/update_results.py
+	$(BIN)/python tools/update_quality.py
+
+dist: $(VENV)/.installed-release ## build wheel and source distribution of the last commit, twice, and check them
+	$(BIN)/python tools/dist.py
+
+test-wheel: dist $(VENV)/.installed-dev ## test the wheel in an environment of its own
+	tools/test_wheel.sh $(BIN)/python
+
+test-lowest: dist ## run the tests with the oldest packages that are allowed (gigabytes; PYTHON=python3.10)
+	tools/test_lowest.sh $(PYTHON)
+
+packaging: dist ## install every extra, and measure the time of the import: results/packaging/
+	$(BIN)/python tools/check_extras.py
+	$(BIN)/python benchmarks/import_time.py
 
 clean: ## remove the environment and all caches (not runs/)
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage*

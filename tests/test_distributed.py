@@ -111,10 +111,14 @@ def check_process(rank, port):
     module = DilatedBalancedCELoss(1, process_group=world)
     with pytest.raises(TypeError, match="can be neither pickled nor copied"):
         copy.deepcopy(module)
-    first_alone = dist.new_group([0])
+    first_alone, second_alone = dist.new_group([0]), dist.new_group([1])
     if rank == 1:
         with pytest.raises(ValueError, match="got a group that this process is not in"):
             loss_and_gradient(logits[mine], labels[mine], first_alone)
+    labels, parts = batch_and_parts("even")
+    mine, group = parts[rank], (first_alone, second_alone)[rank]
+    in_group = loss_and_gradient(logits[mine], labels[mine], group)
+    torch.testing.assert_close(in_group, loss_and_gradient(logits[mine], labels[mine]))
     dist.destroy_process_group()
 
 

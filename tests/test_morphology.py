@@ -141,3 +141,8 @@ def test_ball_lines_are_the_ball(radius, spacing):
     origin[0, 0, 0] = False
     distance = ndimage.distance_transform_edt(origin, sampling=spacing)
     np.testing.assert_array_equal(ball, distance <= radius)
+    # No segment that the next slice brings already.
+    reach = (distance <= radius).sum(-1) - 1
+    beyond = np.concatenate([reach[1:], np.full((1, shape[1]), -1)])
+    segments = [[*place] for lines in ball_lines(radius, spacing, shape) for place in lines]
+    assert sorted(segments) == np.argwhere(reach > beyond).tolist()

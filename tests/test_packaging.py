@@ -1,0 +1,85 @@
+"""What an installation brings, and what a release needs."""
+
+import doctest
+import importlib.util
+import re
+import subprocess
+import sys
+from importlib.metadata import metadata, requires
+from pathlib import Path
+
+import pytest
+
+import dilated_ce
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {
+    *("jinja2", "lightning", "matplotlib", "monai", "nibabel", "nnunetv2", "pandas", "PIL"),
+    *("pydantic", "ray", "requests", "rich", "scipy", "statsmodels", "triton", "typer", "yaml"),
+}
+
+
+@pytest.fixture(scope="module")
+def dist():
+    """tools/dist.py."""
+    spec = importlib.util.spec_from_file_location("dist", ROOT / "tools" / "dist.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_core_imports_torch_alone():
+    code = (
+        "import sys, torch; before = set(sys.modules); import dilated_ce; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "dilated_ce" in printed
+    assert not HEAVY & set(printed)
+
+
+def test_the_types_are_shipped():
+    assert (Path(dilated_ce.__file__).parent / "py.typed").is_file()
+    assert "Typing :: Typed" in metadata("dilated-ce").get_all("Classifier")
+
+
+def test_it_requires_torch_and_numpy_alone():
+    always = [line for line in requires("dilated-ce") if "extra ==" not in line]
+    assert sorted(re.match(r"[\w-]+", line)[0] for line in always) == ["numpy", "torch"]
+
+
+def test_the_release_checks_do_as_their_examples(dist):
+    assert doctest.testmod(dist).attempted >= 5
+    assert doctest.testmod(dist).failed == 0
+
+
+def test_the_version_is_the_one_that_is_read(dist):
+    init = (ROOT / "src" / "dilated_ce" / "__init__.py").read_text()
+    assert dist.version_of(init) == dilated_ce.__version__
+
+
+@pytest.mark.parametrize(
+    ("version", "changelog", "tags", "problems"),
+    [
+        ("1.0.0", "## Unreleased\n", [], 0),
+        ("1.0.0", "# Changelog\n\n## 1.0.0 - 2026-01-31\n\n## 0.9.0\n", ["v1.0.0"], 0),
+        ("1.0.0", "## 1.0.0 - 2026-01-31\n", ["v1.0.0", "paper"], 0),
+        ("1.0.0", "## Unreleased\n\n## 1.0.0 - 2026-01-31\n", ["v1.0.0"], 1),
+        ("1.0.0", "", ["v1.0.0"], 1),
+        ("1.0.0", "## 1.0.1\n", ["v1.0.1"], 2),
+    ],
+)
+def test_tag_version_and_changelog_have_to_agree(dist, version, changelog, tags, problems):
+    assert len(dist.release_problems(version, changelog, tags)) == problems
+
+
+def test_another_build_is_told(dist, tmp_path):
+    one, other = tmp_path / "a" / "x.whl", tmp_path / "b" / "x.whl"
+    for path in (one, other):
+        path.parent.mkdir()
+        path.write_bytes(b"same")
+    assert dist.different([one], [other], "built twice") == []
+    other.write_bytes(b"another")
+    assert "x.whl, built twice, is not the same" in dist.different([one], [other], "built twice")[0]
