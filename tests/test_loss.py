@@ -191,6 +191,19 @@ def test_second_derivatives(label_smoothing):
     )
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_a_gradient_to_differentiate_is_the_same_gradient(label_smoothing):
+    labels = torch.randint(0, 3, (2, 4, 4), generator=torch.manual_seed(0))
+    logits = random_logits(labels, 3, dtype=torch.float64, requires_grad=True)
+    loss = dilated_balanced_cross_entropy(logits, labels, 1, label_smoothing=label_smoothing)
+    weights = torch.from_numpy(oracles.weights(labels.numpy(), 1, 3))
+    losses = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    (expected,) = torch.autograd.grad((weights * losses).mean(), logits)
+    for create_graph in (True, False):
+        (ours,) = torch.autograd.grad(loss, logits, create_graph=create_graph)
+        torch.testing.assert_close(ours, expected)
+
+
 def test_a_graph_may_be_differentiated_twice():
     labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
     logits = random_logits(labels, 3, requires_grad=True)
