@@ -80,7 +80,8 @@ def survivors_table() -> str:
     lines = [row(["reason", "mutants", "for example"]), row(["---", "---:", "---"])]
     reasons = survivors.assign(why=survivors["why"].replace("", "not looked into yet"))
     for why, alike in sorted(reasons.groupby("why"), key=lambda item: -len(item[1])):
-        first = alike.sort_values("before", key=lambda text: text.str.len()).iloc[0]
+        # One that can be read, of few words.
+        first = alike.loc[(alike["before"].str.len() - 20).abs().sort_values().index[0]]
         example = f"`{first['module']}`: {_code(first['before'])} → {_code(first['after'])}"
         lines.append(row([str(why), str(len(alike)), example]))
     return "\n".join(lines)
