@@ -2,7 +2,7 @@
 
     make mutation                                 all modules: the better part of an hour
     make mutation ARGS="--modules weights loss"   some of them
-    make mutation ARGS="--survivors"              only what survived the last time
+    make mutation ARGS="--survivors"              only what survived and has no reason yet
 
 Writes results/quality/mutation.csv, a row per module, and survivors.csv, a row for each mutant that
 no test noticed; the reasons written there by hand are kept.
@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -93,14 +92,15 @@ def run_tests(tree: Path, module: str) -> int:
 
 
 def survives(tree: Path, module: str, limit: float) -> bool:
-    """Whether all tests pass in this tree, within so many seconds and 4 GiB more than now."""
+    """Whether all tests pass in this tree, in so many CPU seconds and 4 GiB more than now."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
             size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (size + 4 * GIB,) * 2)
-            signal.alarm(int(limit) + 1)  # ends the process if it hangs
+            # Ends the process if it hangs, and not if the machine is busy.
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1,) * 2)
             code = run_tests(tree, module)
         finally:
             os._exit(code)
@@ -154,7 +154,7 @@ def judge(table: pd.DataFrame, minutes: float, processes: int) -> Iterator[pd.Da
         tree = copy_of_the_tree(Path(work) / "unchanged")
         if not survives(tree, "weights", 900):
             raise SystemExit("The tests fail on the unchanged tree: run them first.")
-        limit = 3 * (time.monotonic() - start) + 10
+        limit = 3 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime + 10
         context = multiprocessing.get_context("fork")
         for module, part in table.groupby("module", sort=False):
             with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -186,6 +186,8 @@ def write(tried: pd.DataFrame, only_survivors: bool) -> None:
     counts = read("mutation.csv", ["module"]).set_index("module")
     found = tried[tried["survived"].astype(bool)]
     found = found.merge(old[[*KEY, "why"]], on=KEY, how="left").fillna({"why": ""})
+    if only_survivors:  # those with a reason have not been tried again
+        found = pd.concat([old[(old["module"] == module) & (old["why"] != "")], found])
     survivors = pd.concat([old[old["module"] != module], found])
     survivors = survivors[["module", "line", "before", "after", "nth", "why"]]
     if not only_survivors:
@@ -209,13 +211,14 @@ def main() -> None:
     """Mutate, test and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modules", nargs="+", choices=MODULES, default=MODULES)
-    parser.add_argument("--survivors", action="store_true", help="only those of the last run")
+    parser.add_argument("--survivors", action="store_true", help="only those without a reason")
     parser.add_argument("--minutes", type=float, default=60, help="stop after so many")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     table = pd.concat([mutants_of(module) for module in options.modules], ignore_index=True)
     if options.survivors:
-        keys = pd.MultiIndex.from_frame(read("survivors.csv", KEY)[KEY])
+        last = read("survivors.csv", [*KEY, "why"])
+        keys = pd.MultiIndex.from_frame(last.loc[last["why"] == "", KEY])
         table = table[pd.MultiIndex.from_frame(table[KEY]).isin(keys)]
     for tried in judge(table, options.minutes, options.processes):
         write(tried, options.survivors)
