@@ -118,7 +118,12 @@ def check_process(rank, port):
     labels, parts = batch_and_parts("even")
     mine, group = parts[rank], (first_alone, second_alone)[rank]
     in_group = loss_and_gradient(logits[mine], labels[mine], group)
-    torch.testing.assert_close(in_group, loss_and_gradient(logits[mine], labels[mine]))
+    alone = loss_and_gradient(logits[mine], labels[mine])
+    torch.testing.assert_close(in_group, alone)
+    together, _ = loss_and_gradient(logits[mine], labels[mine], "world")
+    assert (together - alone[0]).abs() > 1e-3
+    of_module = DilatedBalancedCELoss(RADIUS, process_group="world")(logits[mine], labels[mine])
+    torch.testing.assert_close(of_module, together)
     dist.destroy_process_group()
 
 

@@ -378,6 +378,26 @@ class TestModule:
             "ignore_index=-100, label_smoothing=0.0, reduction='mean')"
         )
 
+    def test_prints_what_is_not_the_default(self):
+        module = DilatedBalancedCELoss(
+            2, mode="binary", volumes=[1, 2], num_voxels=3, weight=2.0, process_group="world"
+        )
+        assert repr(module) == (
+            "DilatedBalancedCELoss(radius=2.0, mode='binary', overlap='sum', volumes=[[1, 2]], "
+            "num_voxels=3, weight=2.0, ignore_index=-100, process_group='world', "
+            "label_smoothing=0.0, reduction='mean')"
+        )
+
+    def test_a_subclass_of_tensors_gives_a_plain_one(self):
+        class Marked(torch.Tensor):
+            pass
+
+        labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
+        logits = random_logits(labels, 3)
+        loss = DilatedBalancedCELoss(2)(logits.as_subclass(Marked), labels.as_subclass(Marked))
+        assert type(loss) is torch.Tensor
+        assert loss == DilatedBalancedCELoss(2)(logits, labels)
+
     def test_later_changes_of_what_it_was_given_do_not_reach_it(self):
         labels = torch.randint(0, 2, (2, 8, 8), generator=torch.manual_seed(0))
         logits = random_logits(labels, 2)

@@ -213,6 +213,7 @@ class TestBinary:
             ("binary", 2, (1, 4, 4), "2 channels, expected 1 in mode='binary'"),
             ("binary", 1, (1, 5, 4), "got shape (1, 5, 4), expected (1, 4, 4) or (1, 1, 4, 4)"),
             ("multilabel", 2, (1, 1, 4, 4), "expected (1, 2, 4, 4)"),
+            ("multilabel", 0, (1, 0, 4, 4), "(1, 0, 4, 4), expected a channel at least"),
             ("multilabel", 2, (1, 4, 4), "expected (1, 2, 4, 4)"),
             ("multiclass", 1, (1, 4, 4), "use mode='binary'"),
             ("panoptic", 2, (1, 4, 4), "expected 'multiclass' or 'multilabel' or 'binary'"),
@@ -261,6 +262,43 @@ class TestSoftTargets:
         ours = DilatedBalancedCELoss(2, ignore_index=255)(logits, one_hot.float())
         expected = DilatedBalancedCELoss(2, ignore_index=255)(logits, labels)
         torch.testing.assert_close(ours, expected)
+
+    @pytest.mark.parametrize("voxel", [[0.49, 0.49], [0.51, 0.51], [-0.5, 1.5], [0.5, 0.0]])
+    def test_what_is_no_probability(self, voxel):
+        target = torch.full((1, 2, 3), 0.5, dtype=torch.float64)
+        target[0, :, 1] = torch.tensor(voxel)
+        with pytest.raises(ValueError, match=f"add up to {sum(voxel):g}, or are negative"):
+            dilated_balanced_cross_entropy(torch.zeros(1, 2, 3), target, 1)
+
+    def test_probabilities_need_not_add_up_exactly(self):
+        logits = torch.zeros(1, 2, 2, dtype=torch.float64)
+        target = torch.tensor([[[0.3, 0.708], [0.692, 0.3]]]).movedim(1, 2).double()
+        loss = dilated_balanced_cross_entropy(logits, target, 1)
+        assert loss.item() == pytest.approx(math.log(2), abs=1e-2)
+
+    @pytest.mark.parametrize("ignore_index", [0, 1])
+    def test_a_voxel_is_ignored_where_all_its_probabilities_say_so(self, ignore_index):
+        _, one_hot, _ = self.soft()
+        logits = torch.randn(2, 3, 7, 6, generator=torch.manual_seed(1))
+        ours = dilated_balanced_cross_entropy(logits, one_hot, 2, ignore_index=ignore_index)
+        assert ours == dilated_balanced_cross_entropy(logits, one_hot, 2, ignore_index=None)
+
+    @pytest.mark.parametrize(("ignore_index", "kept"), [(0, 1), (1, 0)])
+    def test_an_ignored_value_may_be_0_or_1(self, ignore_index, kept):
+        target = (torch.rand(1, 2, 5, 5, generator=torch.manual_seed(0)) < 0.3).float()
+        logits = torch.randn(target.shape, generator=torch.manual_seed(1))
+        ours = dilated_balanced_cross_entropy(
+            logits, target, math.inf, mode="multilabel", ignore_index=ignore_index
+        )
+        valid = target == kept
+        expected = F.binary_cross_entropy_with_logits(logits[valid], target[valid])
+        torch.testing.assert_close(ours, expected)
+
+    def test_one_half_is_background(self):
+        target = torch.tensor([[[0.5, 0.5 + 1e-12, 0.5, 0.0]]], dtype=torch.float64)
+        logits = torch.zeros(1, 1, 4)
+        loss = dilated_balanced_cross_entropy(logits, target, 0, mode="binary", reduction="none")
+        assert (loss / math.log(2)).flatten().tolist() == pytest.approx([2 / 3, 2, 2 / 3, 2 / 3])
 
     def test_multilabel_masks_hold_what_is_above_one_half(self):
         target = torch.rand(2, 3, 7, 6, dtype=torch.float64, generator=torch.manual_seed(0))

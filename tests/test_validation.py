@@ -113,6 +113,11 @@ def test_weighting(error, message, options):
         {"radius": 1, "label_smoothing": 1.5},
         {"radius": 1, "label_smoothing": math.nan},
         {"radius": [1, 2, 3], "volumes": [1, 2]},
+        {"radius": 1, "mode": "panoptic"},
+        {"radius": 1, "num_voxels": 9},
+        {"radius": [1, 2, 3], "weight": [1, 2]},
+        {"radius": [1, 2, 3], "weight": [0, 0, 0]},
+        {"radius": [1, 2, 3], "weight": 2.0},
         {"radius": 1, "spacing": []},
         {"radius": 1, "spacing": [1, 1, 1, 1]},
     ],
@@ -120,6 +125,25 @@ def test_weighting(error, message, options):
 def test_the_module_fails_when_it_is_made(options):
     with pytest.raises(ValueError, match="expected"):
         DilatedBalancedCELoss(**options)
+
+
+def test_the_module_fails_when_it_is_made_with_what_is_no_group():
+    with pytest.raises(TypeError, match="process_group: got 'all', expected 'world'"):
+        DilatedBalancedCELoss(1, process_group="all")
+
+
+def test_the_module_takes_one_weight_for_all_channels():
+    module = DilatedBalancedCELoss([1, 2], mode="multilabel", weight=2.0)
+    assert module.weight == 2
+
+
+@pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
+@pytest.mark.parametrize("ignore_index", [1.5, "0", True])
+def test_an_ignored_label_of_the_wrong_type_in_every_kind_of_target(mode, ignore_index):
+    target = torch.zeros(2, 3, 8, 8)
+    target[:, 0] = 1
+    with pytest.raises(TypeError, match="ignore_index: got"):
+        dilated_balanced_cross_entropy(LOGITS, target, 1, mode=mode, ignore_index=ignore_index)
 
 
 @pytest.mark.parametrize("label_smoothing", [None, "0.1", True])
@@ -206,7 +230,14 @@ def test_without_an_ignored_label_minus_100_is_wrong():
 @pytest.mark.parametrize(
     ("logits", "target", "error", "message"),
     [
-        (LOGITS, LABELS[:1], ValueError, "target: got shape (1, 8, 8), expected (2, 8, 8) or"),
+        (
+            LOGITS[..., :6],
+            LABELS[:1],
+            ValueError,
+            "target: got shape (1, 8, 8), expected (2, 8, 6) or (2, 1, 8, 6) (class indices) or "
+            "(2, 3, 8, 6) (probabilities) for logits of shape (2, 3, 8, 6).",
+        ),
+        (LOGITS[..., None, None], LABELS, ValueError, "logits: got shape (2, 3, 8, 8, 1, 1)"),
         (LOGITS, LABELS[:, :4], ValueError, "target: got shape (2, 4, 8), expected (2, 8, 8)"),
         (LOGITS, LABELS[:, None, :4], ValueError, "target: got shape (2, 1, 4, 8), expected"),
         (LOGITS, torch.ones_like(LOGITS), ValueError, "add up to 3, or are negative, expected 1"),
