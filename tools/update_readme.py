@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from evidence import CLAIMS, GOALS
 from marked import renew, row, write_or_check
-from update_results import CLAIMS, GOALS, claims_table
+from result_tables import claims_table
 
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import read_cases
