@@ -87,6 +87,17 @@ def survivors_table() -> str:
     return "\n".join(lines)
 
 
+def newcomer_table() -> str:
+    """A first change, step by step: how long each took, and how long into it the next began."""
+    steps = table("newcomer")
+    lines = [row(["step", "seconds", "of which waiting"]), row(["---", "---:", "---:"])]
+    for one in steps.to_dict("records"):
+        lines.append(row([one["step"], f"{one['seconds']:.0f}", f"{one['waiting']:.0f}"]))
+    total = steps[["seconds", "waiting"]].sum() / 60
+    lines.append(row(["all, in minutes", *(f"{value:.1f}" for value in total)]))
+    return "\n".join(lines)
+
+
 def _code(text: str) -> str:
     """Code for a cell of a table, which a bar would end."""
     return f"<code>{text.replace('<', '&lt;').replace('|', '&#124;')}</code>"
@@ -99,5 +110,6 @@ if __name__ == "__main__":
         "memory": memory_table(),
         "mutation": mutation_table(),
         "survivors": survivors_table(),
+        "newcomer": newcomer_table(),
     }
     write_or_check(page, renew(page, parts))
