@@ -13,7 +13,8 @@ demo: $(VENV)/.installed-study ## train on real images under five losses and wri
 	@$(BIN)/dilated-ce demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests, doctests and examples (options: ARGS="-k loss")
-	$(BIN)/pytest -n auto --cov --cov-report=term:skip-covered $(ARGS)
+	@# The coverage is that of all tests, and has a limit: not of some of them.
+	$(BIN)/pytest -n auto $(or $(ARGS),--cov --cov-report=term:skip-covered)
 
 check: $(VENV)/.installed-dev ## lint, formatting, types and the direction of imports
 	$(BIN)/ruff check

@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+# What to do with the shares of dilated masks that overlap. Every test draws from here.
+OVERLAPS = {"sum": np.sum, "max": np.max}
+
 
 def dilated_masks(labels, radius, num_classes, spacing=None, ignore_index=None):
     """bool (B, C, *spatial) from scipy's exact Euclidean distance transform."""
@@ -87,7 +90,7 @@ def weights(
                 elif volume > 0:
                     of_image[c] *= 2 / num_others * math.sqrt(volume / whole)
     shares = masks * inverse.reshape(*counts.shape, *[1] * (labels.ndim - 1))
-    raw = shares.sum(1) if overlap == "sum" else shares.max(1)
+    raw = OVERLAPS[overlap](shares, axis=1)
     total = raw[valid].sum()
     return raw * (valid.sum() / total) if total > 0 else raw
 

@@ -50,7 +50,7 @@ def test_masks_are_those_of_the_definition(data):
 @given(
     case=strategies.label_maps(max_classes=9, min_classes=2),
     balance=st.sampled_from(["batch", "image"]),
-    overlap=st.sampled_from(["sum", "max"]),
+    overlap=st.sampled_from(list(oracles.OVERLAPS)),
 )
 def test_loss_is_that_of_the_definition(case, balance, overlap):
     shape = (len(case.labels), case.num_classes, *case.labels.shape[1:])

@@ -3,6 +3,7 @@
 import copy
 import itertools
 
+import oracles
 import pytest
 import torch
 import torch.distributed as dist
@@ -35,7 +36,7 @@ def batch_and_parts(case):
 CASES = ["even", "uneven", "empty", "ignored", "nothing valid on one", "nothing valid"]
 OPTIONS = [
     {"balance": balance, "overlap": overlap}
-    for balance, overlap in itertools.product(["batch", "image"], ["sum", "max"])
+    for balance, overlap in itertools.product(["batch", "image"], oracles.OVERLAPS)
 ] + [
     {"volumes": [300, 200, 100, 20]},
     {"volumes": [300, 200, 100, 20], "num_voxels": 400},

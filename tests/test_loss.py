@@ -44,7 +44,7 @@ class TestOracles:
         shape=st.tuples(st.integers(1, 3), st.integers(2, 9), st.integers(2, 9)),
         num_classes=st.integers(2, 10),
         balance=st.sampled_from(["batch", "image"]),
-        overlap=st.sampled_from(["sum", "max"]),
+        overlap=st.sampled_from(list(oracles.OVERLAPS)),
         infinite=st.booleans(),
     )
     def test_2_infinite_radius_is_plain_cross_entropy(
@@ -66,7 +66,7 @@ class TestOracles:
         case = data.draw(strategies.label_maps(min_classes=2))
         options = {
             "spacing": data.draw(strategies.spacings(case.labels.ndim - 1)),
-            "overlap": data.draw(st.sampled_from(["sum", "max"])),
+            "overlap": data.draw(st.sampled_from(list(oracles.OVERLAPS))),
             "balance": data.draw(st.sampled_from(["batch", "image"])),
             "ignore_index": case.ignore_index,
         }
@@ -246,7 +246,7 @@ def test_nothing_but_a_number_where_an_ignored_voxel_is_not_finite():
             assert (found[0, :, 2] == 0).all()
 
 
-@pytest.mark.parametrize("overlap", ["sum", "max"])
+@pytest.mark.parametrize("overlap", oracles.OVERLAPS)
 @pytest.mark.parametrize("balance", ["batch", "image"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_all_ignored_is_zero_with_zero_gradient(overlap, balance, reduction):

@@ -54,7 +54,7 @@ class TestMultilabel:
             st.sampled_from([one, [one, *[data.draw(strategies.radii())] * (target.shape[1] - 1)]])
         )
         options = {
-            "overlap": data.draw(st.sampled_from(["sum", "max"])),
+            "overlap": data.draw(st.sampled_from(list(oracles.OVERLAPS))),
             "balance": data.draw(st.sampled_from(["batch", "image"])),
             "spacing": data.draw(strategies.spacings(target.ndim - 2)),
         }

@@ -12,6 +12,7 @@ import sys
 
 import hypothesis.strategies as st
 import numpy as np
+import oracles
 import pytest
 import strategies
 import test_distributed
@@ -148,7 +149,7 @@ class TestLoss:
         case = data.draw(strategies.label_maps(min_classes=2))
         options = {
             "spacing": data.draw(strategies.spacings(case.labels.ndim - 1)),
-            "overlap": data.draw(st.sampled_from(["sum", "max"])),
+            "overlap": data.draw(st.sampled_from(list(oracles.OVERLAPS))),
             "reduction": data.draw(st.sampled_from(["mean", "sum"])),
             "label_smoothing": data.draw(st.sampled_from([0.0, 0.1])),
             "ignore_index": case.ignore_index,

@@ -58,7 +58,7 @@ def test_radius_spacing_and_ignored_label(error, message, radius, options):
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [
-        (ValueError, "overlap: got 'mean', expected 'sum' or 'max'", {"overlap": "mean"}),
+        (ValueError, "overlap: got 'mean', expected 'sum' or 'max'.", {"overlap": "mean"}),
         (ValueError, "balance: got 'global', expected 'batch' or 'image'", {"balance": "global"}),
         (ValueError, "volumes: got [1.0, -1.0, 1.0]", {"volumes": [1.0, -1.0, 1.0]}),
         (ValueError, "volumes: got [1.0, nan, 1.0]", {"volumes": [1.0, math.nan, 1.0]}),

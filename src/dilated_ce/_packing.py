@@ -5,7 +5,7 @@ entries; and a word of 8 such bytes counts the voxels of a mask 8 at a time.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -16,6 +16,11 @@ from torch import Tensor
 from dilated_ce._dispatch import opaque_when_compiled
 
 MASKS_PER_PLANE = 8
+# What becomes of the shares of masks that overlap: of those in one table, and of two tables.
+_OVERLAPS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "sum": (torch.sum, torch.add),
+    "max": (torch.amax, torch.maximum),
+}
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,8 @@ def look_up(planes: Tensor, shares: Tensor, batch: int, overlap: str) -> Tensor:
     member = (byte >> bits[:, None] & 1).bool()  # (images, 256, classes)
     # No product with 0: the share of a class that no voxel here has may be too large for a float.
     contributions = torch.where(member[:, None], shares.view(-1, depth, 1, classes), 0)
-    tables = contributions.sum(-1) if overlap == "sum" else contributions.amax(-1)
+    reduce, combine = _OVERLAPS[overlap]
+    tables = reduce(contributions, -1)
 
     weights = shares.new_empty((batch, *planes.shape[1:]))
     for plane_index, plane in enumerate(planes.flatten(1)):
@@ -162,8 +168,6 @@ def look_up(planes: Tensor, shares: Tensor, batch: int, overlap: str) -> Tensor:
             found = weights[image].view(-1)
             if depth_index == 0:
                 torch.index_select(table, 0, index, out=found)
-            elif overlap == "sum":
-                found += table.index_select(0, index)
             else:
-                torch.maximum(found, table.index_select(0, index), out=found)
+                combine(found, table.index_select(0, index), out=found)
     return weights

@@ -372,7 +372,7 @@ def _launch(
     options = {
         "IGNORE": ignore,
         "BY_IMAGE": rows == 0,
-        "LARGEST": settings.overlap == "max",
+        "LARGEST": {"sum": False, "max": True}[settings.overlap],  # no other rule passes for one
         "NUM_CLASSES": num_classes,
         "LANES": packing.images_per_plane,
         "DEPTH": packing.planes_per_image,

@@ -6,6 +6,7 @@ import math
 import pickle
 
 import numpy as np
+import oracles
 import pytest
 import torch
 import torch.distributed as dist
@@ -239,7 +240,7 @@ class TestWeightMap:
         labels[2, 0, :2] = 255
         return torch.randn(3, num_classes, 12, 10, generator=generator), labels
 
-    @pytest.mark.parametrize("overlap", ["sum", "max"])
+    @pytest.mark.parametrize("overlap", oracles.OVERLAPS)
     @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
     @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
     def test_the_loss_is_the_same_as_with_the_volumes_of_each_image(
