@@ -209,6 +209,22 @@ def fixed_table() -> str:
     return "\n".join(lines)
 
 
+def balance_table() -> str:
+    """Points of Dice that volumes of the image are above those of the batch, radius by radius."""
+    tables = [pd.concat([of_same_seeds(name), cases_of(f"{name}-radii")]) for name in SETS]
+    lines = [
+        row(["image minus batch", *SETS.values(), "all four"]),
+        row(["---", *["---"] * (len(SETS) + 1)]),
+    ]
+    pairs = {f"R = {radius}": f"dbce:radius={radius}" for radius in (0, 2, 4, 8)}
+    pairs = {name: (f"{loss},balance=image", loss) for name, loss in pairs.items()}
+    pairs |= {"R = 0": (pairs["R = 0"][0], "balanced-ce"), "auto": (AUTO, f"{AUTO},balance=batch")}
+    for name, (image, batch) in pairs.items():
+        found = [difference(cases, image, batch) for cases in tables]
+        lines.append(row([name, *map(str, found), str(pooled(tables, image, batch))]))
+    return "\n".join(lines)
+
+
 def _by_scope_and_radius(loss: str) -> tuple[str, float]:
     settings = parse_loss(loss).settings
     radius = settings.get("radius", "auto")

@@ -9,6 +9,7 @@ from evidence import CLAIMS, GOALS, ROOT, RULED, SETS, SWEPT
 from marked import renew, write_or_check
 from result_figures import STYLE, along_radius, forest
 from result_tables import (
+    balance_table,
     claims_table,
     errors_table,
     fixed_table,
@@ -33,7 +34,7 @@ def parts() -> dict[str, str]:
         "trade-off": trade_table(),
         "sweep": sweep_table(),
         "forms": forms_table(),
-        **({"fixed": fixed_table()} if list(SETS) == SWEPT else {}),
+        **({"fixed": fixed_table(), "balance": balance_table()} if list(SETS) == SWEPT else {}),
         **({"rules": rules_table()} if RULED else {}),
         **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
     }
