@@ -60,8 +60,12 @@ def test_radius_spacing_and_ignored_label(error, message, radius, options):
     [
         (ValueError, "overlap: got 'mean', expected 'sum' or 'max'.", {"overlap": "mean"}),
         (ValueError, "balance: got 'global', expected 'batch' or 'image'", {"balance": "global"}),
-        (ValueError, "volumes: got [1.0, -1.0, 1.0]", {"volumes": [1.0, -1.0, 1.0]}),
-        (ValueError, "volumes: got [1.0, nan, 1.0]", {"volumes": [1.0, math.nan, 1.0]}),
+        (ValueError, "[1.0, -1.0, 1.0], expected finite", {"volumes": [1.0, -1.0, 1.0]}),
+        (ValueError, "[1.0, nan, 1.0], expected finite", {"volumes": [1.0, math.nan, 1.0]}),
+        (ValueError, "[1.0, inf, 1.0], expected finite", {"volumes": [1.0, math.inf, 1.0]}),
+        (ValueError, "volumes: got shape (), expected (", {"volumes": 5.0}),
+        (ValueError, "weight: got shape (), expected (", {"weight": 5.0}),
+        (ValueError, "weight: got shape (3, 1, 1), exp", {"weight": np.ones((3, 1, 1))}),
         (ValueError, "volumes: got shape (2,), expected (3,)", {"volumes": [1, 2]}),
         (TypeError, "volumes: got dtype torch.bool", {"volumes": [True, True, True]}),
         (TypeError, "volumes: got ['a', 'b', 'c'], expected one", {"volumes": ["a", "b", "c"]}),
@@ -175,9 +179,14 @@ def test_num_classes_of_the_wrong_type(num_classes):
         (LABELS + 3, ValueError, "got label 3, expected 0 ... 2 for 3 classes"),
         (LABELS - 1, ValueError, "got label -1, expected 0 ... 2 for 3 classes"),
         (
-            torch.arange(2 * 64).view(2, 8, 8),
+            torch.arange(2 * 64).view(2, 8, 8).clamp(max=8),
             ValueError,
             "got labels 3, 4, 5, 6, 7, ..., expected 0 ... 2",
+        ),
+        (
+            torch.arange(2 * 64).view(2, 8, 8).clamp(max=7),
+            ValueError,
+            "got labels 3, 4, 5, 6, 7, expected 0 ... 2",
         ),
     ],
 )
@@ -203,6 +212,45 @@ def test_volumes_and_weights_in_unsigned_integers(dtype):
     torch.testing.assert_close(
         dilated_balanced_weights(labels, 1, num_classes=3, **options), expected
     )
+
+
+@pytest.mark.parametrize("ignore_index", [-(2**63), 2**62, 2**63 - 1])
+def test_an_ignored_label_of_64_bits(ignore_index):
+    labels = torch.tensor([[0, 1, 1, 2]])
+    expected = dilated_balanced_weights(labels, 1, num_classes=3, ignore_index=None)
+    ours = dilated_balanced_weights(labels, 1, num_classes=3, ignore_index=ignore_index)
+    assert torch.equal(ours, expected)
+    labels[0, 1] = ignore_index
+    ours = dilated_balanced_weights(labels, 1, num_classes=3, ignore_index=ignore_index)
+    assert ours[0, 1] == 0
+
+
+@pytest.mark.parametrize("ignore_index", [-(2**63) - 1, 2**63])
+def test_an_ignored_label_beyond_64_bits(ignore_index):
+    with pytest.raises(ValueError, match=r"ignore_index: got .*, expected an integer of 64 bits"):
+        dilated_balanced_weights(LABELS, 1, num_classes=3, ignore_index=ignore_index)
+
+
+def test_the_least_and_the_most_that_numbers_may_be():
+    labels = torch.tensor([[0, 1, 1, 2]])
+    options = {"num_classes": 3, "volumes": [1e-12, 1e15, 1e15]}
+    assert dilated_balanced_weights(labels, 0, **options).argmax() == 0
+    for num_voxels in (1e-12, 1e15):
+        weights = dilated_balanced_weights(
+            labels, 0, num_classes=3, volumes=[1, 1, 2], num_voxels=num_voxels
+        )
+        torch.testing.assert_close(weights[0, 0], torch.tensor(num_voxels / 3))
+
+
+def test_importance_of_channels_in_the_shape_of_pos_weight():
+    target = LOGITS.new_tensor(range(3 * 64)).view(1, 3, 8, 8).remainder(3).gt(1).float()
+    loss = [
+        dilated_balanced_cross_entropy(
+            LOGITS[:1], target, 1, mode="multilabel", weight=torch.tensor([1.0, 2, 3]).view(shape)
+        )
+        for shape in ((3,), (3, 1, 1))
+    ]
+    assert loss[0] == loss[1]
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (3, 1), (3,), (2, 2), ()])
