@@ -17,8 +17,6 @@ from dilated_ce.study.reporting.tables import summarise
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
 SETS = {"kvasir": "Kvasir-SEG", "acdc": "ACDC", "hippocampus": "Hippocampus", "stare": "STARE"}
-SWEPT = [name for name in SETS if (STUDIES / f"{name}-radii" / "cases.csv").exists()]
-RULED = [name for name in SETS if (STUDIES / f"{name}-rules" / "cases.csv").exists()]
 MARGIN = 1.5  # points of Dice within which losses count as equal
 RESAMPLES = 20000
 

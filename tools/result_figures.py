@@ -7,7 +7,6 @@ from evidence import (
     GOALS,
     MARGIN,
     SETS,
-    SWEPT,
     cases_of,
     difference,
     of_same_seeds,
@@ -27,9 +26,9 @@ STYLE = {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "
 @mpl.rc_context(STYLE)
 def along_radius() -> Figure:
     """Dice, recall and precision from balanced CE to CE, beside the automatic radius."""
-    figure = Figure(figsize=(3.1 * len(SWEPT), 5.6), layout="constrained")
-    panels = figure.subplots(2, len(SWEPT), squeeze=False)
-    for (upper, lower), name in zip(panels.T, SWEPT, strict=True):
+    figure = Figure(figsize=(3.1 * len(SETS), 5.6), layout="constrained")
+    panels = figure.subplots(2, len(SETS), squeeze=False)
+    for (upper, lower), name in zip(panels.T, SETS, strict=True):
         table = 100 * sweep(name)[["dice", "recall", "precision"]]
         radii = sorted(set(table.index.get_level_values("radius")))
         places = {radius: place for place, radius in enumerate(radii)}

@@ -1,7 +1,6 @@
 """The tables of docs/results.md, from the files under results/studies/."""
 
 import json
-import math
 
 import numpy as np
 import pandas as pd
@@ -11,20 +10,15 @@ from evidence import (
     CLAIMS,
     GOALS,
     ROOT,
-    RULED,
     SETS,
     STUDIES,
-    SWEPT,
     Claim,
     Difference,
     cases_of,
     curves_of,
     difference,
-    of_same_seeds,
     of_seeds,
     pooled,
-    show_radius,
-    sweep,
     title_of,
     verdict,
 )
@@ -164,71 +158,20 @@ def errors_table(name: str) -> str:
     return "\n".join(lines)
 
 
-def sweep_table() -> str:
-    """Dice along the radius on each data set: batch volumes / image volumes."""
-    tables = {name: sweep(name)["dice"].unstack("balance") for name in SWEPT}
-    radii = sorted({radius for table in tables.values() for radius in table.index})
-    lines = [
-        row(["R: batch / image", *(show_radius(radius) for radius in radii), "auto"]),
-        row(["---", *["---:"] * (len(radii) + 1)]),
-    ]
-    for name, table in tables.items():
-        automatic = [
-            one.mean["dice"]
-            for cases in (cases_of(f"{name}-radii"), of_same_seeds(name))
-            for one in summarise(cases)
-            if one.loss in (f"{AUTO},balance=batch", AUTO)
-        ]
-        cells = []
-        for radius in radii:
-            values = table.reindex([radius])[["batch", "image"]].to_numpy()[0]
-            shown = ["-" if np.isnan(value) else f"{100 * value:.1f}" for value in values]
-            cells.append("" if np.isnan(values).all() else " / ".join(shown))
-        cells.append(" / ".join(f"{100 * value:.1f}" for value in automatic))
-        lines.append(row([SETS[name], *cells]))
+def long_table() -> str:
+    """Dice after the usual number of steps and after many, under the seeds that trained long."""
+    lines = []
+    for name in ("kvasir", "kvasir-long"):
+        study = json.loads((STUDIES / name / "study.json").read_text(encoding="utf-8"))
+        cases = cases_of(name)
+        cases = cases[cases["seed"].isin(cases_of("kvasir-long")["seed"].unique())]
+        means = {one.loss: one.mean["dice"] for one in summarise(cases)}
+        losses = ["ce", "dice-ce", AUTO, AUTO_DICE]
+        if not lines:
+            lines = [row([SETS["kvasir"], *map(title_of, losses)]), row(["---", *["---:"] * 4])]
+        cells = [f"{100 * means[loss]:.1f}" for loss in losses]
+        lines.append(row([f"{study['training']['steps']:,} steps", *cells]))
     return "\n".join(lines)
-
-
-def fixed_table() -> str:
-    """Points of Dice that the automatic radius is above one radius for all data sets."""
-    tables = [pd.concat([of_same_seeds(name), cases_of(f"{name}-radii")]) for name in SETS]
-    common = set.intersection(*(set(table["loss"]) for table in tables))
-    lines = [
-        row(["auto minus a fixed R", *SETS.values(), "all four"]),
-        row(["---", *["---"] * (len(SETS) + 1)]),
-    ]
-    for loss in sorted(common, key=_by_scope_and_radius):
-        settings = parse_loss(loss).settings
-        if settings.get("radius", "auto") == "auto" or settings.get("overlap") == "max":
-            continue
-        found = [difference(cases, AUTO, loss) for cases in tables]
-        found.append(pooled(tables, AUTO, loss))
-        scope = settings.get("balance", "batch")
-        name = f"R = {show_radius(settings['radius'])}, {scope} volumes"
-        lines.append(row([name, *map(str, found)]))
-    return "\n".join(lines)
-
-
-def balance_table() -> str:
-    """Points of Dice that volumes of the image are above those of the batch, radius by radius."""
-    tables = [pd.concat([of_same_seeds(name), cases_of(f"{name}-radii")]) for name in SETS]
-    lines = [
-        row(["image minus batch", *SETS.values(), "all four"]),
-        row(["---", *["---"] * (len(SETS) + 1)]),
-    ]
-    pairs = {f"R = {radius}": f"dbce:radius={radius}" for radius in (0, 2, 4, 8)}
-    pairs = {name: (f"{loss},balance=image", loss) for name, loss in pairs.items()}
-    pairs |= {"R = 0": (pairs["R = 0"][0], "balanced-ce"), "auto": (AUTO, f"{AUTO},balance=batch")}
-    for name, (image, batch) in pairs.items():
-        found = [difference(cases, image, batch) for cases in tables]
-        lines.append(row([name, *map(str, found), str(pooled(tables, image, batch))]))
-    return "\n".join(lines)
-
-
-def _by_scope_and_radius(loss: str) -> tuple[str, float]:
-    settings = parse_loss(loss).settings
-    radius = settings.get("radius", "auto")
-    return settings.get("balance", "batch"), math.inf if radius == "auto" else radius
 
 
 def forms_table() -> str:
@@ -259,28 +202,36 @@ def forms_table() -> str:
 
 
 def rules_table() -> str:
-    """Validation and test Dice under every rule for the radius, over the seeds of the rules."""
-    columns: dict[str, pd.Series] = {}
-    for name in RULED:
+    """Validation / test Dice under every rule for the radius, over the seeds of the rules."""
+    columns = {}
+    for name in SETS:
         cases, curves = cases_of(f"{name}-rules"), curves_of(f"{name}-rules")
         seeds = cases["seed"].unique()
         cases = pd.concat([cases, of_seeds(cases_of(name), AUTO, seeds)])
         curves = pd.concat([curves, of_seeds(curves_of(name), AUTO, seeds)])
         last = curves[curves["step"] == curves["step"].max()]
-        columns[f"{SETS[name]}, validation"] = last.groupby("loss")["dice"].mean()
-        columns[f"{SETS[name]}, test"] = pd.Series(
-            {one.loss: one.mean["dice"] for one in summarise(cases)}
+        columns[SETS[name], "validation"] = last.groupby(last["loss"].map(_rule))["dice"].mean()
+        columns[SETS[name], "test"] = pd.Series(
+            {_rule(one.loss): one.mean["dice"] for one in summarise(cases)}
         )
     table = 100 * pd.DataFrame(columns)
-    lines = [row(["", *columns]), row(["---", *["---:"] * len(columns)])]
+    for part in ("validation", "test"):
+        table["mean", part] = table.xs(part, axis=1, level=1).mean(axis=1)
+    titles = [*(SETS[name] for name in SETS), "mean"]
+    lines = [row(["validation / test", *titles]), row(["---", *["---:"] * len(titles)])]
     for rule, title in RULES.items():
-        loss = next(loss for loss in table.index if _rule(loss) == rule)
-        lines.append(row([title, *(f"{value:.1f}" for value in table.loc[loss])]))
+        scores = table.loc[rule]
+        cells = [
+            f"{scores[name, 'validation']:.1f} / {scores[name, 'test']:.1f}" for name in titles
+        ]
+        lines.append(row([title, *cells]))
     return "\n".join(lines)
 
 
 def _rule(loss: str) -> str:
-    """As in RULES; the number of steps of "anneal" is that of the study."""
+    """As in RULES; the number of steps of "anneal" is that of the study, "depth" the default."""
+    if loss == "radius_rules:RuleLoss":
+        return "rule=depth"
     return loss.removeprefix("radius_rules:RuleLoss:").partition(",steps=")[0]
 
 

@@ -29,6 +29,7 @@ from dilated_ce.study.stare import open_stare
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
+RULES = ROOT / "results" / "rules"  # losses that some of the settings name
 DISTANCES = (0.0, 2.0, 5.0, 10.0, 20.0)
 KEPT = ("cases.csv", "curves.csv", "study.json", "summary.json")
 
@@ -64,8 +65,7 @@ def run(name: str, options: list[str]) -> None:
         return
     out = ROOT / "runs" / "studies" / name
     command = ["compare", str(settings), "--out", str(out), *options]
-    # The losses of results/rules/ are named in some of the settings.
-    paths = [str(ROOT / "results" / "rules"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(RULES), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     subprocess.run(
         [sys.executable, "-m", "dilated_ce", *command], cwd=ROOT, env=environment, check=True
@@ -121,6 +121,7 @@ def false_positives(out: Path) -> pd.DataFrame:
 
 def main() -> None:
     """Run the studies named on the command line, or all."""
+    sys.path.append(str(RULES))
     known = ["demo", *sorted(path.parent.name for path in STUDIES.glob("*/study.yaml"))]
     wanted = [word for word in sys.argv[1:] if word in known]
     options = [word for word in sys.argv[1:] if word not in known]

@@ -5,22 +5,21 @@ python tools/update_results.py --check   fail if docs/results.md is not what the
 """
 
 import matplotlib as mpl
-from evidence import CLAIMS, GOALS, ROOT, RULED, SETS, SWEPT
+from evidence import CLAIMS, GOALS, ROOT
 from marked import renew, write_or_check
 from result_figures import STYLE, along_radius, forest
 from result_tables import (
-    balance_table,
     claims_table,
     errors_table,
-    fixed_table,
     folds_table,
     forms_table,
+    long_table,
     rules_table,
     scores_table,
     setup_table,
-    sweep_table,
     trade_table,
 )
+from sweep_tables import balance_table, fixed_table, overlap_table, sweep_table
 
 
 def parts() -> dict[str, str]:
@@ -34,8 +33,11 @@ def parts() -> dict[str, str]:
         "trade-off": trade_table(),
         "sweep": sweep_table(),
         "forms": forms_table(),
-        **({"fixed": fixed_table(), "balance": balance_table()} if list(SETS) == SWEPT else {}),
-        **({"rules": rules_table()} if RULED else {}),
+        "fixed": fixed_table(),
+        "balance": balance_table(),
+        "overlap": overlap_table(),
+        "long": long_table(),
+        "rules": rules_table(),
         **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
     }
 

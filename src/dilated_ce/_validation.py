@@ -78,9 +78,9 @@ def as_radius(radius: Radius) -> float | tuple[float, ...] | str:
 def as_balance(balance: str | None, radius: object, volumes: object) -> str:
     """The scope of the volumes; where it is left open, what goes with the radius.
 
-    Volumes of the image did better in our studies, and make the whole of radius="auto" depend on
-    the image alone. With a radius that is given, those of the batch make 0 balanced and infinity
-    plain cross entropy.
+    With radius="auto" volumes of the image did better in our studies, and make all of it depend on
+    the image alone. With a radius that is given neither did better on every data set, and those of
+    the batch make 0 balanced and infinity plain cross entropy.
     """
     if balance is None:
         return "image" if isinstance(radius, str) and volumes is None else "batch"
