@@ -3,8 +3,10 @@
 The claims and the goals are stated here, before any run, and come out as they come out.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,6 +56,11 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
+
+
+def study_of(name: str) -> dict[str, Any]:
+    """The settings of a study, and what it found its data to be."""
+    return json.loads((STUDIES / name / "study.json").read_text(encoding="utf-8"))
 
 
 def cases_of(name: str) -> pd.DataFrame:
