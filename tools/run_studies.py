@@ -6,7 +6,7 @@
 
 The data lie, or are linked, under data/ (see docs/results.md for what they are and where they come
 from); STARE is fetched. What is given beside names goes to `dilated-ce compare`. The runs, the
-predictions and the reports with pictures stay in runs/studies/; the tables are copied.
+predictions and the pictures of cases stay in runs/studies/; tables and reports are copied.
 """
 
 import json
@@ -72,8 +72,19 @@ def run(name: str, options: list[str]) -> None:
     )
     for table in KEPT:
         shutil.copy(out / table, STUDIES / name / table)
+    report = (out / "report.html").read_text(encoding="utf-8")
+    (STUDIES / name / "report.html").write_text(without_pictures(report), encoding="utf-8")
     errors = false_positives(out)
     errors.to_csv(STUDIES / name / "false_positives.csv", index=False, float_format="%.6g")
+
+
+def without_pictures(report: str) -> str:
+    """The report less the pictures of cases, as the images of a data set are not ours to spread."""
+    before, _, rest = report.partition("<h2>Where the errors are</h2>")
+    _, heading, after = rest.partition("<h2>What it costs</h2>")
+    if not heading or "image/png" in before + after:
+        raise SystemExit("The report has another form than tools/run_studies.py expects.")
+    return f"{before}{heading}{after}"
 
 
 def false_positives(out: Path) -> pd.DataFrame:
