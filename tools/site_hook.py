@@ -25,6 +25,7 @@ COPIED = (
     "constraints.txt",
     "examples/*",
     "results/**/*.csv",
+    "results/**/*.html",
     "results/**/*.json",
     "results/**/*.yaml",
     "results/**/*.svg",

@@ -90,7 +90,7 @@ def limits(comparisons: Sequence[Comparison], seeds: int, groups: int) -> list[s
         )
     if groups < FEW_GROUPS:
         said.append(
-            f"{count(groups, 'test case or patient').capitalize()}: small differences can't show."
+            f"{count(groups, 'independent test case').capitalize()}: small differences can't show."
         )
     if any(verdict(comparison) == "not told apart" for comparison in comparisons):
         said.append("Losses that are not told apart need not be equal: more cases or seeds may.")
