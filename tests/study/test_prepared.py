@@ -3,10 +3,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from monai.transforms import NormalizeIntensity
 from toy import make_case, make_dataset
 
 from dilated_ce.study.cases import Case, CaseSource
-from dilated_ce.study.prepared import MOST_CENTRES, prepare
+from dilated_ce.study.prepared import MOST_CENTRES, Prepared, prepare
 
 
 def read(path):
@@ -36,6 +38,32 @@ def test_images_are_normalised_and_labels_kept(tmp_path):
         assert case.image.std(dtype=float) == pytest.approx(1, abs=1e-3)
         np.testing.assert_array_equal(case.labels, make_case(number, 2).labels)
         assert case.spacing == (1, 1)
+
+
+def test_normalised_as_monai_does_and_alike_with_any_number_of_threads(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, 700 + 30 * np.random.default_rng(9).random((300, 400)))
+    source = CaseSource("a", functools.partial(read, path), "a", (path,))
+    data = with_case(make_dataset(cases=5, classes=("background", "x")), source)
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            prepare(data, tmp_path / f"with_{number}")
+    finally:
+        torch.set_num_threads(threads)
+    one, two = (Prepared(tmp_path / f"with_{number}") for number in (1, 2))
+    assert one.digest == two.digest
+    expected = NormalizeIntensity(channel_wise=True)(source.load().image)
+    np.testing.assert_allclose(one.load("a").image, expected, atol=2e-3)
+
+
+def test_a_constant_image_becomes_zero(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.full((20, 30), 7.0))
+    source = CaseSource("a", functools.partial(read, path), "a", (path,))
+    prepared, _ = prepare(with_case(make_dataset(cases=5), source), tmp_path / "prepared")
+    assert not prepared.load("a").image.any()
 
 
 def test_centres_are_voxels_of_their_class(tmp_path):

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.transforms import NormalizeIntensity
 from numpy.typing import NDArray
 
 from dilated_ce.study.cases import Case, CaseSource, DataSet
@@ -176,8 +175,12 @@ def _normalise(
     channels: tuple[str, ...],
     scaling: dict[int, tuple[float, float, float, float]],
 ) -> NDArray[np.float32]:
-    # A copy, as MONAI normalises in place.
-    normalised = np.asarray(NormalizeIntensity(channel_wise=True)(image.copy()), np.float32)
+    # As MONAI's NormalizeIntensity, whose sums in float32 depend on the number of threads in their
+    # last digit: enough for the data to count as changed, and all runs to be made again.
+    axes = tuple(range(1, image.ndim))
+    mean = image.mean(axes, dtype=np.float64, keepdims=True)
+    deviation = image.std(axes, dtype=np.float64, keepdims=True)
+    normalised = ((image - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
     for channel, (low, high, mean, deviation) in scaling.items():
         normalised[channel] = (image[channel].clip(low, high) - mean) / deviation
     return normalised
