@@ -45,7 +45,7 @@ fuzz: $(VENV)/.installed-dev ## throw 100,000 random calls, valid and wrong, at 
 memory: $(VENV)/.installed-dev ## train for 2,000 steps of ever other shapes and watch the memory
 	$(BIN)/python benchmarks/hardening/memory_growth.py $(ARGS)
 
-mutation: $(VENV)/.installed-dev ## change the core in 1,700 places, one at a time, and see whether the tests notice (an hour)
+mutation: $(VENV)/.installed-dev ## change the core in 1,600 places, one at a time, and see whether the tests notice (an hour)
 	$(BIN)/python benchmarks/hardening/mutation.py $(ARGS)
 
 studies: $(VENV)/.installed-study ## run the demo and the studies on the data under data/ (hours; it resumes; ARGS="kvasir stare")

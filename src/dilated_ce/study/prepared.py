@@ -178,9 +178,9 @@ def _normalise(
     # As MONAI's NormalizeIntensity, whose sums in float32 depend on the number of threads in their
     # last digit: enough for the data to count as changed, and all runs to be made again.
     axes = tuple(range(1, image.ndim))
-    mean = image.mean(axes, dtype=np.float64, keepdims=True)
-    deviation = image.std(axes, dtype=np.float64, keepdims=True)
-    normalised = ((image - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+    mean = image.mean(axes, dtype=np.float64, keepdims=True).astype(np.float32)
+    deviation = image.std(axes, dtype=np.float64, keepdims=True).astype(np.float32)
+    normalised = (image - mean) / np.where(deviation > 0, deviation, np.float32(1))
     for channel, (low, high, mean, deviation) in scaling.items():
         normalised[channel] = (image[channel].clip(low, high) - mean) / deviation
     return normalised
