@@ -65,7 +65,7 @@ def test_radius_spacing_and_ignored_label(error, message, radius, options):
         (ValueError, "[1.0, inf, 1.0], expected finite", {"volumes": [1.0, math.inf, 1.0]}),
         (ValueError, "volumes: got shape (), expected (", {"volumes": 5.0}),
         (ValueError, "weight: got shape (), expected (", {"weight": 5.0}),
-        (ValueError, "weight: got shape (3, 1, 1), exp", {"weight": np.ones((3, 1, 1))}),
+        (ValueError, "weight: got shape (3, 1, 1)", {"weight": np.ones((3, 1, 1))}),
         (ValueError, "volumes: got shape (2,), expected (3,)", {"volumes": [1, 2]}),
         (TypeError, "volumes: got dtype torch.bool", {"volumes": [True, True, True]}),
         (TypeError, "volumes: got ['a', 'b', 'c'], expected one", {"volumes": ["a", "b", "c"]}),

@@ -1,6 +1,7 @@
 """The tables of docs/results.md on radius, scope and overlap, from results/studies/*-radii/."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ from marked import row
 
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.reporting.tables import summarise
+
+RADII = (0, 2, 4, 8, math.inf)  # that were trained on all data sets
 
 
 def with_ends(name: str) -> pd.DataFrame:
@@ -53,43 +56,27 @@ def sweep_table() -> str:
 def fixed_table() -> str:
     """Points of Dice that the automatic radius is above one radius for all data sets."""
     tables = [with_ends(name) for name in SETS]
-    common = set.intersection(*(set(table["loss"]) for table in tables))
-    lines = [
-        row(["auto minus a fixed R", *SETS.values(), "all four"]),
-        row(["---", *["---"] * (len(SETS) + 1)]),
-    ]
-    for loss in sorted(common, key=_by_scope_and_radius):
-        settings = parse_loss(loss).settings
-        if settings.get("radius", "auto") == "auto" or settings.get("overlap") == "max":
-            continue
-        found = [difference(cases, AUTO, loss) for cases in tables]
-        found.append(pooled(tables, AUTO, loss))
-        scope = settings.get("balance", "batch")
-        name = f"R = {show_radius(settings['radius'])}, {scope} volumes"
-        lines.append(row([name, *map(str, found)]))
+    lines = _header("auto minus a fixed R")
+    for scope, radius in product(("batch", "image"), RADII):
+        name = f"R = {show_radius(radius)}, {scope} volumes"
+        lines.append(_differences(name, tables, AUTO, _loss_at(radius, scope)))
     return "\n".join(lines)
 
 
 def balance_table() -> str:
     """Points of Dice that volumes of the image are above those of the batch, radius by radius."""
     tables = [with_ends(name) for name in SETS]
-    lines = [
-        row(["image minus batch", *SETS.values(), "all four"]),
-        row(["---", *["---"] * (len(SETS) + 1)]),
-    ]
-    pairs = {f"R = {radius}": f"dbce:radius={radius}" for radius in (0, 2, 4, 8)}
-    pairs = {name: (f"{loss},balance=image", loss) for name, loss in pairs.items()}
-    pairs |= {"R = 0": (pairs["R = 0"][0], "balanced-ce"), "auto": (AUTO, f"{AUTO},balance=batch")}
-    for name, (image, batch) in pairs.items():
-        found = [difference(cases, image, batch) for cases in tables]
-        lines.append(row([name, *map(str, found), str(pooled(tables, image, batch))]))
+    lines = _header("image minus batch")
+    for radius in RADII[:-1]:
+        losses = _loss_at(radius, "image"), _loss_at(radius, "batch")
+        lines.append(_differences(f"R = {show_radius(radius)}", tables, *losses))
+    lines.append(_differences("auto", tables, AUTO, f"{AUTO},balance=batch"))
     return "\n".join(lines)
 
 
 def overlap_table() -> str:
     """Points of Dice that overlap="max" is above "sum", where both were trained."""
-    lines = [row(["max minus sum", *SETS.values(), "all four"])]
-    lines.append(row(["---", *["---"] * (len(SETS) + 1)]))
+    lines = _header("max minus sum")
     for scope in ("batch", "image"):
         tables = []
         for name in SETS:
@@ -97,16 +84,24 @@ def overlap_table() -> str:
             [largest] = [loss for loss in cases["loss"].unique() if _is_largest(loss, scope)]
             names = {largest: "max", largest.removesuffix(",overlap=max"): "sum"}
             tables.append(cases.assign(loss=cases["loss"].replace(names)))
-        found = [difference(cases, "max", "sum") for cases in tables]
-        cells = [*map(str, found), str(pooled(tables, "max", "sum"))]
-        lines.append(row([f"{scope} volumes", *cells]))
+        lines.append(_differences(f"{scope} volumes", tables, "max", "sum"))
     return "\n".join(lines)
 
 
-def _by_scope_and_radius(loss: str) -> tuple[str, float]:
-    settings = parse_loss(loss).settings
-    radius = settings.get("radius", "auto")
-    return settings.get("balance", "batch"), math.inf if radius == "auto" else radius
+def _header(title: str) -> list[str]:
+    return [row([title, *SETS.values(), "all four"]), row(["---", *["---"] * (len(SETS) + 1)])]
+
+
+def _differences(name: str, tables: list[pd.DataFrame], loss: str, reference: str) -> str:
+    found = [difference(cases, loss, reference) for cases in tables]
+    return row([name, *map(str, found), str(pooled(tables, loss, reference))])
+
+
+def _loss_at(radius: float, scope: str) -> str:
+    """A loss along the radius; the ends, with batch volumes, are those of the main study."""
+    if scope == "image":
+        return f"dbce:radius={radius:g},balance=image"
+    return {0: "balanced-ce", math.inf: "ce"}.get(radius, f"dbce:radius={radius:g}")
 
 
 def _is_largest(loss: str, scope: str) -> bool:

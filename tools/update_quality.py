@@ -88,7 +88,7 @@ def survivors_table() -> str:
 
 
 def newcomer_table() -> str:
-    """A first change, step by step: how long each took, and how long into it the next began."""
+    """A first change, step by step: how long each took, and how much of that was waiting."""
     steps = table("newcomer")
     lines = [row(["step", "seconds", "of which waiting"]), row(["---", "---:", "---:"])]
     for one in steps.to_dict("records"):

@@ -97,7 +97,7 @@ def prepare(
                 "spacing": list(case.spacing),
                 "shape": list(case.labels.shape),
             }
-            image = _normalise(case.image, data.channels, scaling).astype(np.float16)
+            image = _normalise(case.image, scaling).astype(np.float16)
             labels = np.ascontiguousarray(case.labels)
             np.save(partial / f"{number}_image.npy", image)
             np.save(partial / f"{number}_labels.npy", labels)
@@ -171,18 +171,19 @@ def _ct_scaling(data: DataSet) -> dict[int, tuple[float, float, float, float]]:
 
 
 def _normalise(
-    image: NDArray[np.float32],
-    channels: tuple[str, ...],
-    scaling: dict[int, tuple[float, float, float, float]],
+    image: NDArray[np.float32], scaling: dict[int, tuple[float, float, float, float]]
 ) -> NDArray[np.float32]:
-    # As MONAI's NormalizeIntensity, whose sums in float32 depend on the number of threads in their
-    # last digit: enough for the data to count as changed, and all runs to be made again.
-    axes = tuple(range(1, image.ndim))
-    mean = image.mean(axes, dtype=np.float64, keepdims=True).astype(np.float32)
-    deviation = image.std(axes, dtype=np.float64, keepdims=True).astype(np.float32)
-    normalised = (image - mean) / np.where(deviation > 0, deviation, np.float32(1))
-    for channel, (low, high, mean, deviation) in scaling.items():
-        normalised[channel] = (image[channel].clip(low, high) - mean) / deviation
+    normalised = np.empty_like(image)
+    for channel, values in enumerate(image):
+        if channel in scaling:
+            low, high, mean, deviation = scaling[channel]
+            values = values.clip(low, high)
+        else:
+            # MONAI's NormalizeIntensity sums in float32, in an order that depends on the number of
+            # threads: the last digit is enough to make the data count as changed.
+            mean = float(values.mean(dtype=np.float64))
+            deviation = float(values.std(dtype=np.float64)) or 1.0
+        normalised[channel] = (values - mean) / deviation
     return normalised
 
 
