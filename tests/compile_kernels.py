@@ -6,7 +6,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dilated_ce import _triton_dilation, _triton_loss
+from dilated_ce import _triton_dilation_kernels as dilation
+from dilated_ce import _triton_loss_kernels as loss
 
 POINTERS = {
     "segments": "*u8",
@@ -37,20 +38,20 @@ def cases():
         }
         word = {"WORD": 4 if ignore else 1, "BLOCK": 1024, "OTHERS": not ignore}
         scope = {"LARGEST": not ignore, "BY_IMAGE": ignore, "CP": 32, "RP": 4, "BLOCK": 128}
-        yield _triton_dilation._grow_segments, labels, logits, {
+        yield dilation.grow_segments, labels, logits, {
             **layout, "PACK": True, "ROWS": 2, "COLUMNS": 512,
         }  # fmt: skip
-        yield _triton_dilation._stack_rows, labels, logits, {
+        yield dilation.stack_rows, labels, logits, {
             **layout, **word, "MORE": ignore, "LAST": ignore,
         }  # fmt: skip
-        yield _triton_dilation._stack_rows, labels, logits, {
+        yield dilation.stack_rows, labels, logits, {
             **layout, **word, "MORE": not ignore, "LAST": not ignore,
         }  # fmt: skip
-        yield _triton_dilation._stack_slices, labels, logits, {**layout, **word}
-        yield _triton_loss._forward, labels, logits, {
+        yield dilation.stack_slices, labels, logits, {**layout, **word}
+        yield loss.sum_loss, labels, logits, {
             **layout, **scope, "SMOOTH": ignore, "SUM": ignore,
         }  # fmt: skip
-        yield _triton_loss._backward, labels, logits, {**layout, **scope}
+        yield loss.write_gradient, labels, logits, {**layout, **scope}
 
 
 def main(backend, architecture, warp_size):

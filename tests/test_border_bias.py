@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dilated_ce.inspection.advice import _border
+
 SCRIPT = Path(__file__).parents[1] / "docs" / "figures" / "border_bias.py"
 CROSSINGS = Path(__file__).parents[1] / "results" / "border_bias" / "crossings.csv"
 
@@ -51,3 +53,10 @@ def test_crossing_interpolates(script):
 
     centres = torch.tensor([0.25, 0.75, 1.25, 1.75])
     assert script.crossing(centres, torch.tensor([1.0, 0.75, 0.25, 0.0])) == pytest.approx(1.0)
+
+
+def test_the_advice_of_inspect_quotes_them(crossings):
+    (point,) = _border()
+    for radius, words in ((0, "balanced CE (R = 0)"), (2, "R = 2"), (6, "R = 6")):
+        assert f"{crossings[radius, 'batch']:.1f} " in point.text
+        assert words in point.text

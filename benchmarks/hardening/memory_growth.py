@@ -7,8 +7,11 @@ of its own, as networks and allocators keep things, too.
 """
 
 import argparse
+import contextlib
+import ctypes
 import gc
 import math
+import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -69,6 +72,9 @@ def train(name: str, steps: int, every: int) -> pd.DataFrame:
 def counts() -> dict[str, float]:
     """What this process holds; the resident memory where the system tells it (Linux)."""
     gc.collect()
+    # What glibc keeps of freed memory grows with the variety of the shapes: back to the system.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
     # By type, as `isinstance` would ask objects that raise when they are asked.
     tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
     resident = int(STATM.read_text().split()[1]) * PAGE / 2**20 if STATM.exists() else math.nan
@@ -81,6 +87,8 @@ def counts() -> dict[str, float]:
 
 def in_a_process(name: str, steps: int) -> pd.DataFrame:
     """The table of `train`, from a fresh process."""
+    # oneDNN keeps 1,024 convolutions that it has compiled, each for one shape: a slope of its own.
+    os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "0"
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(train, name, steps, 50).result()
 

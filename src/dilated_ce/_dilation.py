@@ -21,8 +21,9 @@ from torch import Tensor
 
 from dilated_ce._automatic import automatic_radii, same_radius
 from dilated_ce._ball import ball_lines, norm
+from dilated_ce._labels import check_labels, count_valid
 from dilated_ce._packing import MASKS_PER_PLANE, Packing, count, pack, valid_planes
-from dilated_ce._validation import AUTOMATIC, check_labels, count_valid
+from dilated_ce._validation import AUTOMATIC
 
 
 def dilated_masks(

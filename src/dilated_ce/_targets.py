@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dilated_ce._dispatch import opaque_when_compiled
-from dilated_ce._validation import as_labels
+from dilated_ce._labels import as_labels
 
 MODES = ("multiclass", "multilabel", "binary")
 

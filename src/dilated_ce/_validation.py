@@ -1,7 +1,7 @@
-"""Checks at the door: each names what was got, what was expected and how to fix it.
+"""Checks of the options at the door: each names what was got, what was expected, how to fix it.
 
-Everything here reads shapes, dtypes and Python numbers, which costs nothing. The one check that
-reads the labels themselves, `check_labels`, does not make the host wait for CUDA.
+They read Python numbers and short tensors on the CPU, which costs nothing, and never wait for an
+accelerator. `_labels.py` checks label maps, `_targets.py` logits and targets.
 """
 
 import math
@@ -12,6 +12,8 @@ from typing import Union
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from dilated_ce._labels import WIDE_UNSIGNED
 
 # One length, or one per class; or "auto".
 Radius = float | Sequence[float] | str
@@ -132,7 +134,7 @@ def as_numbers(name: str, values: object) -> Tensor:
         raise TypeError(f"{name}: got {values!r}, expected one number per class.") from error
     if tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"{name}: got dtype {tensor.dtype}, expected one number per class.")
-    return tensor.double() if tensor.dtype in _WIDE_UNSIGNED else tensor
+    return tensor.double() if tensor.dtype in WIDE_UNSIGNED else tensor
 
 
 def as_volumes(
@@ -243,87 +245,6 @@ def check_reduction(reduction: str, label_smoothing: float) -> None:
         raise TypeError(f"label_smoothing: got {label_smoothing!r}, expected a number, 0 to 1.")
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing: got {label_smoothing!r}, expected 0 to 1.")
-
-
-def as_labels(name: str, labels: Tensor) -> Tensor:
-    """Integer labels (B, *spatial), 1D to 3D, in a dtype that torch can compare and shift."""
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"{name}: got {type(labels).__name__}, expected a torch.Tensor.")
-    if labels.is_floating_point() or labels.is_complex():
-        raise TypeError(
-            f"{name}: got dtype {labels.dtype}, expected integer class indices. "
-            f"Convert with {name}.long(), or take the argmax over the classes if these are "
-            "one-hot or probability maps."
-        )
-    if not 2 <= labels.ndim <= 4:
-        raise ValueError(
-            f"{name}: got shape {tuple(labels.shape)}, expected (B, *spatial) with 1 to 3 spatial "
-            f"axes. Use {name}[None] for one image without a batch axis, {name}[:, 0] to drop a "
-            "channel axis."
-        )
-    if labels.dtype == torch.bool:
-        return labels.to(torch.uint8)
-    if labels.dtype not in _WIDE_UNSIGNED:
-        return labels
-    # Torch has few operations for the wide unsigned dtypes, which 16-bit label files come in.
-    wide = labels.long()
-    # What int64 can't hold is no class either, and must not pass for an ignored negative label.
-    return wide.masked_fill(wide < 0, 2**63 - 1) if labels.dtype == torch.uint64 else wide
-
-
-def valid_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
-    """Where labels, as `as_labels` gives them, are not ignored (bool); None if none can be."""
-    dtype = torch.iinfo(labels.dtype)
-    # A narrow dtype would wrap a number out of its range around: -100 is 156 in uint8.
-    if ignore_index is None or not dtype.min <= ignore_index <= dtype.max:
-        return None
-    return labels != ignore_index
-
-
-def count_valid(labels: Tensor, valid: Tensor | None) -> Tensor:
-    """The number of valid voxels, an int64 scalar; of all where `valid` is None."""
-    if valid is None:
-        return torch.full((), labels.numel(), dtype=torch.int64, device=labels.device)
-    return valid.sum()
-
-
-def check_labels(
-    name: str, labels: Tensor, num_classes: int, ignore_index: int | None
-) -> Tensor | None:
-    """Check that every label is a class or ignored; return where they are valid.
-
-    Returns:
-        bool tensor of the shape of `labels`, False at ignored voxels, or None if there are none.
-
-    On CUDA the check is an asynchronous assertion, as in PyTorch's own cross entropy: nothing waits
-    for the device, and a label out of range ends the program there.
-    """
-    highest = min(num_classes - 1, torch.iinfo(labels.dtype).max)
-    if labels.device.type != "cuda" and labels.numel() > 0:
-        # One pass settles the usual case, in which every label is a class and none is ignored.
-        low, high = (int(value) for value in labels.aminmax())
-        ignorable = ignore_index is not None and low <= ignore_index <= high
-        if low >= 0 and high <= highest and not ignorable:
-            return None
-    valid = valid_voxels(labels, ignore_index)
-    in_range = (labels >= 0) & (labels <= highest)
-    allowed = in_range if valid is None else in_range | ~valid
-    if labels.device.type == "cuda":
-        torch._assert_async(allowed.all(), f"{name}: a label lies outside 0 ... {num_classes - 1}.")
-    elif not allowed.all():
-        wrong = torch.unique(labels[~allowed]).tolist()
-        shown = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
-        ignored = "" if ignore_index is None else f" or ignore_index={ignore_index}"
-        raise ValueError(
-            f"{name}: got label{'s' if len(wrong) > 1 else ''} {shown}, expected 0 ... "
-            f"{num_classes - 1} for {num_classes} class{'es' if num_classes > 1 else ''}{ignored}. "
-            "Check the number of classes (background included), or name the label of unannotated "
-            "voxels as ignore_index."
-        )
-    return valid
-
-
-_WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
 def _is_integer(value: object) -> bool:

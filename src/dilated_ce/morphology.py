@@ -11,17 +11,15 @@ from torch import Tensor
 
 from dilated_ce import _dilation
 from dilated_ce._dispatch import has_kernels, opaque_when_compiled
+from dilated_ce._labels import as_labels, count_valid, valid_voxels
 from dilated_ce._packing import Packing
 from dilated_ce._validation import (
     AUTO,
     Radius,
-    as_labels,
     as_radii,
     as_spacing,
     check_ignore_index,
     check_num_classes,
-    count_valid,
-    valid_voxels,
 )
 
 

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dilated_ce._automatic import by_size
+from dilated_ce._labels import as_labels, valid_voxels
 from dilated_ce._packing import look_up
 from dilated_ce._validation import (
     AUTO,
@@ -22,7 +23,6 @@ from dilated_ce._validation import (
     Radius,
     as_balance,
     as_importance,
-    as_labels,
     as_process_group,
     as_radii,
     as_spacing,
@@ -30,7 +30,6 @@ from dilated_ce._validation import (
     check_num_classes,
     check_num_voxels,
     check_weighting,
-    valid_voxels,
 )
 from dilated_ce.morphology import dilated_masks
 

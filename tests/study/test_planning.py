@@ -1,13 +1,16 @@
+from pathlib import Path
+
 import pytest
 from toy import make_dataset
 
+import dilated_ce
 from dilated_ce.study.cases import Split
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resolve
 from dilated_ce.study.prepared import prepare
 from dilated_ce.study.records import Failure
 from dilated_ce.study.settings import CompareConfig, SettingsError, TrainingConfig
-from dilated_ce.study.units import _arithmetic
+from dilated_ce.study.units import LOSS_MODULES, _arithmetic
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,11 @@ def test_the_best_rate_of_each_loss(prepared, tmp_path, monkeypatch):
     assert rates == {parse_loss("ce"): 0.003, parse_loss("dice"): 0.006}
     units = plan_units(settings, data, prepared[2], rates)
     assert [unit.training.learning_rate for unit in units[:2]] == [0.003, 0.006]
+
+
+def test_a_run_depends_on_all_of_the_core_that_computes():
+    core = {path.stem for path in Path(dilated_ce.__file__).parent.glob("*.py")}
+    assert core - set(LOSS_MODULES) == {"__init__", "__main__", "_dispatch", "_validation"}
 
 
 def test_words_about_the_code_are_no_part_of_a_fingerprint():

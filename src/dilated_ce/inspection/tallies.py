@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from dilated_ce import dilate_labels
 from dilated_ce._automatic import automatic_radii
+from dilated_ce._labels import valid_voxels
 from dilated_ce._packing import Packing, pack, valid_planes
-from dilated_ce._validation import valid_voxels
 
 # Foreground; background within the radius of it; background beyond.
 PLACES = ("foreground", "rim", "far")

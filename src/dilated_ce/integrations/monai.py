@@ -6,9 +6,8 @@
 
 All take what a bundle or an Auto3DSeg configuration can hold, under these names as `_target_`.
 The formula, and what of it is the paper's, is in `dilated_ce.dilated_balanced_cross_entropy`; all
-choices in this module are ours. Where MONAI has a default, it is kept; the radius has one here, so
-that the name of the class is the only thing to change: 4 voxels, twice an uncertainty of the border
-of 2 voxels. Look for your own.
+choices in this module are ours. Where MONAI has a default, it is kept; the radius is found from the
+labels unless one is given, so that the name of the class is the only thing to change.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,15 +20,9 @@ from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
 from dilated_ce._cross_entropy import compare
+from dilated_ce._labels import valid_voxels
 from dilated_ce._targets import as_target
-from dilated_ce._validation import (
-    AUTO,
-    ProcessGroup,
-    Radius,
-    as_numbers,
-    as_process_group,
-    valid_voxels,
-)
+from dilated_ce._validation import AUTO, ProcessGroup, Radius, as_numbers, as_process_group
 from dilated_ce.integrations._levels import as_size, level_spacing
 from dilated_ce.integrations._monai_transforms import (
     DilatedBalancedWeights,

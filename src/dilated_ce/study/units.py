@@ -58,7 +58,22 @@ SHAPING_MODULES = tuple(
     )
 )
 # Those of our own loss; a change of them leaves the runs of these others as they are.
-LOSS_MODULES = ("_automatic", "morphology", "weights", "loss")
+LOSS_MODULES = (
+    "_automatic",
+    "_ball",
+    "_cross_entropy",
+    "_dilation",
+    "_labels",
+    "_packing",
+    "_targets",
+    "_triton_dilation",
+    "_triton_dilation_kernels",
+    "_triton_loss",
+    "_triton_loss_kernels",
+    "loss",
+    "morphology",
+    "weights",
+)
 OTHER_LOSSES = {"ce", "dice", "dice-ce", "dice-focal", "tversky", "top-k"}
 
 
