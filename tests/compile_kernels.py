@@ -1,5 +1,6 @@
 """Compile every Triton kernel for a GPU that need not be here: BACKEND ARCHITECTURE WARP_SIZE."""
 
+import inspect
 import sys
 
 import triton
@@ -54,22 +55,30 @@ def cases():
         yield loss.write_gradient, labels, logits, {**layout, **scope}
 
 
+def typed(names, types, constants):
+    """Types and constants of a kernel's arguments, as this version of Triton takes them."""
+    if "constexprs" in inspect.signature(ASTSource).parameters:
+        return {
+            "signature": {n: "constexpr" if n in constants else types.get(n, "i32") for n in names},
+            "constexprs": {(names.index(name),): value for name, value in constants.items()},
+        }
+    return {  # Triton 3.0 and 3.1
+        "signature": {
+            index: types.get(name, "i32")
+            for index, name in enumerate(names)
+            if name not in constants
+        },
+        "constants": {names.index(name): value for name, value in constants.items()},
+    }
+
+
 def main(backend, architecture, warp_size):
     """Print the name of each kernel once it is compiled, and whether it can assert."""
     architecture = int(architecture) if architecture.isdecimal() else architecture
     for kernel, labels, logits, constants in cases():
         types = {**POINTERS, "labels": labels, "target": labels}
         types |= {"logits": logits, "logits_gradient": logits}
-        source = ASTSource(
-            fn=kernel,
-            signature={
-                name: "constexpr" if name in constants else types.get(name, "i32")
-                for name in kernel.arg_names
-            },
-            constexprs={
-                (kernel.arg_names.index(name),): value for name, value in constants.items()
-            },
-        )
+        source = ASTSource(kernel, **typed(kernel.arg_names, types, constants))
         compiled = triton.compile(
             source,
             target=GPUTarget(backend, architecture, int(warp_size)),

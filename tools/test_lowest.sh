@@ -15,21 +15,24 @@ import re
 from pathlib import Path
 
 text = Path("pyproject.toml").read_text()
-wanted = text[text.index("\ndependencies"): text.index("# Spreading the runs")] + text[text.index("\nmonai = ["):text.index("# The trainers")]
-for name, bound in sorted(set(re.findall(r'"([a-z-]+)>=([0-9.]+)"', wanted))):
+parts = (("\ndependencies", "# Spreading the runs"), ("\nmonai = [", "# The documentation site"))
+wanted = "".join(text[text.index(first) : text.index(last)] for first, last in parts)
+for name, bound in sorted(set(re.findall(r'"([a-z0-9-]+)>=([0-9.]+)"', wanted))):
     major, minor = (bound.split(".") + ["0"])[:2]
     print(f"{name}=={major}.{minor}.*")
 PY
 cat "$folder/lowest.txt"
 # torch's compiler of that age asks for setuptools, and does not say so.
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-  --constraint "$folder/lowest.txt" "$(ls dist/*.whl)[study,monai]" hypothesis pytest pytest-xdist setuptools
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary \
+  --constraint "$folder/lowest.txt" "$(ls dist/*.whl)[study,monai,nnunet]" hypothesis pytest pytest-xdist setuptools
 # Warnings of old libraries about each other are none of ours.
 run() {
   "$folder/bin/python" -m pytest -q -n auto -p no:cacheprovider -W default -m "not slow" \
     --junitxml "$folder/$1.xml" "${@:2}" || true # the table tells
 }
 run core tests/test_{loss,weights,morphology,automatic,modes,packing,validation,compile}.py
+run kernels tests/test_triton.py
 run monai tests/integrations/test_monai.py
+run nnunet tests/integrations/test_nnunet.py
 run study tests/test_{hostile_inputs,inspection,cli,cli_compare}.py tests/study
 "$folder/bin/python" tools/lowest_versions.py "$folder"
