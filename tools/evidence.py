@@ -15,6 +15,7 @@ from dilated_ce.study.bootstrap import CONFIDENCE, Scores
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import read_cases
 from dilated_ce.study.reporting.tables import summarise
+from dilated_ce.study.statistics import paired
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
@@ -86,12 +87,8 @@ def of_same_seeds(name: str) -> pd.DataFrame:
 
 def pairs(cases: pd.DataFrame, loss: str, reference: str) -> Scores:
     """Differences of Dice by seed, fold and patient, in points."""
-    keys = ["seed", "fold", "group", "case"]
-    dice = {
-        name: 100 * cases[cases["loss"] == name].groupby(keys)["dice"].mean()
-        for name in (loss, reference)
-    }
-    return Scores((dice[loss] - dice[reference]).dropna())
+    dice = 100 * paired(cases[cases["loss"].isin([loss, reference])], [loss, reference])
+    return Scores(dice[loss] - dice[reference])
 
 
 def difference(cases: pd.DataFrame, loss: str, reference: str) -> Difference:

@@ -129,6 +129,20 @@ def test_scores_without_a_meaning_are_left_out_in_pairs():
     assert result.cases == 19
 
 
+def test_a_class_counts_where_both_losses_have_a_score_of_it():
+    """Else the class that one loss lacks would stand for a difference of the others."""
+    lesion, organ = table({"a": np.full((1, 3), 0.9), "b": np.full((1, 3), 0.9)}), table(draw(1))
+    organ = organ[organ["loss"].isin(["a", "b"]) & (organ["seed"] == 0)][lambda t: t["case"] < "c3"]
+    organ = organ[organ["case"].isin(["c0", "c1", "c2"])].assign(**{"class": "organ"})
+    organ.loc[(organ["loss"] == "a") & (organ["case"] == "c0"), "dice"] = np.nan
+    both = pd.concat([lesion, organ])
+    [result] = compare_to(both, "a")
+    of_organ = organ.pivot(index="case", columns="loss", values="dice")
+    halves = ((of_organ["b"] - of_organ["a"]) / 2).fillna(0)  # lesion alone in c0: no difference
+    assert result.difference == pytest.approx(halves.mean())
+    assert result.cases == 3
+
+
 def test_runs_that_one_loss_lacks_are_left_out():
     cases = table(draw(losses="ab"))
     lacking = cases[~((cases["loss"] == "b") & (cases["seed"] == 2))]

@@ -1,14 +1,15 @@
 """Whether one loss is better than another, and how sure that is.
 
-Scores are paired: the same cases, seeds and folds under both losses. Within a run the classes of a
-case are averaged, then the cases of a patient (group); what is compared is a table of differences
-with a row per run (seed and fold) and a column per group.
+Scores are paired: the same classes, cases, seeds and folds under both losses. Within a run the
+classes of a case are averaged, then the cases of a patient (group); what is compared is a table of
+differences with a row per run (seed and fold) and a column per group.
 
 The interval is that of `bootstrap`.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from dilated_ce.study.bootstrap import CONFIDENCE, Scores
 from dilated_ce.study.records import IN_UNITS, LOWER_IS_BETTER
+
+RUN_AND_CASE = ["seed", "fold", "group", "case"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def compare_to(
 ) -> list[Comparison]:
     """Compare every loss with the reference.
 
-    Pairs with a score that has no meaning on either side are left out, and so are runs that only
-    one of the two losses has.
+    A class of a case whose score has no meaning under one of the two losses is left out, and so are
+    runs that only one of them has.
 
     Args:
         cases: rows as in `cases.csv`.
@@ -101,10 +104,7 @@ def compare_to(
     if not results:
         return []
     corrected = multipletests([result.p_value for result in results], method="holm")[1]
-    return [
-        Comparison(**{**vars(result), "p_holm": float(p)})
-        for result, p in zip(results, corrected, strict=True)
-    ]
+    return [replace(result, p_holm=float(p)) for result, p in zip(results, corrected, strict=True)]
 
 
 def comparable(
@@ -112,13 +112,28 @@ def comparable(
 ) -> list[str]:
     """The losses that share a scored case of a run with the reference, in the order of the rows."""
     scores = _scores(cases, metric, class_name)
-    runs = {loss: set(part.droplevel("loss").index) for loss, part in scores.groupby("loss")}
-    mine = runs.get(reference, set())
     return [
         loss
         for loss in dict.fromkeys(cases["loss"])
-        if loss != reference and mine & runs.get(loss, set())
+        if loss != reference and len(_in_common(scores, [loss, reference]))
     ]
+
+
+def paired(cases: pd.DataFrame, losses: Sequence[str], *, metric: str = "dice") -> pd.DataFrame:
+    """The mean score over the classes of each case that all of these losses have a score of.
+
+    Returns:
+        A column per loss; a row per seed, fold, group and case.
+
+    Examples:
+        Loss b has no score of the organ, so that nothing of it counts:
+
+        >>> cases = pd.DataFrame({"loss": ["a", "a", "b", "b"], "seed": 0, "fold": 0, "case": "x",
+        ...     "group": "x", "class": ["organ", "lesion"] * 2, "dice": [0.9, 0.5, None, 0.6]})
+        >>> paired(cases, ["a", "b"]).values.tolist()
+        [[0.5, 0.6]]
+    """
+    return _in_common(_scores(cases, metric, None), losses)
 
 
 def rank_stability(
@@ -129,9 +144,7 @@ def rank_stability(
     Returns:
         By loss: mean_rank, best (how often it is the first), rank_low and rank_high (95 %).
     """
-    scores = (
-        _scores(cases, metric, None).unstack("loss").dropna()[list(dict.fromkeys(cases["loss"]))]
-    )
+    scores = paired(cases, list(dict.fromkeys(cases["loss"])), metric=metric)
     if scores.empty:
         raise ValueError("no run and case has a score under every loss")
     names = scores.columns.tolist()
@@ -153,19 +166,26 @@ def rank_stability(
 
 
 def _scores(cases: pd.DataFrame, metric: str, class_name: str | None) -> pd.Series:
-    """Mean per loss, seed, fold and group; index sorted, so that the order of rows is nothing."""
+    """Scores that have a meaning, by loss, run, case and class; the order of rows is nothing."""
     if metric not in cases:
         raise ValueError(f"metric: got {metric!r}, expected a column of the scores")
     if class_name is not None:
         if class_name not in set(cases["class"]):
             raise ValueError(f"class_name: got {class_name!r}, which no row has")
         cases = cases[cases["class"] == class_name]
-    keys = ["loss", "seed", "fold", "group", "case"]
-    twice = cases.duplicated([*keys, "class"])
+    keys = [*RUN_AND_CASE, "class", "loss"]
+    twice = cases.duplicated(keys)
     if twice.any():
         row = cases[twice].iloc[0]
         raise ValueError(f"got the row of {row['loss']}, seed {row['seed']}, {row['case']} twice")
-    return cases.groupby(keys)[metric].mean().dropna()
+    return cases.set_index(keys)[metric].sort_index().dropna()
+
+
+def _in_common(scores: pd.Series, losses: Sequence[str]) -> pd.DataFrame:
+    """`paired`, of the scores of `_scores`."""
+    if not set(losses) <= set(scores.index.get_level_values("loss")):
+        return pd.DataFrame(columns=list(losses))
+    return scores.unstack("loss")[list(losses)].dropna().groupby(RUN_AND_CASE).mean()
 
 
 def _compare(
@@ -178,18 +198,10 @@ def _compare(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    pairs = (
-        pd.concat(
-            {side: scores.xs(name, level="loss") for side, name in (("a", loss), ("b", reference))},
-            axis=1,
-            join="inner",
-        )
-        if {loss, reference} <= set(scores.index.get_level_values("loss"))
-        else pd.DataFrame()
-    )
+    pairs = _in_common(scores, [loss, reference])
     if pairs.empty:
         raise ValueError(f"{loss} and {reference} have no scored case of a run in common")
-    difference = pairs["a"] - pairs["b"]
+    difference = pairs[loss] - pairs[reference]
     sign = -1 if metric in LOWER_IS_BETTER else 1
     better = (np.sign(sign * difference) + 1) / 2
     table, wins = Scores(difference), Scores(better)
