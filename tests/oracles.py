@@ -83,12 +83,12 @@ def weights(
         # Among the shares 1 / v: 1 for what reaches over the whole image, less for the rest.
         for of_image, own in zip(inverse, masks.reshape(*masks.shape[:2], -1).sum(-1), strict=True):
             whole, num_everywhere = own.max(), (own == own.max()).sum()
-            num_others = ((own > 0) & (own < whole)).sum()
+            gain = 2 / max((own > 0).sum() - 1, 1)
             for c, volume in enumerate(own):
-                if volume == whole:
-                    of_image[c] /= num_everywhere
+                if volume == whole:  # which of them is the largest class's does not matter
+                    of_image[c] *= (1 + (num_everywhere - 1) * gain) / num_everywhere
                 elif volume > 0:
-                    of_image[c] *= 2 / num_others * math.sqrt(volume / whole)
+                    of_image[c] *= gain * math.sqrt(volume / whole)
     shares = masks * inverse.reshape(*counts.shape, *[1] * (labels.ndim - 1))
     raw = OVERLAPS[overlap](shares, axis=1)
     total = raw[valid].sum()

@@ -9,6 +9,7 @@ import pytest
 import strategies
 import torch
 from hypothesis import given
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dilated_ce import (
     DilatedBalancedCELoss,
@@ -16,7 +17,7 @@ from dilated_ce import (
     dilated_balanced_cross_entropy,
     dilated_balanced_weights,
 )
-from dilated_ce._automatic import automatic_radii
+from dilated_ce._automatic import automatic_radii, by_size
 from dilated_ce._packing import Packing, pack
 
 
@@ -146,6 +147,41 @@ def test_order_of_classes_and_orientation_are_nothing(case, random):
     torch.testing.assert_close(renamed, weights)
     turned = dilated_balanced_weights(case.labels.transpose(1, -1).flip(-1), "auto", **options)
     torch.testing.assert_close(turned.flip(-1).transpose(1, -1), weights)
+
+
+@pytest.mark.parametrize("width", range(6, 20))
+def test_the_weights_are_the_formula_even_where_other_masks_reach_everywhere(width):
+    """1 + 2/K sum of sqrt(V / v_c) over the classes but the largest whose mask holds the voxel."""
+    labels = torch.zeros(1, 24, 24, dtype=torch.long)
+    labels[0, :, 2 : 2 + width] = 1  # its mask comes to hold the whole image
+    labels[0, 2:5, :2] = 2
+    labels[0, 20:22, 22:] = 3
+    masks = dilate_labels(labels, "auto", num_classes=4)[0].double()
+    largest = int(labels.flatten().bincount().argmax())
+    others = [c for c in range(4) if c != largest]
+    expected = 1 + 2 / 3 * sum(
+        (masks[c].numel() / masks[c].sum()) ** 0.5 * masks[c] for c in others
+    )
+    weights = dilated_balanced_weights(labels, "auto", num_classes=4)[0]
+    torch.testing.assert_close(weights.double(), expected / expected.mean(), rtol=1e-5, atol=1e-6)
+
+
+def test_it_needs_no_float64_on_the_device():
+    """Apple's GPUs have none."""
+
+    class WithoutFloat64(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            # What has been brought to the host may be wide: no more than a few numbers.
+            wide = isinstance(result, torch.Tensor) and result.dtype == torch.float64
+            assert not wide or result.numel() <= 3 * 2 * 3, function
+            return result
+
+    logits = torch.randn(2, 3, 40, 40, requires_grad=True)
+    target = torch.stack([ball((40, 40), 5), 2 * ball((40, 40), 9)])
+    with WithoutFloat64():
+        dilated_balanced_cross_entropy(logits, target, "auto").backward()
+    assert by_size(torch.tensor([[9, 4]]), torch.float32).dtype == torch.float32
 
 
 def test_a_radius_holds_the_voxels_exactly_at_it():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from dilated_ce import DilatedBalancedCELoss, dilate_labels, dilated_balanced_cross_entropy
 
@@ -85,6 +86,29 @@ def test_inductor_in_3d_with_dynamic_shapes():
         target = torch.randint(0, 2, shape, generator=generator)
         logits = torch.randn(shape[0], 2, *shape[1:], generator=generator, requires_grad=True)
         torch.testing.assert_close(compiled(logits, target), criterion(logits, target))
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("multiclass", {"radius": 2.0}),
+        ("multiclass", {"overlap": "max"}),
+        ("multilabel", {"radius": [1, 2, 2], "volumes": [[9, 5], [9, 5], [9, 5]]}),
+    ],
+)
+def test_batches_of_another_size_are_not_compiled_again(mode, options):
+    """PyTorch gives up after 8 graphs, and a last batch of an epoch is often smaller."""
+    torch.compiler.reset()
+    counters.clear()
+    criterion = DilatedBalancedCELoss(mode=mode, **options)
+    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager", dynamic=True)
+    for batch in range(2, 14):
+        logits = torch.randn(batch, 3, 9, 8, generator=torch.manual_seed(batch))
+        target = torch.randint(0, 3, (batch, 9, 8), generator=torch.manual_seed(batch))
+        if mode == "multilabel":
+            target = (logits > 0.5).long()
+        torch.testing.assert_close(compiled(logits, target), criterion(logits, target))
+    assert counters["stats"]["unique_graphs"] <= 3
 
 
 def test_compiled_code_names_a_wrong_label(pair):

@@ -1,6 +1,7 @@
 import copy
 import math
 import pickle
+import re
 
 import hypothesis.strategies as st
 import numpy as np
@@ -228,6 +229,37 @@ def test_function_transforms_over_the_logits():
         torch.testing.assert_close(gradient, torch.autograd.grad(loss(logits), logits)[0])
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_forward_derivatives(smoothing):
+    labels = torch.randint(0, 3, (1, 3, 4), generator=torch.manual_seed(0))
+    labels[0, 0, 0] = -100
+    logits = random_logits(labels, 3).double()
+    weights = torch.from_numpy(oracles.weights(labels.numpy(), 1, 3, ignore_index=-100))
+
+    def loss(logits):
+        return dilated_balanced_cross_entropy(logits, labels, 1, label_smoothing=smoothing)
+
+    def expected(logits):
+        entropy = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        return (weights * entropy).sum() / 11
+
+    options = {"rtol": 1e-6, "atol": 1e-8}  # the weights are counted in float64, given in float32
+    for transform in (torch.func.hessian, torch.func.jacfwd):
+        torch.testing.assert_close(transform(loss)(logits), transform(expected)(logits), **options)
+
+
+def test_numbers_are_as_wide_as_they_are_written():
+    labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
+    logits = random_logits(labels, 3)
+    options = {"volumes": [1e6, 300000.0, 80001.0], "num_voxels": 1.5e6, "weight": [1.1, 0.3, 2.7]}
+    expected = dilated_balanced_cross_entropy(logits, labels, 2, **options)
+    torch.set_default_dtype(torch.float16)
+    try:
+        assert dilated_balanced_cross_entropy(logits, labels, 2, **options) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_nothing_but_a_number_where_an_ignored_voxel_is_not_finite():
     labels = torch.tensor([[0, 1, -100, 1]])
     logits = random_logits(labels, 2)
@@ -397,6 +429,35 @@ class TestModule:
         loss = DilatedBalancedCELoss(2)(logits.as_subclass(Marked), labels.as_subclass(Marked))
         assert type(loss) is torch.Tensor
         assert loss == DilatedBalancedCELoss(2)(logits, labels)
+
+    def test_what_moved_to_a_device_in_inference_mode_can_be_trained_with(self):
+        class Elsewhere:
+            device = torch.device("cuda")
+
+            def to(self, _):
+                return torch.ones(2)
+
+        module = DilatedBalancedCELoss(2, volumes=[100, 20])
+        module.volumes = Elsewhere()
+        with torch.inference_mode():  # as in a validation before the first step
+            module._move_to(torch.device("cpu"))
+        assert not module.volumes.is_inference()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"weight": [-1.0, 2.0]}, "weight: got [-1.0, 2.0], expected finite"),
+            (
+                {"volumes": [10, 5, 2], "weight": [1.0, 2.0]},
+                "weight: got shape (2,), expected (3,)",
+            ),
+            ({"radius": [1, 2, 3], "mode": "binary"}, "radius: got 3 values for 1 classes"),
+            ({"radius": [1, 2], "volumes": [3, 2, 1]}, "volumes: got shape (3,), expected (2,)"),
+        ],
+    )
+    def test_what_does_not_fit_together_is_told_at_once(self, arguments, message):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            DilatedBalancedCELoss(**arguments)
 
     def test_later_changes_of_what_it_was_given_do_not_reach_it(self):
         labels = torch.randint(0, 2, (2, 8, 8), generator=torch.manual_seed(0))

@@ -101,12 +101,14 @@ def weight_map(
         counts = np.broadcast_to(np.asarray(volumes, float), own.shape)
     shares = np.divide(1.0, counts, out=np.zeros_like(counts), where=counts > 0)
     if automatic and by_image:
-        # 1 for what reaches over the whole image, 2 / K sqrt(v / V) for each of K others.
+        # 1 for one class that reaches over the whole image, 2 / K sqrt(v / V) for each of K others;
+        # those that reach as far as the one count alike.
         for share, volume in zip(shares, own, strict=True):
             everywhere = volume == volume.max()
             others = (volume > 0) & ~everywhere
-            share[everywhere] /= everywhere.sum()
-            share[others] *= 2 / max(others.sum(), 1) * np.sqrt(volume[others] / volume.max())
+            gain = 2 / max((volume > 0).sum() - 1, 1)
+            share[everywhere] *= np.mean([1] + [gain] * (everywhere.sum() - 1))
+            share[others] *= gain * np.sqrt(volume[others] / volume.max())
     importance = np.ones(num_classes) if weight is None else np.asarray(weight, float)
     shares = shares * importance
     each = dilated * shares.reshape(*shares.shape, *[1] * (labels.ndim - 1))

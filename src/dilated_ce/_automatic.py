@@ -53,14 +53,19 @@ def automatic_radii(
     """
     # A slice is the same in 2D and as the only one of a volume.
     axes = sum(side > 1 for side in planes.shape[1:])
-    surface = torch.zeros(batch, packing.num_classes, dtype=torch.float64, device=planes.device)
-    for axis, size in enumerate(spacing, start=1):
+    counts = [count(planes, packing, batch)]
+    for axis in range(1, planes.ndim):
         pairs = planes.shape[axis] - 1
         faces = planes.narrow(axis, 0, pairs) ^ planes.narrow(axis, 1, pairs)
         if valid is not None:  # the edge of what is not known is no border either
             faces &= valid.narrow(axis, 0, pairs) & valid.narrow(axis, 1, pairs)
-        surface += count(faces, packing, batch) / size  # a face is its voxel over its size across
-    volume = count(planes, packing, batch)
+        counts.append(count(faces, packing, batch))
+    # On the CPU, as not every device has float64.
+    volume, *faces_by_axis = torch.stack(counts).cpu().double()
+    # The area of a face is that of its voxel over the voxel's size across it.
+    surface = torch.zeros_like(volume)
+    for faces, size in zip(faces_by_axis, spacing, strict=True):
+        surface += faces / size
     finest = min(spacing)
     in_voxels = (axes * volume / surface / finest).clamp(min=LEAST)
     powers = torch.where(volume == volume.amax(1, keepdim=True), math.inf, 2 * in_voxels.log2())
@@ -69,26 +74,30 @@ def automatic_radii(
     return [[finest * math.sqrt(2.0**power) for power in image] for image in powers.tolist()]
 
 
-def by_size(volumes: Tensor) -> Tensor:
-    """How much each class counts in each image: float64 (B, C).
+def by_size(volumes: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """How much each class counts in each image, (B, C).
 
-    1 for the mask that is everywhere (for all such masks together), GAIN / K sqrt(v / V) for one of
-    K others.
+    1 for the largest class, whose mask is everywhere, GAIN / K sqrt(v / V) for one of K others.
+    Where other masks are everywhere, too, nothing tells which is the largest class's: they count
+    alike, and together as much as by that rule.
 
     Args:
         volumes: of the masks dilated by their automatic radius, (B, C), in voxels.
+        dtype: of the result.
 
     Examples:
-        >>> by_size(torch.tensor([[100, 25, 4, 0]]))
-        tensor([[1.0000, 0.5000, 0.2000, 0.0000]], dtype=torch.float64)
+        >>> by_size(torch.tensor([[100, 25, 4, 0], [100, 100, 4, 0]]))
+        tensor([[1.0000, 0.5000, 0.2000, 0.0000],
+                [1.0000, 1.0000, 0.2000, 0.0000]], dtype=torch.float64)
     """
-    volumes = volumes.double()
-    whole = volumes.amax(1, keepdim=True)  # the mask of the largest class is the whole image
+    volumes = volumes.to(dtype)
+    whole = volumes.amax(1, keepdim=True)
     there = volumes > 0
     everywhere = there & (volumes == whole)
-    others = there & ~everywhere
-    gain = GAIN / others.sum(1, keepdim=True) * (volumes / whole).sqrt()
-    return torch.where(others, gain, everywhere / everywhere.sum(1, keepdim=True).clamp(min=1))
+    gain = GAIN / (there.sum(1, keepdim=True) - 1).clamp(min=1).to(dtype)
+    many = everywhere.sum(1, keepdim=True).clamp(min=1).to(dtype)
+    shared = (1 + (many - 1) * gain) / many
+    return torch.where(everywhere, shared, torch.where(there, gain * (volumes / whole).sqrt(), 0))
 
 
 def same_radius(

@@ -30,8 +30,10 @@ def compare(
         reduction: "mean", "sum" or "none".
     """
     truth = target.truth
-    fused = truth is None and reduction != "none" and not torch.compiler.is_compiling()
-    if fused:
+    # Forward derivatives, as of torch.func.hessian, want operations that have them.
+    forward = torch.autograd.forward_ad._current_level >= 0
+    fused = truth is None and reduction != "none" and not forward
+    if fused and not torch.compiler.is_compiling():
         labels = target.labels.long()
         return weighted_cross_entropy(logits, labels, weights, valid, label_smoothing)
     if valid is not None:  # 0 times infinity, where an ignored voxel is out of bounds
@@ -95,7 +97,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
             fitting.mul_(1 - label_smoothing).add_(log_p.mean(1), alpha=label_smoothing)
         if valid is not None:  # 0 times infinity, where an ignored voxel is out of bounds
             fitting.masked_fill_(~valid, 0)
-        return fitting.mul_(weights).sum().neg(), log_p
+        return 0 - fitting.mul_(weights).sum(), log_p  # of nothing 0, and not -0
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
@@ -126,7 +128,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         if smoothing > 0:
             result.sub_(smoothing / logits.shape[1])
         target = target[:, None]
-        result.scatter_add_(1, target, result.new_tensor(smoothing - 1).expand_as(target))
+        result.scatter_add_(1, target, result.new_full((), smoothing - 1).expand_as(target))
         result.mul_(weights[:, None])
         if valid is not None:
             result.masked_fill_(~valid[:, None], 0)

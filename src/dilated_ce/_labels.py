@@ -10,6 +10,14 @@ from torch import Tensor
 WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
+def plain(tensor: Tensor) -> Tensor:
+    """Without the metadata of a subclass, such as MONAI's; they follow every operation."""
+    compiling = torch.compiler.is_compiling()  # whose tensors are subclasses, and must remain so
+    if isinstance(tensor, Tensor) and type(tensor) is not Tensor and not compiling:
+        return tensor.as_subclass(Tensor)
+    return tensor
+
+
 def as_labels(name: str, labels: Tensor) -> Tensor:
     """Integer labels (B, *spatial), 1D to 3D, in a dtype that torch can compare and shift."""
     if not isinstance(labels, Tensor):
@@ -26,6 +34,7 @@ def as_labels(name: str, labels: Tensor) -> Tensor:
             f"axes. Use {name}[None] for one image without a batch axis, {name}[:, 0] to drop a "
             "channel axis."
         )
+    labels = plain(labels)
     if labels.dtype == torch.bool:
         return labels.to(torch.uint8)
     if labels.dtype not in WIDE_UNSIGNED:

@@ -137,7 +137,7 @@ def _fake_look_up(planes: Tensor, shares: Tensor, batch: int, overlap: str) -> T
 
 
 @opaque_when_compiled(
-    "(Tensor planes, Tensor shares, int batch, str overlap) -> Tensor", _fake_look_up
+    "(Tensor planes, Tensor shares, SymInt batch, str overlap) -> Tensor", _fake_look_up
 )
 def look_up(planes: Tensor, shares: Tensor, batch: int, overlap: str) -> Tensor:
     """The weights (B, *spatial) from the shares (B or 1, C) of the masks that hold a voxel.

@@ -4,7 +4,6 @@ They read Python numbers and short tensors on the CPU, which costs nothing, and 
 accelerator. `_labels.py` checks label maps, `_targets.py` logits and targets.
 """
 
-import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Union
@@ -116,8 +115,8 @@ def as_spacing(spacing: Sequence[float] | None, ndim: int | None = None) -> tupl
     values = _as_floats("spacing", spacing, expected)
     if not isinstance(values, tuple):
         raise TypeError(f"spacing: got {spacing!r}, expected {expected}.")
-    if not all(0 < value < math.inf for value in values):
-        raise ValueError(f"spacing: got {spacing!r}, expected finite numbers > 0.")
+    if not all(LEAST <= value <= MOST for value in values):  # squares of others are 0 or infinite
+        raise ValueError(f"spacing: got {spacing!r}, expected numbers > 0 ({LEAST:g} to {MOST:g}).")
     if not (1 <= len(values) <= 3 if ndim is None else len(values) == ndim):
         raise ValueError(
             f"spacing: got {len(values)} values ({spacing!r}), expected {expected}, in the order "
@@ -130,6 +129,9 @@ def as_numbers(name: str, values: object) -> Tensor:
     """Numbers as a tensor that is cut off from any graph, for `as_volumes` and `as_importance`."""
     try:
         tensor = torch.as_tensor(values).detach()
+        if tensor.is_floating_point() and not hasattr(values, "dtype"):
+            # Python's own floats: torch's default dtype may be too narrow for them.
+            tensor = torch.as_tensor(values, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: got {values!r}, expected one number per class.") from error
     if tensor.dtype == torch.bool or tensor.is_complex():
@@ -158,7 +160,7 @@ def as_volumes(
             f"{'channel: background, foreground' if by_channel else 'class'}, "
             "summed over the data set."
         )
-    _check_numbers("volumes", tensor, "the voxels of at least one class")
+    check_numbers("volumes", tensor, "the voxels of at least one class")
     return tensor
 
 
@@ -182,8 +184,13 @@ def as_importance(
             f"weight: got shape {tuple(tensor.shape)}, expected ({num_classes},): one number per "
             f"{'channel' if by_channel else 'class, the background first'}."
         )
-    _check_numbers("weight", tensor, "more than 0 for at least one class")
+    check_weight(tensor)
     return torch.stack([torch.ones_like(tensor), tensor], dim=1) if by_channel else tensor
+
+
+def check_weight(weight: Tensor) -> None:
+    """Raise ValueError unless these numbers can be weights of classes, however many there are."""
+    check_numbers("weight", weight, "more than 0 for at least one class")
 
 
 def check_num_voxels(num_voxels: float | None, volumes: object, overlap: str) -> None:
@@ -239,7 +246,7 @@ def as_process_group(process_group: object) -> "dist.ProcessGroup | None":
 
 
 def check_reduction(reduction: str, label_smoothing: float) -> None:
-    """Raise ValueError unless both are what `F.cross_entropy` takes."""
+    """Raise TypeError or ValueError unless both are what `F.cross_entropy` takes."""
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, Real):
         raise TypeError(f"label_smoothing: got {label_smoothing!r}, expected a number, 0 to 1.")
@@ -251,7 +258,7 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _check_numbers(name: str, tensor: Tensor, at_least: str) -> None:
+def check_numbers(name: str, tensor: Tensor, at_least: str) -> None:
     """Check values, unless reading them would wait for an accelerator or break a compiled graph."""
     if tensor.device.type != "cpu" or torch.compiler.is_compiling():
         return

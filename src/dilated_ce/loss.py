@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dilated_ce._cross_entropy import compare
 from dilated_ce._dispatch import has_kernels
+from dilated_ce._labels import plain
 from dilated_ce._targets import MODES, as_target
 from dilated_ce._validation import (
     AUTO,
@@ -27,6 +28,7 @@ from dilated_ce._validation import (
     check_ignore_index,
     check_num_voxels,
     check_reduction,
+    check_weight,
     check_weighting,
 )
 from dilated_ce.weights import as_weighting, weigh_channels, weigh_voxels
@@ -257,12 +259,19 @@ class DilatedBalancedCELoss(nn.Module):
         self.num_voxels = num_voxels
         # No buffers: `module.half()` would turn counts of millions of voxels into infinities.
         # Copies, as the caller may go on counting in them.
-        num_classes = len(self.radius) if isinstance(self.radius, tuple) else None
-        volumes = as_volumes(volumes, num_classes, mode != "multiclass")
+        by_channel = mode != "multiclass"
+        num_classes = 1 if mode == "binary" else None
+        if isinstance(self.radius, tuple):
+            num_classes = len(as_radii(self.radius, num_classes or len(self.radius)))
+        volumes = as_volumes(volumes, num_classes, by_channel)
         self.volumes = None if volumes is None else volumes.clone()
         self.weight = None if weight is None else as_numbers("weight", weight).clone()
-        if weight is not None and num_classes is not None:
-            as_importance(weight, num_classes, mode != "multiclass")
+        if num_classes is None and self.volumes is not None:
+            num_classes = len(self.volumes)
+        if self.weight is not None and num_classes is None:
+            check_weight(self.weight)
+        elif num_classes is not None:
+            as_importance(self.weight, num_classes, by_channel)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of `logits` (B, C, *spatial) against `target`, which `mode` describes."""
@@ -271,9 +280,7 @@ class DilatedBalancedCELoss(nn.Module):
     def _compare(
         self, logits: Tensor, target: Tensor, mode: str, spacing: Sequence[float] | None
     ) -> Tensor:
-        for name in ("volumes", "weight"):  # copied once, then a no-op
-            if (values := getattr(self, name)) is not None:
-                setattr(self, name, values.to(logits.device))
+        self._move_to(logits.device)
         return dilated_balanced_cross_entropy(
             logits,
             target,
@@ -290,6 +297,15 @@ class DilatedBalancedCELoss(nn.Module):
             weight=self.weight,
             num_voxels=self.num_voxels,
         )
+
+    def _move_to(self, device: torch.device) -> None:
+        """Copy the numbers to the device, once."""
+        for name in ("volumes", "weight"):
+            values = getattr(self, name)
+            if values is not None and values.device != device and device.type != "meta":
+                # Not as a tensor of inference mode, which later training steps could not use.
+                with torch.inference_mode(False):
+                    setattr(self, name, values.to(device))
 
     def extra_repr(self) -> str:
         """The arguments, for `print`."""
@@ -317,11 +333,3 @@ class DilatedBalancedCELoss(nn.Module):
                 "Give process_group='world', which is looked up when the loss is computed."
             )
         return self.__dict__
-
-
-def plain(tensor: Tensor) -> Tensor:
-    """Without the metadata of a subclass, such as MONAI's; they follow every operation."""
-    compiling = torch.compiler.is_compiling()  # whose tensors are subclasses, and must remain so
-    if isinstance(tensor, Tensor) and type(tensor) is not Tensor and not compiling:
-        return tensor.as_subclass(Tensor)
-    return tensor

@@ -163,7 +163,7 @@ def as_weighting(
     if num_voxels is not None and counts is not None:
         # The sum of the weights of the data set: every class with a volume has a share of 1.
         shares = (counts > 0) * (1 if importance is None else importance.to(counts.device))
-        scale = num_voxels / shares.sum(-1, keepdim=not by_channel)
+        scale = num_voxels / shares.sum(-1, keepdim=not by_channel).double()
     return Weighting(
         overlap,
         balance,
@@ -189,29 +189,36 @@ def weigh_channels(
     within it, and a map with mean 1. Arguments and results are as in `weigh_voxels`, with a radius
     per channel, and the channel axis in the maps.
     """
-    batch, num_channels = labels.shape[:2]
     weights = labels.new_empty(labels.shape, dtype=dtype)
     num_valid = weights.new_zeros(())
     none_ignored = True
     for radius in dict.fromkeys(radii):
         channels = [index for index, other in enumerate(radii) if other == radius]
-        part = options
-        if len(channels) < num_channels:
-            pick = [
-                None if values is None or len(values) == 1 < num_channels else values[channels]
-                for values in (options.volumes, options.importance, options.scale)
-            ]
-            part = options._replace(volumes=pick[0], importance=pick[1], scale=pick[2])
-        # The channels one after the other, each with the images of the batch.
-        folded = labels[:, channels].transpose(0, 1).flatten(0, 1)
+        part = options._replace(
+            volumes=_of_channels(options.volumes, channels),
+            importance=_of_channels(options.importance, channels),
+            scale=_of_channels(options.scale, channels),
+        )
+        # The channels one after the other, each with the images of the batch. By single numbers,
+        # as an accelerator would wait for a list.
+        folded = torch.cat([labels[:, channel] for channel in channels])
         found, count, valid = weigh_voxels(
             name, folded, (radius, radius), spacing, part, dtype, groups=len(channels)
         )
-        weights[:, channels] = found.view(len(channels), batch, *labels.shape[2:]).transpose(0, 1)
+        by_channel = found.view(len(channels), *labels[:, 0].shape)
+        for index, channel in enumerate(channels):
+            weights[:, channel] = by_channel[index]
         num_valid = num_valid + count
         none_ignored = none_ignored and valid is None
     valid = None if none_ignored else valid_voxels(labels, options.ignore_index)
     return weights, num_valid, valid
+
+
+def _of_channels(values: Tensor | None, channels: Sequence[int]) -> Tensor | None:
+    """The rows of these channels; one row is for all of them."""
+    if values is None or len(values) == 1:
+        return values
+    return torch.stack([values[channel] for channel in channels])
 
 
 def weigh_voxels(
@@ -247,7 +254,7 @@ def weigh_voxels(
     readable = labels.device.type == "cpu" and not torch.compiler.is_compiling()
     none_ignored = readable and int(num_valid) == labels.numel()
     valid = None if none_ignored else valid_voxels(labels, ignore_index)
-    images = len(labels) // groups
+    images = labels.shape[0] // groups  # len() would fix the batch size of a compiled graph
     by_group = counts.view(groups, images, len(radii))
 
     if options.volumes is not None:
@@ -259,7 +266,7 @@ def weigh_voxels(
     # A class that is absent from the scope takes no part: its share is 0 rather than 1 / 0.
     shares = torch.where(scope_volumes > 0, 1 / scope_volumes, 0)
     if AUTOMATIC in radii and options.balance == "image":
-        shares = shares * by_size(counts).to(dtype)
+        shares = shares * by_size(counts, dtype)
     if groups > 1 and (options.balance == "batch"):  # from one row per group to one per image
         shares = shares.repeat_interleave(images, 0)
     if options.importance is not None:
@@ -272,7 +279,7 @@ def weigh_voxels(
     if options.overlap == "sum":
         total = (counts.to(dtype) * shares).view(groups, images * len(radii)).sum(1)
     else:
-        weights = look_up(planes, shares, len(labels), options.overlap)
+        weights = look_up(planes, shares, labels.shape[0], options.overlap)
         total = weights.view(groups, -1).sum(1) if images else weights.new_zeros(groups)
     sums = torch.stack([total, _count_by_group(labels, num_valid, valid, groups).to(dtype)])
     total, num_valid = _all_reduce(sums, process_group).unbind()
@@ -283,7 +290,7 @@ def weigh_voxels(
     if groups > 1:
         scale = scale.repeat_interleave(images, 0)
     if weights is None:
-        weights = look_up(planes, shares * scale[:, None], len(labels), options.overlap)
+        weights = look_up(planes, shares * scale[:, None], labels.shape[0], options.overlap)
     else:
         weights *= scale.view(-1, *[1] * len(spacing))
     return weights, num_valid.sum() / _group_size(process_group), valid

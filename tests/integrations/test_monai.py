@@ -203,6 +203,16 @@ def test_a_label_that_was_interpolated_is_named():
         DilatedBalancedCELoss()(torch.zeros(1, 2, 4, 4), target)
 
 
+@pytest.mark.parametrize("options", [{"volumes": [900, 100]}, {"weight": 2.0}])
+def test_one_channel_takes_options_with_one_radius_or_one_number(options):
+    logits = torch.randn(2, 1, 9, 8, generator=torch.manual_seed(0))
+    target = (logits > 0.5).long()
+    expected = DilatedBalancedCELoss(3, **options)(logits, target)
+    assert DilatedBalancedCELoss([3], **options)(logits, target) == expected
+    core = dilated_balanced_cross_entropy(logits, target, 3, mode="binary", **options)
+    torch.testing.assert_close(expected, core)
+
+
 class TestDeepSupervision:
     def levels(self):
         generator = torch.manual_seed(0)
@@ -261,6 +271,19 @@ class TestWeightMap:
         weights = torch.stack([transform(label) for label in labels])
         loss = DilatedBalancedCELoss(2, volumes=[340, 150, 120], ignore_index=255)
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
+
+    @pytest.mark.parametrize("volumes", [None, [[90.0, 40.0], [70.0, 30.0]]])
+    @pytest.mark.parametrize("radius", [2, [2, 2], [1, 2], [2, 3]])
+    def test_a_radius_per_mask(self, radius, volumes):
+        target = (torch.rand(3, 2, 9, 8, generator=torch.manual_seed(0)) < 0.2).float()
+        target[1, 0] = 0
+        logits = torch.randn(target.shape, generator=torch.manual_seed(1))
+        options = {"volumes": volumes}
+        transform = DilatedBalancedWeights(radius, num_classes=2, mode="multilabel", **options)
+        weights = torch.stack([transform(label) for label in target])
+        balance = "image" if volumes is None else None
+        loss = DilatedBalancedCELoss(radius, sigmoid=True, balance=balance, **options)
+        torch.testing.assert_close(loss(logits, target, weights), loss(logits, target))
 
     @pytest.mark.parametrize("channels", [1, 3])
     def test_masks_that_overlap(self, channels):

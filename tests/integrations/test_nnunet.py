@@ -220,6 +220,13 @@ def test_targets_of_any_dtype_and_outputs_in_half_precision(make):
         torch.testing.assert_close(half, expected, atol=0.01, rtol=0.01)
 
 
+def test_a_radius_for_too_few_classes_is_told_before_the_training(make):
+    trainer = make(nnUNetTrainerDBCE)
+    trainer.radius = (1, 2)
+    with pytest.raises(ValueError, match="radius: got 2 values for 3 classes"):
+        trainer._build_loss()
+
+
 def test_without_deep_supervision(make):
     trainer = make(nnUNetTrainerDBCEDice)
     trainer.enable_deep_supervision = False

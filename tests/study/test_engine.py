@@ -154,5 +154,5 @@ def test_ray_comes_to_the_same_scores(units, tmp_path):
 
 @pytest.mark.slow
 def test_ray_says_what_it_lacks(units):
-    with pytest.raises(StudyError, match="a run needs 1000 CPUs, and the whole cluster has"):
+    with pytest.raises(StudyError, match="a run needs 1000 CPUs and 0 GPUs of one machine"):
         list(carry_out(units(threads=1000), ExecutionConfig(engine="ray")))

@@ -140,6 +140,21 @@ def test_without_validation_cases_there_is_no_curve(plan, tmp_path):
     assert fit(bare, tmp_path)[1].curve == []
 
 
+def test_without_gpus_processes_take_no_batch_norm_of_gpus(plan, tmp_path, monkeypatch):
+    """Lightning would refuse it where the device is left open, as it is by default."""
+    found = {}
+
+    def trainer(**options):
+        found.update(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting.L, "Trainer", trainer)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(KeyboardInterrupt):
+        fit(plan(devices=2, device="auto"), tmp_path)
+    assert (found["devices"], found["sync_batchnorm"]) == (2, False)
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_network(plan, tmp_path):
     # Instance norm, as the statistics of batch norm are those of each process; and SGD, as Adam

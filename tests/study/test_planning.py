@@ -1,15 +1,19 @@
+import os
 from pathlib import Path
 
 import pytest
 from toy import make_dataset
 
 import dilated_ce
+from dilated_ce.study import planning
 from dilated_ce.study.cases import Split
+from dilated_ce.study.engine import StudyError
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resolve
-from dilated_ce.study.prepared import prepare
+from dilated_ce.study.prepared import Prepared, prepare
+from dilated_ce.study.ray_engine import _needs
 from dilated_ce.study.records import Failure
-from dilated_ce.study.settings import CompareConfig, SettingsError, TrainingConfig
+from dilated_ce.study.settings import CompareConfig, ExecutionConfig, SettingsError, TrainingConfig
 from dilated_ce.study.units import LOSS_MODULES, _arithmetic
 
 
@@ -60,12 +64,42 @@ def test_every_loss_seed_and_fold_is_a_unit(prepared, tmp_path):
     assert len({unit.fingerprint for unit in units}) == 12
 
 
-class Trial:
-    def __init__(self, dice):
-        self.dice = dice
+@pytest.mark.parametrize(("gpus", "threads"), [(0, 1), (2, 4), (16, 1)])
+def test_with_ray_a_run_has_its_part_of_the_machine(prepared, monkeypatch, gpus, threads):
+    monkeypatch.setattr(planning, "_cpus", lambda: 8)
+    monkeypatch.setattr(planning.torch.cuda, "device_count", lambda: gpus)
+    assert resolve(TrainingConfig(), prepared[2]).threads == 8
+    assert resolve(TrainingConfig(), prepared[2], "ray").threads == threads
+    assert resolve(TrainingConfig(threads=3), prepared[2], "ray").threads == 3
 
 
-def test_the_best_rate_of_each_loss(prepared, tmp_path, monkeypatch):
+def test_folders_mean_the_same_wherever_a_process_runs(prepared, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = Prepared(Path(os.path.relpath(prepared[2].folder)))
+    settings = config(Path("study"), tune={})
+    for unit in plan_units(settings, make_dataset(), here) + plan_trials(
+        settings, make_dataset(), here
+    ):
+        assert unit.prepared == prepared[2].folder.resolve()
+        assert unit.runs == tmp_path.resolve() / "study" / "runs"
+
+
+@pytest.mark.parametrize(
+    ("threads", "gpus", "fits"), [(8, 0, True), (9, 0, False), (4, 1, True), (8, 1, False)]
+)
+def test_a_run_has_to_fit_one_machine(prepared, tmp_path, threads, gpus, fits):
+    settings = config(tmp_path, training={"threads": threads})
+    unit = plan_units(settings, make_dataset(), prepared[2])[0]
+    machines = [{"CPU": 8.0, "memory": 1.0}, {"CPU": 4.0, "GPU": 1.0}]
+    execution = ExecutionConfig(engine="ray", gpus_per_run=gpus)
+    if fits:
+        assert _needs(unit, execution, machines) == {"num_cpus": threads, "num_gpus": gpus}
+    else:
+        with pytest.raises(StudyError, match=r"of one machine, .* have 8 and 0, 4 and 1; lower"):
+            _needs(unit, execution, machines)
+
+
+def test_the_best_rate_of_each_loss(prepared, tmp_path):
     data = make_dataset()
     settings = config(tmp_path, tune={"factors": (0.5, 1, 2)}, training={"steps": 90})
     trials = plan_trials(settings, data, prepared[2])

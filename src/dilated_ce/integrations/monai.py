@@ -20,9 +20,16 @@ from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
 from dilated_ce._cross_entropy import compare
-from dilated_ce._labels import valid_voxels
+from dilated_ce._labels import plain, valid_voxels
 from dilated_ce._targets import as_target
-from dilated_ce._validation import AUTO, ProcessGroup, Radius, as_numbers, as_process_group
+from dilated_ce._validation import (
+    AUTO,
+    ProcessGroup,
+    Radius,
+    as_numbers,
+    as_process_group,
+    as_radius,
+)
 from dilated_ce.integrations._levels import as_size, level_spacing
 from dilated_ce.integrations._monai_transforms import (
     DilatedBalancedWeights,
@@ -32,7 +39,6 @@ from dilated_ce.integrations._monai_transforms import (
     as_indices,
 )
 from dilated_ce.loss import DilatedBalancedCELoss as _CoreLoss
-from dilated_ce.loss import plain
 
 __all__ = [
     "DilatedBalancedCELoss",
@@ -95,11 +101,15 @@ class DilatedBalancedCELoss(_CoreLoss):
         reduction: str = "mean",
         weight: Tensor | Sequence[float] | float | None = None,
     ) -> None:
-        # Whether one channel is a mask of its own is known only when there is input.
+        # One channel is a mask of its own, which is known without input from some of the options.
         two_axes = volumes is not None and as_numbers("volumes", volumes).ndim == 2
+        one_weight = weight is not None and as_numbers("weight", weight).ndim == 0
+        radii = as_radius(radius)
+        one_radius = isinstance(radii, tuple) and len(radii) == 1
+        masks = sigmoid or two_axes or one_weight or one_radius
         super().__init__(
             radius,
-            mode="multilabel" if sigmoid or two_axes else "multiclass",
+            mode="multilabel" if masks else "multiclass",
             spacing=spacing,
             overlap=overlap,
             balance=balance,

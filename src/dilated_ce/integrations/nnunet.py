@@ -26,7 +26,15 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, nn
 
-from dilated_ce._validation import AUTO, Radius, as_balance, as_radius, as_spacing, check_weighting
+from dilated_ce._validation import (
+    AUTO,
+    Radius,
+    as_balance,
+    as_radii,
+    as_radius,
+    as_spacing,
+    check_weighting,
+)
 from dilated_ce.integrations._levels import level_spacing
 from dilated_ce.loss import dilated_balanced_cross_entropy
 
@@ -198,6 +206,7 @@ class DBCEMixin:
                 "trainer that does not change the loss."
             )
         settings = self.configuration_manager
+        as_radii(self.radius, self.label_manager.num_segmentation_heads)  # not in the first step
         ours = DilatedBalancedLoss(
             self.radius,
             full_size=settings.patch_size,
@@ -232,9 +241,13 @@ class nnUNetTrainerDBCEDice(nnUNetTrainerDBCE):  # noqa: N801
     with_dice = True
 
 
-@cache
 def __getattr__(name: str) -> type[nnUNetTrainerDBCE]:
     """The trainer of which the name holds the settings, made when it is first asked for."""
+    return _preset(name)
+
+
+@cache
+def _preset(name: str) -> type[nnUNetTrainerDBCE]:
     match = _PRESET.fullmatch(name)
     if match is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

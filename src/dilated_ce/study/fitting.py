@@ -77,7 +77,7 @@ def _fit(plan: Plan, folder: Path) -> tuple[nn.Module, History]:
         accelerator=config.device,
         devices=config.devices,
         strategy="ddp_spawn" if config.devices > 1 else "auto",
-        sync_batchnorm=config.devices > 1 and config.device != "cpu",
+        sync_batchnorm=config.devices > 1 and config.device != "cpu" and torch.cuda.is_available(),
         use_distributed_sampler=False,  # the patches' own sampler knows of processes
         precision=config.precision,
         max_epochs=segmenter.num_parts,

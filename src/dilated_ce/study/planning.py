@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from dilated_ce.study.cases import DataSet
 from dilated_ce.study.engine import Outcome
@@ -24,8 +26,16 @@ BATCH_SIZES = {2: 8, 3: 4}
 LEARNING_RATES = {"adamw": 3e-3, "sgd": 1e-2}
 
 
-def resolve(training: TrainingConfig, prepared: Prepared) -> ResolvedTraining:
+def resolve(
+    training: TrainingConfig, prepared: Prepared, engine: str = "local"
+) -> ResolvedTraining:
     """Fill in what the user left open, from the data and this machine.
+
+    Args:
+        training: the settings.
+        prepared: the data.
+        engine: a run has all CPUs of the machine as threads, or with "ray" its part of them, so
+            that as many runs go on at once as there are GPUs, or CPUs.
 
     Raises:
         SettingsError: a patch that does not fit the data.
@@ -49,9 +59,14 @@ def resolve(training: TrainingConfig, prepared: Prepared) -> ResolvedTraining:
             "patch_size": patch,
             "batch_size": training.batch_size or BATCH_SIZES[dims] * training.devices,
             "learning_rate": training.learning_rate or LEARNING_RATES[training.optimizer],
-            "threads": training.threads or _cpus(),
+            "threads": training.threads or (_cpus_per_run() if engine == "ray" else _cpus()),
         }
     )
+
+
+def _cpus_per_run() -> int:
+    gpus = torch.cuda.device_count()
+    return max(1, _cpus() // gpus) if gpus else 1
 
 
 def _cpus() -> int:
@@ -67,7 +82,8 @@ def plan_units(
     rates: dict[LossSpec, float] | None = None,
 ) -> list[Unit]:
     """Every loss with every seed on every fold; whole comparisons come first."""
-    training = resolve(config.training, prepared)
+    training = resolve(config.training, prepared, config.execution.engine)
+    folder, runs = _folders(config, prepared)
     units = []
     for seed in range(config.seeds):
         for number, fold in enumerate(data.folds):
@@ -83,18 +99,24 @@ def plan_units(
                         fold.test,
                         training.model_copy(update={"learning_rate": rate}),
                         config.scoring,
-                        prepared.folder,
-                        config.out / "runs",
+                        folder,
+                        runs,
                     )
                 )
     return units
+
+
+def _folders(config: CompareConfig, prepared: Prepared) -> tuple[Path, Path]:
+    """Where the data lie and the runs go; absolute, as Ray's workers have another folder."""
+    return prepared.folder.resolve(), config.out.resolve() / "runs"
 
 
 def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> list[Unit]:
     """The trials of learning rates: seed 0 of fold 0, judged on the validation part."""
     if config.tune is None:
         return []
-    training = resolve(config.training, prepared)
+    training = resolve(config.training, prepared, config.execution.engine)
+    folder, runs = _folders(config, prepared)
     fold = data.folds[0]
     trials = []
     for loss in config.losses:
@@ -111,8 +133,8 @@ def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> lis
                     fold.validation,
                     training.model_copy(update={"learning_rate": rate, "steps": steps}),
                     config.scoring,
-                    prepared.folder,
-                    config.out / "runs",
+                    folder,
+                    runs,
                     f"tune-lr{rate:g}-",
                 )
             )

@@ -38,7 +38,8 @@ def spread(
             f"no Ray cluster at {execution.address or 'this machine'}: {error}"
         ) from error
     try:
-        needs = _needs(units[0], execution, ray.cluster_resources())
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        needs = _needs(units[0], execution, machines)
         task = ray.remote(attempt).options(max_retries=execution.retries, **needs)
         waiting = {task.remote(unit): unit for unit in units}
         while waiting:
@@ -52,18 +53,19 @@ def spread(
         ray.shutdown()
 
 
-def _needs(unit: Unit, execution: ExecutionConfig, cluster: dict[str, float]) -> dict[str, Any]:
-    """What a run reserves: its threads, and its GPUs where there are some."""
+def _needs(
+    unit: Unit, execution: ExecutionConfig, machines: Sequence[dict[str, float]]
+) -> dict[str, Any]:
+    """What a run reserves on one machine: its threads, and its GPUs where there are some."""
     gpus = execution.gpus_per_run
     if gpus is None:
-        on_gpu = unit.training.device != "cpu" and cluster.get("GPU", 0) > 0
+        on_gpu = unit.training.device != "cpu" and any(there.get("GPU", 0) for there in machines)
         gpus = unit.training.devices if on_gpu else 0
-    needs = {"num_cpus": unit.training.threads or 1, "num_gpus": gpus}
-    for name, wanted in (("CPU", needs["num_cpus"]), ("GPU", needs["num_gpus"])):
-        there = cluster.get(name, 0)
-        if wanted > there:
-            raise StudyError(
-                f"a run needs {wanted:g} {name}s, and the whole cluster has {there:g}; lower "
-                f"{'training.threads' if name == 'CPU' else 'execution.gpus_per_run'}"
-            )
-    return needs
+    cpus = unit.training.threads
+    if not any(there.get("CPU", 0) >= cpus and there.get("GPU", 0) >= gpus for there in machines):
+        listed = ", ".join(f"{m.get('CPU', 0):g} and {m.get('GPU', 0):g}" for m in machines)
+        raise StudyError(
+            f"a run needs {cpus:g} CPUs and {gpus:g} GPUs of one machine, and those of the cluster "
+            f"have {listed}; lower training.threads or execution.gpus_per_run"
+        )
+    return {"num_cpus": cpus, "num_gpus": gpus}

@@ -81,7 +81,9 @@ class TrainingConfig(Strict):
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where to train")
     devices: int = Field(default=1, ge=1, description="GPUs, or processes, that share each run")
     threads: int | None = Field(
-        default=None, ge=1, description="CPU threads of a run; those of the machine"
+        default=None,
+        ge=1,
+        description="CPU threads of a run; all of the machine, with Ray one, or a GPU's part",
     )
     workers: int = Field(default=0, ge=0, description="processes that load patches")
     evaluations: int = Field(
