@@ -48,6 +48,14 @@ def test_the_numbers_quoted_are_those_of_the_script(crossings):
     }
 
 
+def test_the_pages_say_where_the_default_puts_the_border(crossings):
+    root = SCRIPT.parents[2]
+    default = crossings["auto", "image"]
+    assert f"at {default:.2f} px" in " ".join((root / "README.md").read_text().split())
+    for page in ("faq.md", "how-to/radius.md"):
+        assert f"about {8 - default:.1f} px in" in (root / "docs" / page).read_text()
+
+
 def test_crossing_interpolates(script):
     import torch
 

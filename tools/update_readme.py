@@ -42,11 +42,14 @@ def demo_table() -> str:
     return "\n".join([intro, "", *lines, "", *(f"- {text}" for text in summary["sentences"])])
 
 
-def border_table(scope: str) -> str:
+def border_table(scope: str, with_default: bool = False) -> str:
     """Where the border of a disc of radius 8 px is predicted, by radius."""
     table = pd.read_csv(ROOT / "results" / "border_bias" / "crossings.csv", dtype=str)
-    table = table[table["volumes"] == scope]
+    default = (table["radius"] == "auto") & with_default  # whose volumes are those of the image
+    table = table[(table["volumes"] == scope) | default]
     ends = {"0": "0 (balanced CE)" if scope == "batch" else "0", "inf": "∞ (CE)"}
+    if with_default:
+        ends["auto"] = "auto (default)"
     return "\n".join(
         [
             row(["R (px)", *table["radius"].replace(ends)]),
@@ -124,16 +127,18 @@ def step_table() -> str:
 
 def parts() -> dict[str, dict[str, str]]:
     """The tables by page and by the name of their marker."""
-    border = {"border-bias": border_table("batch")}
     cost = {"cost": cost_table()}
     return {
         "README.md": {
-            **border,
+            "border-bias": border_table("batch", with_default=True),
             "demo": demo_table(),
             "claims": claims_table((*CLAIMS, GOALS[-1])),
             **cost,
         },
-        "docs/method.md": {**border, "border-bias-image": border_table("image")},
+        "docs/method.md": {
+            "border-bias": border_table("batch"),
+            "border-bias-image": border_table("image"),
+        },
         "docs/performance.md": {**cost, "dilation": dilation_table(), "step": step_table()},
     }
 

@@ -61,7 +61,9 @@ def dilated_balanced_cross_entropy(
     the average, over the classes, of the cross entropy in the class's neighbourhood D_c. A radius
     of 0 then gives balanced cross entropy, `F.cross_entropy(logits, target, weight=1 / n_c)` with
     the voxel counts n_c. An infinite radius gives plain cross entropy when every class is in every
-    image (and, for balance="image", every image has as many valid voxels).
+    image (and, for balance="image", every image has as many valid voxels). The default,
+    radius="auto" with volumes of the image, weighs the neighbourhoods by the root of their size:
+    see `balance`.
 
     In mode="multilabel" every channel is a mask of its own: its foreground and its background are
     balanced within the channel, over their dilated masks, CE is the binary cross entropy of the
