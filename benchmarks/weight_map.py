@@ -43,7 +43,7 @@ def train(data: DataSet, by_transform: bool, seed: int, steps: int, radius: floa
         RandFlipd(["image", "label"], 0.5, 1),
     ]
     if by_transform:
-        transforms.append(DilatedBalancedWeightsd("label", radius, num_classes))
+        transforms.append(DilatedBalancedWeightsd("label", radius, num_classes=num_classes))
     cases = [data.by_name[name].load() for name in data.folds[0].train]
     items = [{"image": case.image, "label": case.labels[None]} for case in cases]
     order = torch.Generator().manual_seed(seed)

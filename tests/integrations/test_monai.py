@@ -320,6 +320,18 @@ class TestWeightMap:
         )
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
 
+    @pytest.mark.parametrize("transform", ["plain", "dictionary"])
+    def test_its_radius_is_that_of_the_loss_by_default(self, transform):
+        logits, labels = self.batch()
+        if transform == "plain":
+            weigh = DilatedBalancedWeights(num_classes=3, ignore_index=255)
+            weights = torch.stack([weigh(label) for label in labels])
+        else:
+            weigh_keys = DilatedBalancedWeightsd("y", num_classes=3, ignore_index=255)
+            weights = torch.stack([weigh_keys({"y": label})["y_weights"] for label in labels])
+        loss = DilatedBalancedCELoss(ignore_index=255)
+        torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
+
     def test_all_ignored_is_zero(self):
         logits = torch.randn(1, 2, 4, 4, requires_grad=True)
         labels = torch.full((1, 1, 4, 4), -100)
@@ -375,7 +387,11 @@ class TestWeightMap:
                 Spacingd("label", (1.0, 1.0, 1.0), mode="nearest"),
                 RandSpatialCropd("label", (16, 16, 8), random_size=False),
                 DilatedBalancedWeightsd(
-                    ["label", "other"], 2.0, 2, spacing="meta", allow_missing_keys=True
+                    ["label", "other"],
+                    2.0,
+                    num_classes=2,
+                    spacing="meta",
+                    allow_missing_keys=True,
                 ),
             ]
         )
@@ -388,7 +404,7 @@ class TestWeightMap:
         torch.testing.assert_close(with_map, loss(logits, batch["label"]))
 
     def test_the_key_may_be_named(self):
-        transform = DilatedBalancedWeightsd("y", 1, 2, postfix="map")
+        transform = DilatedBalancedWeightsd("y", 1, num_classes=2, postfix="map")
         data = {"y": torch.zeros(1, 4, 4), "x": 1}
         assert set(transform(data)) == {"y", "x", "y_map"}
         assert set(data) == {"y", "x"}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dilated_ce._targets import as_target
 from dilated_ce._validation import (
+    AUTO,
     Radius,
     as_radii,
     as_spacing,
@@ -31,7 +32,8 @@ class DilatedBalancedWeights(Transform):
     with balance="image", or with the same `volumes`, if all images of a batch have the same size.
 
     Args:
-        radius: of the ball that the masks are dilated by; one number, or one per class.
+        radius: of the ball that the masks are dilated by; one number, one per class, or "auto", which
+            finds one for each class from the labels.
         num_classes: number of classes C, background included (in mode="multilabel": channels).
         mode: "multiclass": labels (1, *spatial) are class indices, labels (C, *spatial) one-hot.
             "multilabel": each channel is a mask of its own.
@@ -55,9 +57,9 @@ class DilatedBalancedWeights(Transform):
 
     def __init__(
         self,
-        radius: Radius,
-        num_classes: int,
+        radius: Radius = AUTO,
         *,
+        num_classes: int,
         mode: str = "multiclass",
         spacing: Sequence[float] | str | None = None,
         overlap: str = "sum",
@@ -150,7 +152,7 @@ class DilatedBalancedWeightsd(MapTransform):
     Examples:
         >>> import torch
         >>> from dilated_ce.integrations.monai import DilatedBalancedWeightsd
-        >>> transform = DilatedBalancedWeightsd("label", radius=2, num_classes=2)
+        >>> transform = DilatedBalancedWeightsd("label", num_classes=2)
         >>> sorted(transform({"label": torch.zeros(1, 6, 6)}))
         ['label', 'label_weights']
     """
@@ -158,9 +160,9 @@ class DilatedBalancedWeightsd(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        radius: Radius,
-        num_classes: int,
+        radius: Radius = AUTO,
         *,
+        num_classes: int,
         mode: str = "multiclass",
         spacing: Sequence[float] | str | None = None,
         overlap: str = "sum",
@@ -175,7 +177,7 @@ class DilatedBalancedWeightsd(MapTransform):
         self.postfix = postfix
         self.weigh = DilatedBalancedWeights(
             radius,
-            num_classes,
+            num_classes=num_classes,
             mode=mode,
             spacing=spacing,
             overlap=overlap,
