@@ -56,7 +56,8 @@ class Difference:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
+        """In two lines, which fit into a narrow column."""
+        return f"{self.mean:+.1f}<br>({self.low:+.1f} to {self.high:+.1f})"
 
 
 def study_of(name: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from marked import row
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.reporting.tables import show, summarise
 
+UNITS = {"acdc": "px"}  # the 1 mm in its files is a placeholder
 RULES = {
     "dbce:radius=auto": "**auto**: thickness, weight by the root of the size",
     "rule=size,shares=equal": "thickness, equal shares of all classes",
@@ -144,7 +145,7 @@ def trade_table() -> str:
 def errors_table(name: str) -> str:
     """How far from the object the false positives lie: their number per 100 true voxels."""
     table = pd.read_csv(STUDIES / name / "false_positives.csv")
-    unit = study_of(name)["data"]["unit"]
+    unit = UNITS.get(name) or study_of(name)["data"]["unit"]
     table = 100 * table.groupby(["loss", "from", "to"])["per_true_voxel"].mean().unstack("loss")
     losses = list(dict.fromkeys(cases_of(name)["loss"]))
     places = [
