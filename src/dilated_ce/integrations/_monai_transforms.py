@@ -32,8 +32,8 @@ class DilatedBalancedWeights(Transform):
     with balance="image", or with the same `volumes`, if all images of a batch have the same size.
 
     Args:
-        radius: of the ball that the masks are dilated by; one number, one per class, or "auto", which
-            finds one for each class from the labels.
+        radius: of the ball that the masks are dilated by; one number, one per class, or "auto",
+            which finds one for each class from the labels.
         num_classes: number of classes C, background included (in mode="multilabel": channels).
         mode: "multiclass": labels (1, *spatial) are class indices, labels (C, *spatial) one-hot.
             "multilabel": each channel is a mask of its own.
