@@ -53,6 +53,7 @@ studies: $(VENV)/.installed-study ## run the demo and the studies on the data un
 
 results: $(VENV)/.installed-study ## recompute every table and figure of README and docs/results.md from results/
 	$(BIN)/python docs/figures/border_bias.py
+	$(BIN)/python docs/figures/weight_maps.py
 	$(BIN)/python tools/update_readme.py
 	$(BIN)/python tools/update_results.py
 	$(BIN)/python tools/update_quality.py

@@ -110,7 +110,7 @@ def test_code_in_the_readme_runs():
         exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["readme", "results"])
+@pytest.mark.parametrize("page", ["readme", "results", "quality"])
 def test_pages_say_what_the_results_hold(page):
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / f"update_{page}.py", "--check"],
