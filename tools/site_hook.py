@@ -9,15 +9,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from dilated_ce.cli.options import DEFAULT_LOSSES
 from dilated_ce.study.settings import CompareConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+# Of settings that the command fills in itself.
+DEFAULTS = {"losses": f"`{DEFAULT_LOSSES.replace(',', ', ')}`", "out": "`runs/NAME-OF-THE-DATA`"}
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 COPIED = (
     "LICENSE",
@@ -107,9 +110,14 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
 def _table(fields: dict[str, FieldInfo]) -> list[str]:
     rows = ["| name | default | |", "| --- | --- | --- |"]
     for name, field in fields.items():
-        needed = field.is_required()
-        default = "needed" if needed else "-" if field.default is None else f"`{field.default}`"
-        words = [f"`{value}`" for value in get_args(field.annotation) if isinstance(value, str)]
-        about = "; ".join(filter(None, [field.description, ", ".join(words)]))
-        rows.append(f"| `{name}` | {default} | {about} |")
+        values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        words = ", ".join(f"`{value}`" for value in values)
+        about = "; ".join(filter(None, [field.description, words]))
+        rows.append(f"| `{name}` | {_default(name, field)} | {about} |")
     return rows
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return DEFAULTS.get(name, "needed")
+    return "-" if field.default is None else f"`{field.default}`"
