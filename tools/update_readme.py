@@ -101,8 +101,12 @@ def dilation_table() -> str:
     lines = [row(["", *sizes.values()]), row(["---", *["---:"] * len(sizes)])]
     for method in dict.fromkeys(dilation.index.get_level_values("method")):
         found = [dilation["ms"].get((*size, method)) for size in sizes]
-        lines.append(row([method, *("" if ms is None else f"{ms:.3g} ms" for ms in found)]))
+        lines.append(row([method, *("" if ms is None else _milliseconds(ms) for ms in found)]))
     return "\n".join(lines)
+
+
+def _milliseconds(ms: float) -> str:
+    return f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
 
 
 def step_table() -> str:
