@@ -34,7 +34,7 @@ def sweep_table() -> str:
     radii = sorted({radius for table in tables.values() for radius in table.index})
     lines = [
         row(["R: batch / image", *(show_radius(radius) for radius in radii), "auto"]),
-        row(["---", *["---:"] * (len(radii) + 1)]),
+        row(["---", *[":---:"] * (len(radii) + 1)]),  # pairs, which may wrap at the stroke
     ]
     for name, table in tables.items():
         automatic = [
