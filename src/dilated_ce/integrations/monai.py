@@ -134,7 +134,7 @@ class DilatedBalancedCELoss(_CoreLoss):
                 (with `sigmoid` or N = 1: BNH[WD]). They take the place of those computed here.
 
         Returns:
-            A scalar, or for reduction="none" a map BH[WD] (with `sigmoid` or N = 1: BNH[WD]).
+            A scalar, or for reduction="none" a map BH[WD] (BNH[WD] with `sigmoid` or N = 1).
 
         Raises:
             ValueError: when input and target differ in their number of dimensions or in a size,
