@@ -343,8 +343,8 @@ def test_what_a_check_finds(nnunet):
     ]
     assert result.notes == [
         "no test case has a voxel of the class 'rim'",
-        "1 cases have no foreground: case5",
-        "1 cases have voxels twice or half as large as the median: case4; data.spacing resamples "
+        "no foreground in one case: case5",
+        "voxels twice or half as large as the median in one case: case4; data.spacing resamples "
         "them",
     ]
     assert result.voxels.loc["case0", "rim"] == (labels_of(0) == 1).sum()

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from dilated_ce.study.cases import Case, DataError, DataSet, Split
-from dilated_ce.study.found import some
-
-PARTS = ("train", "validation", "test")
+from dilated_ce.study.splits import PARTS
+from dilated_ce.study.wording import count, some
 
 
 @dataclass
@@ -60,7 +59,7 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
         for number, fold in enumerate(data.folds):
             where = f"fold {number}: " if len(data.folds) > 1 else ""
             _check_classes(result, data, fold, where)
-        _note(result, data)
+        _note(result)
     return result
 
 
@@ -74,7 +73,7 @@ def _problems(case: Case, data: DataSet) -> list[str]:
         problems.append(f"{case.name}: all its voxels have the same value")
     if len(case.image) != len(data.channels):
         problems.append(
-            f"{case.name}: got {len(case.image)} channels, expected those of the "
+            f"{case.name}: got {count(len(case.image), 'channel')}, expected those of the "
             f"others, {len(data.channels)}"
         )
     return problems
@@ -89,16 +88,16 @@ def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) 
             result.notes.append(f"{where}no test case has a voxel of the class {name!r}")
 
 
-def _note(result: CheckResult, data: DataSet) -> None:
+def _note(result: CheckResult) -> None:
     table = result.table
     empty = result.voxels.index[(result.voxels.iloc[:, 1:] == 0).all(axis=1)].tolist()
     if empty:
-        result.notes.append(f"{len(empty)} cases have no foreground: {some(empty)}")
+        result.notes.append(f"no foreground in {count(len(empty), 'case')}: {some(empty)}")
     spacing = np.array(table["spacing"].tolist())
     median = np.median(spacing, axis=0)
     odd = ((spacing > 2 * median) | (spacing < median / 2)).any(axis=1)
     if odd.any():
         result.notes.append(
-            f"{odd.sum()} cases have voxels twice or half as large as the median: "
+            f"voxels twice or half as large as the median in {count(odd.sum(), 'case')}: "
             f"{some(table.loc[odd, 'case'].tolist())}; data.spacing resamples them"
         )

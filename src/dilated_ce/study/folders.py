@@ -1,15 +1,17 @@
 """2D images and masks in folders: images/a.png belongs to masks/a.png."""
 
 import functools
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dilated_ce.study.cases import Case, DataError
-from dilated_ce.study.found import Found, FoundCase, listing
+from dilated_ce.study.found import Found, FoundCase
 from dilated_ce.study.images import naming, read_image, rescale_image, rescale_labels, scaled
 from dilated_ce.study.mask_coding import MaskCoding, find_coding
+from dilated_ce.study.wording import listing
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}
 PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -46,10 +48,9 @@ def open_folder(
             for part in parts
             for name, files in _pairs(folder / part).items()
         }
-    names = [name for _, name in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    times = Counter(name for _, name in pairs)
     # A name that two parts share is told apart by its part.
-    called = {(part, name): f"{part}/{name}" if name in twice else name for part, name in pairs}
+    called = {key: "/".join(key) if times[key[1]] > 1 else key[1] for key in pairs}
     coding = find_coding([mask for _, mask in pairs.values()], mask_threshold, mask_classes)
     cases = tuple(
         FoundCase(

@@ -32,15 +32,3 @@ class Found:
     ignore_index: int | None
     cases: tuple[FoundCase, ...]
     parts: Mapping[str, Sequence[str]] | None  # as the folders are split
-
-
-def listing(heading: str, problems: Sequence[str], most: int = 20) -> str:
-    """Problems below a heading, a line each."""
-    more = [f"... and {len(problems) - most} more"] if len(problems) > most else []
-    return "\n  - ".join([f"{heading}:", *problems[:most], *more])
-
-
-def some(names: Sequence[str], most: int = 5) -> str:
-    """The first of some names, and how many there are beside them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 
 from dilated_ce.study.cases import DataError
-from dilated_ce.study.found import listing
 from dilated_ce.study.images import naming, opened
 from dilated_ce.study.masks import LOSSY_SUFFIXES, MAX_CLASSES, read_mask
+from dilated_ce.study.wording import listing
 
 WHITE = 255
 

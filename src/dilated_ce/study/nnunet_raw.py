@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from dilated_ce.study.cases import DataError
-from dilated_ce.study.found import Found, FoundCase, listing
-from dilated_ce.study.volumes import MOST_LABEL, VolumeReader, open_nifti
+from dilated_ce.study.found import Found, FoundCase
+from dilated_ce.study.volumes import IGNORE_INDEX, MOST_LABEL, VolumeReader, open_nifti
+from dilated_ce.study.wording import listing
 
 ENDINGS = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".bmp")
-IGNORE_INDEX = 255
 
 
 @dataclass(frozen=True)

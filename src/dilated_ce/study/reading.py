@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dilated_ce.study.cases import DataError, DataSet
 from dilated_ce.study.folders import open_folder
-from dilated_ce.study.found import Found, some
+from dilated_ce.study.found import Found
 from dilated_ce.study.nnunet_raw import open_nnunet_raw
 from dilated_ce.study.splits import make_folds
+from dilated_ce.study.wording import some
 
 
 class DataConfig(BaseModel):

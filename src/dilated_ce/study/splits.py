@@ -1,6 +1,7 @@
 """Splitting cases into training, validation and test parts; a group is never on two sides."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 
 from dilated_ce.study import plain_yaml
 from dilated_ce.study.cases import DataError, Split
-from dilated_ce.study.found import some
+from dilated_ce.study.wording import listing, some
 
 PARTS = ("train", "validation", "test")
 
@@ -137,7 +138,7 @@ def _checked(split: Split, groups: Mapping[str, str], where: str) -> Split:
         unknown = [name for name in names if name not in groups]
         if unknown:
             problems.append(f"{part}: unknown cases {some(unknown)}")
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
         if twice:
             problems.append(f"{part}: named twice: {some(twice)}")
         shared = [
@@ -148,5 +149,5 @@ def _checked(split: Split, groups: Mapping[str, str], where: str) -> Split:
         if shared:
             problems.append(f"{part}: {some(shared)} (or their patients) are in another part too")
     if problems:
-        raise DataError("\n  - ".join([f"{where}: the split cannot be used:", *problems]))
+        raise DataError(listing(f"{where}: the split cannot be used", problems))
     return split

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dilated_ce.study.cases import Case, DataError
 from dilated_ce.study.images import read_image
 from dilated_ce.study.masks import read_mask
+from dilated_ce.study.wording import count
 
 IGNORE_INDEX = 255
 MODES = {2: "bilinear", 3: "trilinear"}
@@ -48,7 +49,7 @@ class VolumeReader:
             channels += list(values) if values.ndim > 3 or _is_picture(path) else [values]
         if len(channels) != self.num_channels:
             raise DataError(
-                f"{images[0].name}: got {len(channels)} channels, dataset.json names "
+                f"{images[0].name}: got {count(len(channels), 'channel')}, dataset.json names "
                 f"{self.num_channels}"
             )
         labels, spacing, affine = _read_labels(label)

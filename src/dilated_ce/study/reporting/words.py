@@ -4,14 +4,10 @@ from collections.abc import Sequence
 
 from dilated_ce.study.records import Failure, Run
 from dilated_ce.study.statistics import Comparison
+from dilated_ce.study.wording import count as count  # for the page too
 
 FEW_GROUPS = 20
 FEW_SEEDS = 3
-
-
-def count(number: int, what: str) -> str:
-    """A number with its noun: `one seed`, `2 seeds`."""
-    return f"one {what}" if number == 1 else f"{number} {what}s"
 
 
 def verdict(comparison: Comparison) -> str:
