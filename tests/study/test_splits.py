@@ -65,10 +65,30 @@ def test_a_file_decides(tmp_path, name):
 
 def test_nnunets_file_of_folds(tmp_path):
     path = tmp_path / "splits_final.json"
-    path.write_text(json.dumps([{"train": list("abcdef"), "val": list("gh")}] * 2))
+    parts = [(list("abcdef"), list("gh")), (list("efgh"), list("abcd"))]
+    path.write_text(json.dumps([{"train": train, "val": val} for train, val in parts]))
     folds, _ = make_folds(NAMES, None, path)
-    assert [fold.test for fold in folds] == [("g", "h")] * 2
+    assert [fold.test for fold in folds] == [("g", "h"), ("a", "b", "c", "d")]
     assert folds[0].validation == ("f",)
+
+
+def test_no_patient_is_tested_in_two_folds(tmp_path):
+    path = tmp_path / "split.json"
+    folds = [
+        {"train": ["a0", "b0"], "val": ["c0", "d0", "d1"]},
+        {"train": ["c0", "d0"], "val": ["a0"]},
+        {"train": ["c0"], "val": ["b0", "d1"]},
+        {"train": ["e0"], "test": ["c1", "d0"]},
+    ]
+    path.write_text(json.dumps(folds))
+    with pytest.raises(DataError) as error:
+        make_folds(PATIENTS, None, path)
+    heading, *problems = str(error.value).splitlines()
+    assert heading.startswith(f"{path}: expected every case, or patient, in the test part")
+    assert problems == [
+        "  - c is tested in the folds 0, 3",
+        "  - d is tested in the folds 0, 2, 3",
+    ]
 
 
 @pytest.mark.parametrize(

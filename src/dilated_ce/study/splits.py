@@ -25,7 +25,7 @@ def make_folds(
     """The folds, and a sentence that says how they were made.
 
     - `split_file` decides, if there is one: lists of names as train, validation and test, or a list
-      of such; nnU-Net's `val` is then the test part.
+      of such, none of which tests a group that another does; nnU-Net's `val` is the test part.
     - `num_folds`: every group is in the test part once; drawn once for all (seed 0).
     - `parts`, as the folders have them.
     - Otherwise the last quarter of the sorted groups is the test part.
@@ -40,7 +40,8 @@ def make_folds(
         num_folds: of a cross-validation.
 
     Raises:
-        DataError: unknown names, parts that share a group, parts without a case, too many folds.
+        DataError: unknown names, parts that share a group, parts without a case, groups
+            that two folds test, too many folds.
 
     Examples:
         >>> folds, words = make_folds({name: name for name in "abcdefgh"}, None)
@@ -108,7 +109,28 @@ def _read(path: Path, groups: Mapping[str, str]) -> tuple[Split, ...]:
     entries = contents if isinstance(contents, list) else [contents]
     if not entries:
         raise DataError(f"{path} holds no split.")
-    return tuple(_checked(_entry(entry, path, groups), groups, str(path)) for entry in entries)
+    folds = tuple(_checked(_entry(entry, path, groups), groups, str(path)) for entry in entries)
+    _check_tested_once(folds, groups, path)
+    return folds
+
+
+def _check_tested_once(folds: Sequence[Split], groups: Mapping[str, str], path: Path) -> None:
+    """The statistics take every tested group for an independent one."""
+    places: dict[str, list[str]] = {}
+    for number, fold in enumerate(folds):
+        for group in dict.fromkeys(groups[name] for name in fold.test):
+            places.setdefault(group, []).append(str(number))
+    problems = [
+        f"{group} is tested in the folds {', '.join(numbers)}"
+        for group, numbers in places.items()
+        if len(numbers) > 1
+    ]
+    if problems:
+        heading = (
+            f"{path}: expected every case, or patient, in the test part (or val) of one fold; take "
+            "it out of the others, or keep a single fold"
+        )
+        raise DataError(listing(heading, problems))
 
 
 def _entry(entry: Any, path: Path, groups: Mapping[str, str]) -> Split:
