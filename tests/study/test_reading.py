@@ -85,6 +85,21 @@ def test_slices_are_cut_across_the_thick_axis(nnunet):
     assert case.image.shape == (2, 5, 6, 8)
 
 
+@pytest.mark.parametrize(("axis", "spacing"), [(2, (1.5, 1, 1)), (0, (1, 1, 3))])
+def test_an_image_in_a_volume_of_one_slice_stays_whole(tmp_path, axis, spacing):
+    folder = tmp_path / "Dataset003_Flat"
+    for number in range(2):
+        for path in (f"imagesTr/c{number}_0000.nii.gz", f"labelsTr/c{number}.nii.gz"):
+            save(np.expand_dims(labels_of(number, (30, 24)), axis), folder / path, spacing)
+    write_json(folder, channel_names={"0": "x"}, labels=LABELS, file_ending=".nii.gz")
+    data = open_at(folder)
+    assert data.spatial_dims == 2
+    case = data.cases[1].load()
+    np.testing.assert_array_equal(case.labels, labels_of(1, (30, 24))[None])
+    assert case.image.shape == (1, 1, 30, 24)
+    assert case.spacing == (spacing[axis], *np.delete(spacing, axis))
+
+
 def test_resampling_keeps_the_place_of_things(tmp_path):
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[2:6, 2:6, 2:6] = 1

@@ -36,8 +36,7 @@ class VolumeReader:
     def read(self, name: str, images: tuple[Path, ...], label: Path) -> Case:
         """Read a case.
 
-        With `spatial_dims` 2 the slices of a volume come first, (S, H, W): they are cut across the
-        axis of the largest spacing, the last one of equal ones.
+        With `spatial_dims` 2 the slices of a volume come first, (S, H, W): see `as_stack`.
 
         Raises:
             DataError: a file that cannot be read, shapes that differ, an undeclared label.
@@ -90,7 +89,10 @@ class VolumeReader:
 
 
 def as_stack(case: Case) -> Case:
-    """A volume as its slices; a 2D image, or a volume of one slice, as it is.
+    """A volume as its slices; a 2D image as it is.
+
+    They are cut across the axis of one voxel, if there is one, or else that of the largest spacing;
+    of equal ones, the last.
 
     Examples:
         >>> volume = np.zeros((4, 5, 6))
@@ -101,7 +103,9 @@ def as_stack(case: Case) -> Case:
     if case.labels.ndim == 2:
         return case
     spacing = np.array(case.spacing)
-    axis = int(len(spacing) - 1 - spacing[::-1].argmax())
+    # Of a volume of one slice the spacing says nothing: it may be any number.
+    thickness = np.where(np.array(case.labels.shape) == 1, np.inf, spacing)
+    axis = int(len(spacing) - 1 - thickness[::-1].argmax())
     order = (axis, *(other for other in range(3) if other != axis))
     return Case(
         case.name,
