@@ -17,7 +17,8 @@ from dilated_ce.study.records import LOWER_IS_BETTER, SCORES
 from dilated_ce.study.scoring import score_case
 
 masks = arrays(np.uint8, st.tuples(*[st.integers(1, 9)] * 2), elements=st.integers(0, 2))
-volumes = arrays(np.uint8, st.tuples(*[st.integers(1, 5)] * 3), elements=st.integers(0, 2))
+images = arrays(np.uint8, st.tuples(*[st.integers(2, 9)] * 2), elements=st.integers(0, 2))
+volumes = arrays(np.uint8, st.tuples(*[st.integers(2, 5)] * 3), elements=st.integers(0, 2))
 
 
 def score(prediction, labels, spacing=None, tolerance=1.0, **options):
@@ -60,6 +61,27 @@ def test_against_plain_formulas(labels, seed, z):
             diagonal = math.hypot(*np.multiply(labels.shape, spacing))
             assert scores["hd95"] == scores["assd"] == pytest.approx(diagonal)
             assert scores["dice"] == scores["nsd"] == scores["lesion_f1"] == 0
+
+
+@given(image=images, seed=st.integers(0, 99), axis=st.integers(0, 2))
+def test_a_volume_of_one_slice_is_scored_as_the_image_that_it_is(image, seed, axis):
+    random = np.random.default_rng(seed)
+    prediction = np.where(random.random(image.shape) < 0.3, random.integers(0, 3), image)
+    prediction = prediction.astype(np.uint8)
+    image = np.where(random.random(image.shape) < 0.1, 255, image).astype(np.uint8)
+    probabilities = random.random((3, *image.shape))
+    spacing = [0.8, 1.3]
+    flat = score(prediction, image, tuple(spacing), ignore_index=255, probabilities=probabilities)
+    spacing.insert(axis, 5.0)
+    thin = score(
+        np.expand_dims(prediction, axis),
+        np.expand_dims(image, axis),
+        tuple(spacing),
+        ignore_index=255,
+        probabilities=np.expand_dims(probabilities, axis + 1),
+    )
+    for one, other in zip(thin, flat, strict=True):
+        assert one == pytest.approx(other, nan_ok=True)
 
 
 @pytest.mark.parametrize("at", [(0, 0, 0), (6, 5, 4), (13, 10, 7)])

@@ -45,7 +45,7 @@ def score_case(
     distances the diagonal of the image, so that a missed object is no object left out.
 
     Args:
-        prediction: predicted class indices (*spatial), 2D or 3D.
+        prediction: predicted class indices (*spatial), 2D or 3D; a volume of one slice is 2D.
         labels: true class indices (*spatial).
         num_classes: number of classes, background included.
         spacing: size of a voxel along each axis.
@@ -71,6 +71,11 @@ def score_case(
         truth = np.where(labels == ignore_index, 0, labels)
     else:
         truth = labels
+    thin = truth.shape.index(1) if truth.ndim == 3 and 1 in truth.shape else None
+    if thin is not None:
+        # In 3D all voxels of a single slice are its surface.
+        prediction, truth = prediction.squeeze(thin), truth.squeeze(thin)
+        spacing = [size for axis, size in enumerate(spacing) if axis != thin]
     scores = []
     for index in range(1, num_classes):
         values = _score(prediction == index, truth == index, spacing, tolerance, empty)
