@@ -178,6 +178,28 @@ def test_the_decathlon(nnunet):
     np.testing.assert_array_equal(data.by_name["case3"].load().image, expected.image)
 
 
+@pytest.mark.parametrize("other", ["labelsTr/p1/case0.nii.gz", "labelsTr/case0.nii.gz"])
+def test_two_cases_of_the_decathlon_with_one_name(nnunet, other):
+    save(labels_of(7), nnunet / "labelsTr/p1/case0.nii.gz")
+    pairs = [
+        {"image": "imagesTr/case0_0000.nii.gz", "label": "labelsTr/case0.nii.gz"},
+        {"image": "imagesTr/case1_0000.nii.gz", "label": other},
+    ]
+    labels = {"0": "background", "1": "rim", "2": "core"}
+    write_json(nnunet, modality={"0": "T1"}, labels=labels, training=pairs)
+    with pytest.raises(DataError, match=f"labelsTr/case0.nii.gz and .*{other}: a case has its"):
+        open_at(nnunet)
+
+
+def test_an_absolute_path_to_a_file_that_is_missing(nnunet, monkeypatch):
+    monkeypatch.chdir(nnunet.parent)
+    label = str(nnunet / "labelsTr/nowhere.nii.gz")
+    pairs = [{"image": "imagesTr/case0_0000.nii.gz", "label": label}]
+    write_json(nnunet, modality={"0": "T1"}, labels={"0": "b", "1": "rim"}, training=pairs)
+    with pytest.raises(DataError, match=r"labelsTr/nowhere.nii.gz: no such file"):
+        open_at(nnunet.name)
+
+
 def test_images_in_folders(images):
     data = open_at(images)
     assert (data.spatial_dims, data.unit, data.classes) == (2, "px", ("background", "foreground"))

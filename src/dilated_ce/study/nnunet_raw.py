@@ -163,7 +163,8 @@ def _number(key: str) -> tuple[int, str]:
 
 def _listed(folder: Path, description: Description) -> dict[str, tuple[tuple[Path, ...], Path]]:
     """Image and label of each case, as the Decathlon's file lists them."""
-    files, problems = {}, []
+    files: dict[str, tuple[tuple[Path, ...], Path]] = {}
+    problems = []
     for image, label in description.pairs or ():
         paths = [folder / image, folder / label]
         for path in paths:
@@ -172,8 +173,14 @@ def _listed(folder: Path, description: Description) -> dict[str, tuple[tuple[Pat
             elif not path.resolve().is_relative_to(folder.resolve()):
                 problems.append(f"{path}: is outside of the folder")
             elif not path.is_file():
-                problems.append(f"{path.relative_to(folder)}: no such file")
-        files[Path(label).name.removesuffix(".gz").removesuffix(".nii")] = ((paths[0],), paths[1])
+                problems.append(f"{path}: no such file")
+        name = Path(label).name.removesuffix(".gz").removesuffix(".nii")
+        if name in files:
+            problems.append(
+                f"{files[name][1]} and {paths[1]}: a case has its label's name, and these are "
+                "alike; rename one, or list it once"
+            )
+        files[name] = ((paths[0],), paths[1])
     return _found(folder, files, problems)
 
 
@@ -206,7 +213,7 @@ def _found(
 ) -> dict[str, tuple[tuple[Path, ...], Path]]:
     problems = list(problems)
     if problems:
-        raise DataError(listing(f"{folder}: files are missing", problems))
+        raise DataError(listing(f"{folder}: the files cannot be used", problems))
     if not files:
         raise DataError(f"{folder}: holds no case with a label.")
     return dict(sorted(files.items()))
