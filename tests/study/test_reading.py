@@ -282,6 +282,51 @@ def test_pictures_in_nnunets_format(tmp_path):
     assert data.cases[1].load().image.shape == (3, 8, 10)
 
 
+GREY = np.random.default_rng(0).integers(0, 255, (8, 10)).astype(np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 255, (8, 10, 3)).astype(np.uint8)
+
+
+def one_case(folder, pictures, num_channels):
+    labels = labels_of(0, (8, 10))
+    for case in "ab":
+        names = [f"imagesTr/{case}_{n:04d}" for n in range(len(pictures))] + [f"labelsTr/{case}"]
+        for name, picture in zip(names, (*pictures, labels), strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / f"{name}.png")
+    names = {str(number): f"channel {number}" for number in range(num_channels)}
+    write_json(folder, channel_names=names, labels=LABELS, file_ending=".png")
+    return open_at(folder).cases[0]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "expected"),
+    [
+        ([COLOUR], COLOUR.transpose(2, 0, 1)),
+        ([GREY], np.stack([GREY] * 3)),  # one that happens to be grey
+        ([np.stack([GREY] * 3, -1)], np.stack([GREY] * 3)),
+        ([GREY, GREY // 2, GREY // 3], np.stack([GREY, GREY // 2, GREY // 3])),
+        ([GREY], GREY[None]),
+        ([np.stack([GREY] * 3, -1)], GREY[None]),
+    ],
+)
+def test_the_data_set_says_how_many_channels_a_picture_has(tmp_path, pictures, expected):
+    image = one_case(tmp_path, pictures, len(expected)).load().image
+    np.testing.assert_allclose(image, expected / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "num_channels", "message"),
+    [
+        ([COLOUR], 1, "a_0000.png: got 3 channels, dataset.json names 1"),
+        ([COLOUR], 2, "got 3 channels, dataset.json names 2"),
+        ([GREY, COLOUR], 2, "got 4 channels, dataset.json names 2"),
+    ],
+)
+def test_pictures_of_other_channels(tmp_path, pictures, num_channels, message):
+    with pytest.raises(DataError, match=message):
+        one_case(tmp_path, pictures, num_channels).load()
+
+
 def break_json(folder, **changes):
     contents = json.loads((folder / "dataset.json").read_text())
     write_json(folder, **{**contents, **changes})

@@ -43,7 +43,8 @@ class VolumeReader:
         """
         channels, sizes = [], []
         for path in images:
-            values, size = _read(path)
+            # One picture for several channels holds them all, however grey it is.
+            values, size = _read(path, in_colour=len(images) < self.num_channels)
             sizes.append((path, size))
             channels += list(values) if values.ndim > 3 or _is_picture(path) else [values]
         if len(channels) != self.num_channels:
@@ -159,12 +160,15 @@ def _size(spacing: tuple[float, ...]) -> str:
     return " x ".join(f"{size:.4g}" for size in spacing)
 
 
-def _read(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """An image file: (*spatial), or (channels, *spatial), and its spacing."""
+def _read(path: Path, in_colour: bool) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """An image file: (*spatial), or (channels, *spatial), and its spacing.
+
+    A picture has three channels; a grey one has one, unless it is one of a set in colour.
+    """
     try:
         if _is_picture(path):
             image = read_image(path)
-            grey = (image == image[:1]).all()
+            grey = not in_colour and (image == image[:1]).all()
             return (image[:1] if grey else image), (1.0, 1.0)
         values, spacing, _ = _nifti(path)
     except ValueError as error:
