@@ -408,6 +408,51 @@ def test_image_and_labels_have_voxels_of_the_same_size(nnunet):
     ]
 
 
+def tilted(degrees):
+    turn = np.eye(4)
+    angle = np.deg2rad(degrees)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return turn @ np.diag([1, 1, 2, 1])
+
+
+def shifted(*steps):
+    affine = np.diag([1.0, 1, 2, 1])
+    affine[:3, 3] = steps
+    return affine
+
+
+@pytest.mark.parametrize(
+    ("affine", "apart"),
+    [
+        (np.diag([-1, 1, 2, 1]), 10),  # of 6 voxels the last one is now at -5
+        (shifted(0, 0, -2), 2),
+        (shifted(0.3, 0, 0), 0.3),
+        (tilted(5), None),
+        (shifted(0.1, 0, 0.1), 0),
+        (tilted(0.5), 0),
+        (np.diag([1.002, 1, 2, 1]), 0),
+    ],
+)
+def test_image_and_labels_lie_at_the_same_place(nnunet, affine, apart):
+    image = nibabel.Nifti1Image(labels_of(2), affine)
+    nibabel.save(image, nnunet / "labelsTr/case2.nii.gz")
+    problems = check_cases(open_at(nnunet)).problems
+    if apart == 0:
+        assert not problems
+        return
+    (problem,) = problems
+    how_far = "" if apart is None else f"up to {apart} mm "
+    assert problem.startswith(f"case2: case2.nii.gz: its voxels lie {how_far}")
+    assert "those of case2_0000.nii.gz, expected the same places; resample" in problem
+
+
+def test_a_file_that_does_not_say_where_it_lies(nnunet):
+    image = nibabel.Nifti1Image(labels_of(2), None)
+    image.header.set_zooms((1, 1, 2))
+    nibabel.save(image, nnunet / "labelsTr/case2.nii.gz")
+    assert not check_cases(open_at(nnunet)).problems
+
+
 def test_what_a_check_finds(nnunet):
     for name in ("case0", "case1", "case2", "case3"):
         save((labels_of(0) == 1).astype(np.uint8), nnunet / f"labelsTr/{name}.nii.gz")

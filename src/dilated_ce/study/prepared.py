@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dilated_ce.study.cases import Case, CaseSource, DataSet
 from dilated_ce.study.files import fingerprint, whole_folder, write_json
 
-VERSION = 1  # of the files; another one means that they are made anew
+VERSION = 2  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
 
 

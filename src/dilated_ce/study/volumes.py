@@ -21,6 +21,16 @@ MODES = {2: "bilinear", 3: "trilinear"}
 MOST_VOXELS = 2**30  # of a file, with all its channels: 4 GB as float32
 MOST_LABEL = 2**24  # up to which float32 tells whole numbers apart
 DEFLATE = 1032  # the most that gzip makes of a byte
+MOST_APART = 0.25  # voxels between those of an image and its labels: headers are rounded
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of a file lie."""
+
+    spacing: tuple[float, ...]
+    affine: NDArray[np.float64] | None = None  # (4, 4); pictures have none
+    told: NDArray[np.float64] | None = None  # the affine, unless it is nibabel's guess
 
 
 @dataclass(frozen=True)
@@ -41,32 +51,32 @@ class VolumeReader:
         Raises:
             DataError: a file that cannot be read, shapes that differ, an undeclared label.
         """
-        channels, sizes = [], []
+        channels, grids = [], []
         for path in images:
             # One picture for several channels holds them all, however grey it is.
-            values, size = _read(path, in_colour=len(images) < self.num_channels)
-            sizes.append((path, size))
+            values, grid = _read(path, in_colour=len(images) < self.num_channels)
+            grids.append(grid)
             channels += list(values) if values.ndim > 3 or _is_picture(path) else [values]
         if len(channels) != self.num_channels:
             raise DataError(
                 f"{images[0].name}: got {count(len(channels), 'channel')}, dataset.json names "
                 f"{self.num_channels}"
             )
-        labels, spacing, affine = _read_labels(label)
+        labels, grid = _read_labels(label)
         shapes = {tuple(channel.shape) for channel in channels} | {labels.shape}
         if len(shapes) > 1:
             shown = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
             raise DataError(f"{label.name}: image and labels have the shapes {shown}")
-        for path, size in sizes:
-            if not np.allclose(size[: len(spacing)], spacing, rtol=0.01):
-                raise DataError(
-                    f"{label.name}: got voxels of {_size(spacing)}, those of {path.name} have "
-                    f"{_size(size)}"
-                )
+        for path, other in zip(images, grids, strict=True):
+            try:
+                _check_grids(grid, other, labels.shape, path.name)
+            except ValueError as error:
+                raise DataError(f"{label.name}: {error}") from error
         image = np.stack(channels).astype(np.float32)
         if not np.isfinite(image).all():
             raise DataError(f"{images[0].name}: holds values that are infinite or no numbers")
-        case = Case(name, image, self._classes(labels, label), spacing, affine)
+        affine = grid.affine if labels.ndim == 3 else None
+        case = Case(name, image, self._classes(labels, label), grid.spacing, affine)
         if self.spatial_dims == 2:
             case = as_stack(case)
         elif case.labels.ndim == 2:
@@ -152,6 +162,30 @@ def resample(case: Case, spacing: tuple[float, ...]) -> Case:
     return Case(case.name, interpolate(case.image), labels, spacing, affine)
 
 
+def _check_grids(labels: Grid, image: Grid, shape: tuple[int, ...], name: str) -> None:
+    """Whether the voxels of the image called so lie where those of the labels do."""
+    if not np.allclose(image.spacing[: len(labels.spacing)], labels.spacing, rtol=0.01):
+        raise ValueError(
+            f"got voxels of {_size(labels.spacing)}, those of {name} have {_size(image.spacing)}"
+        )
+    if labels.told is None or image.told is None:
+        return
+    apart = _farthest(labels.told - image.told, shape)
+    if apart > MOST_APART * min(labels.spacing):
+        raise ValueError(
+            f"its voxels lie up to {apart:.3g} mm away from those of {name}, expected the same "
+            "places; resample the labels onto the image's grid, or, if they were drawn on its "
+            "voxels, save them with its affine"
+        )
+
+
+def _farthest(affine: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+    """The largest distance from 0 to which an affine takes a voxel: that of a corner."""
+    linear, origin = affine[:3, : len(shape)], affine[:3, 3]
+    corners = np.array([*np.ndindex(*(2,) * len(shape))]) * np.subtract(shape, 1)
+    return float(np.linalg.norm(corners @ linear.T + origin, axis=1).max())
+
+
 def _is_picture(path: Path) -> bool:
     return not path.name.endswith((".nii", ".nii.gz"))
 
@@ -160,8 +194,8 @@ def _size(spacing: tuple[float, ...]) -> str:
     return " x ".join(f"{size:.4g}" for size in spacing)
 
 
-def _read(path: Path, in_colour: bool) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """An image file: (*spatial), or (channels, *spatial), and its spacing.
+def _read(path: Path, in_colour: bool) -> tuple[NDArray[np.float32], Grid]:
+    """An image file: (*spatial), or (channels, *spatial), and its grid.
 
     A picture has three channels; a grey one has one, unless it is one of a set in colour.
     """
@@ -169,23 +203,21 @@ def _read(path: Path, in_colour: bool) -> tuple[NDArray[np.float32], tuple[float
         if _is_picture(path):
             image = read_image(path)
             grey = not in_colour and (image == image[:1]).all()
-            return (image[:1] if grey else image), (1.0, 1.0)
-        values, spacing, _ = _nifti(path)
+            return (image[:1] if grey else image), Grid((1.0, 1.0))
+        values, grid = _nifti(path)
     except ValueError as error:
         raise DataError(f"{path.name}: {error}") from error
     if values.ndim == 4:  # the channels come last in NIfTI
         values = np.moveaxis(values, -1, 0)
-    return values, spacing
+    return values, grid
 
 
-def _read_labels(
-    path: Path,
-) -> tuple[NDArray[np.int64], tuple[float, ...], NDArray[np.float64] | None]:
-    """Label values (*spatial), spacing and affine."""
+def _read_labels(path: Path) -> tuple[NDArray[np.int64], Grid]:
+    """Label values (*spatial), and their grid."""
     try:
         if _is_picture(path):
-            return read_mask(path).astype(np.int64), (1.0, 1.0), None
-        values, spacing, affine = _nifti(path)
+            return read_mask(path).astype(np.int64), Grid((1.0, 1.0))
+        values, grid = _nifti(path)
         if values.ndim == 4:
             raise ValueError("holds labels of 4 axes, expected 3")
         if not (np.abs(values) <= MOST_LABEL).all() or (values != np.rint(values)).any():
@@ -195,7 +227,7 @@ def _read_labels(
             )
     except ValueError as error:
         raise DataError(f"{path.name}: {error}") from error
-    return values.astype(np.int64), spacing, affine if values.ndim == 3 else None
+    return values.astype(np.int64), grid
 
 
 def open_nifti(path: Path) -> SpatialImage:
@@ -229,13 +261,14 @@ def _unreadable(error: Exception) -> ValueError:
     return ValueError(f"cannot be read as NIfTI: {reason}; copy the file again")
 
 
-def _nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...], NDArray[np.float64]]:
+def _nifti(path: Path) -> tuple[NDArray[np.float32], Grid]:
     file = open_nifti(path)
     try:
         with np.errstate(over="ignore"):  # to infinity, which `read` names
             values = np.asarray(file.dataobj, dtype=np.float32)
         zooms = file.header.get_zooms()
         affine = np.asarray(file.affine, np.float64)
+        is_told = file.header["sform_code"] or file.header["qform_code"]
     except Exception as error:
         raise _unreadable(error) from error
     while values.ndim > 3 and values.shape[-1] == 1:
@@ -245,4 +278,5 @@ def _nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...], NDArray[
     spacing = tuple(float(size) for size in zooms[: min(values.ndim, 3)])
     if not all(np.isfinite(size) and size > 0 for size in spacing):
         raise ValueError(f"got voxels of the size {spacing}, expected sizes above 0")
-    return values, spacing, affine
+    told = affine if is_told and np.isfinite(affine).all() else None
+    return values, Grid(spacing, affine, told)
