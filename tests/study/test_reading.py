@@ -478,6 +478,17 @@ def test_what_a_check_finds(nnunet):
     assert result.table["part"].tolist() == ["train"] * 4 + ["validation", "test"]
 
 
+def test_channels_of_a_single_value(nnunet):
+    for name, channels in (("case1", (1, 2)), ("case3", (None, 5))):
+        for number, value in enumerate(channels):
+            if value is not None:
+                image = np.full(SHAPE, value, np.float32)
+                save(image, nnunet / f"imagesTr/{name}_000{number}.nii.gz")
+    result = check_cases(open_at(nnunet))
+    assert result.problems == ["case1: all its voxels have the same value"]
+    assert result.notes == ["a channel of a single value in one case: case3"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -28,11 +28,13 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
     """Read every case once and list all that is wrong, with names.
 
     Problems: files that cannot be read, images without a difference in them, a class that is in no
-    training case. Notes: cases without foreground, a class in no test case, uneven voxel sizes.
+    training case. Notes: cases without foreground, a class in no test case, uneven voxel sizes,
+    channels of a single value.
     """
     result = CheckResult()
     rows: list[dict[str, Any]] = []
     voxels: dict[str, list[int]] = {}
+    flat: list[str] = []  # cases with a channel of a single value, beside others
     part_of = {name: part for part in PARTS for name in getattr(data.folds[0], part)}
     for source in data.cases:
         try:
@@ -41,6 +43,7 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
             result.problems.append(f"{source.name}: {error}")
         else:
             result.problems += _problems(case, data)
+            flat += [source.name] if 0 < _count_flat(case) < len(case.image) else []
             counts = np.bincount(case.labels.ravel(), minlength=256)
             voxels[source.name] = counts[: len(data.classes)].tolist()
             rows.append(
@@ -59,7 +62,7 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
         for number, fold in enumerate(data.folds):
             where = f"fold {number}: " if len(data.folds) > 1 else ""
             _check_classes(result, data, fold, where)
-        _note(result)
+        _note(result, flat)
     return result
 
 
@@ -69,7 +72,7 @@ def _problems(case: Case, data: DataSet) -> list[str]:
         problems.append(f"{case.name}: is a single voxel")
     elif not np.isfinite(case.image).all():
         problems.append(f"{case.name}: holds values that are infinite or no numbers")
-    elif (case.image == case.image.flat[0]).all():
+    elif _count_flat(case) == len(case.image):
         problems.append(f"{case.name}: all its voxels have the same value")
     if len(case.image) != len(data.channels):
         problems.append(
@@ -77,6 +80,11 @@ def _problems(case: Case, data: DataSet) -> list[str]:
             f"others, {len(data.channels)}"
         )
     return problems
+
+
+def _count_flat(case: Case) -> int:
+    """The number of channels all of whose voxels have the same value."""
+    return sum(bool((channel == channel.flat[0]).all()) for channel in case.image)
 
 
 def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) -> None:
@@ -88,8 +96,11 @@ def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) 
             result.notes.append(f"{where}no test case has a voxel of the class {name!r}")
 
 
-def _note(result: CheckResult) -> None:
+def _note(result: CheckResult, flat: list[str]) -> None:
     table = result.table
+    if flat:
+        cases = count(len(flat), "case")
+        result.notes.append(f"a channel of a single value in {cases}: {some(flat)}")
     empty = result.voxels.index[(result.voxels.iloc[:, 1:] == 0).all(axis=1)].tolist()
     if empty:
         result.notes.append(f"no foreground in {count(len(empty), 'case')}: {some(empty)}")
