@@ -15,27 +15,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 def read_image(file: Path | IO[bytes]) -> NDArray[np.float32]:
     """An image of 8 or 16 bits as float32 (3, H, W) from 0 to 1; grey images are repeated."""
-    with opened(file) as image:
-        if image.mode.startswith("I;16"):
-            grey = np.asarray(image, dtype=np.float32) / 65535
-            return np.repeat(grey[None], 3, axis=0)
-        if image.mode in ("I", "F"):
-            raise ValueError(f"got pixels of 32 bits (mode {image.mode}), expected 8 or 16 bits")
-        rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-        return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+    image = decoded(file)
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image, dtype=np.float32) / 65535
+        return np.repeat(grey[None], 3, axis=0)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"got pixels of 32 bits (mode {image.mode}), expected 8 or 16 bits")
+    rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
-@contextmanager
-def opened(file: Path | IO[bytes]) -> Iterator[Image.Image]:
-    """The image, decoded and turned as its camera says.
+def decoded(file: Path | IO[bytes]) -> Image.Image:
+    """The image, turned as its camera says.
 
     Raises:
         ValueError: if it is no image, damaged, too large, or one of several pages.
     """
-    yield _decoded(file)
-
-
-def _decoded(file: Path | IO[bytes]) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images, and refuses those of twice the size.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 
 from dilated_ce.study.cases import DataError
-from dilated_ce.study.images import naming, opened
+from dilated_ce.study.images import decoded, naming
 from dilated_ce.study.masks import LOSSY_SUFFIXES, MAX_CLASSES, read_mask
 from dilated_ce.study.wording import listing
 
@@ -126,6 +126,6 @@ def _grey_values(path: Path, threshold: int | None) -> NDArray[np.uint16]:
 
 
 def _colours(path: Path) -> NDArray[np.int64]:
-    with opened(path) as image:
-        red, green, blue = np.asarray(image.convert("RGB"), dtype=np.int64).transpose(2, 0, 1)
+    image = decoded(path).convert("RGB")
+    red, green, blue = np.asarray(image, dtype=np.int64).transpose(2, 0, 1)
     return (red << 16) + (green << 8) + blue

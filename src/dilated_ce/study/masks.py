@@ -6,7 +6,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from dilated_ce.study.images import opened
+from dilated_ce.study.images import decoded
 
 MAX_CLASSES = 50  # more values than this are not classes
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}
@@ -18,20 +18,20 @@ def read_mask(file: Path | IO[bytes]) -> NDArray[np.uint16]:
     Raises:
         ValueError: a damaged file, or a mask in colour or with transparency.
     """
-    with opened(file) as image:
-        values = np.array(image)
-        if image.mode in ("RGBA", "LA") and (values[..., -1] == values.flat[-1]).all():
-            values = values[..., :-1]  # one opacity for all says nothing
-        if values.ndim == 3:
-            if (values != values[..., :1]).any():
-                raise ValueError(
-                    f"got a mask in colour or with transparency (mode {image.mode}), expected "
-                    "grey values or palette indices, one per class"
-                )
-            values = values[..., 0]
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+    image = decoded(file)
+    values = np.array(image)
+    if image.mode in ("RGBA", "LA") and (values[..., -1] == values.flat[-1]).all():
+        values = values[..., :-1]  # one opacity for all says nothing
+    if values.ndim == 3:
+        if (values != values[..., :1]).any():
             raise ValueError(
-                f"got a mask with fractions or more than 16 bits (mode {image.mode}), expected "
-                "one whole number per class"
+                f"got a mask in colour or with transparency (mode {image.mode}), expected "
+                "grey values or palette indices, one per class"
             )
-        return values.astype(np.uint16)
+        values = values[..., 0]
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(
+            f"got a mask with fractions or more than 16 bits (mode {image.mode}), expected "
+            "one whole number per class"
+        )
+    return values.astype(np.uint16)
