@@ -28,7 +28,7 @@ TRAINING = {
 @pytest.fixture
 def units(tmp_path):
     data = make_dataset()
-    prepared, _ = prepare(data, tmp_path / "prepared")
+    prepared = prepare(data, tmp_path / "prepared")
 
     def make(losses=("ce", "dbce:radius=2"), seeds=1, **training):
         config = CompareConfig(

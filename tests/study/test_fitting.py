@@ -27,7 +27,7 @@ TRAINING = ResolvedTraining(
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    return prepare(make_dataset(), tmp_path_factory.mktemp("toy") / "prepared")[0]
+    return prepare(make_dataset(), tmp_path_factory.mktemp("toy") / "prepared")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dilated_ce.study.prepared import prepare
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy")
-    return {dims: prepare(make_dataset(dims), folder / str(dims))[0] for dims in (2, 3)}
+    return {dims: prepare(make_dataset(dims), folder / str(dims)) for dims in (2, 3)}
 
 
 def patches(prepared, size, seed=0, foreground=0.5, augment=True):

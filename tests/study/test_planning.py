@@ -20,7 +20,7 @@ from dilated_ce.study.units import LOSS_MODULES, _arithmetic
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy")
-    return {dims: prepare(make_dataset(dims), folder / str(dims))[0] for dims in (2, 3)}
+    return {dims: prepare(make_dataset(dims), folder / str(dims)) for dims in (2, 3)}
 
 
 def config(out, **settings):

@@ -30,8 +30,7 @@ def with_case(data, source):
 
 def test_images_are_normalised_and_labels_kept(tmp_path):
     data = make_dataset()
-    prepared, kept = prepare(data, tmp_path / "prepared")
-    assert not kept
+    prepared = prepare(data, tmp_path / "prepared")
     for number, source in enumerate(data.cases):
         case = prepared.load(source.name)
         assert case.image.mean(dtype=float) == pytest.approx(0, abs=1e-3)
@@ -62,12 +61,12 @@ def test_a_constant_image_becomes_zero(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.full((20, 30), 7.0))
     source = CaseSource("a", functools.partial(read, path), "a", (path,))
-    prepared, _ = prepare(with_case(make_dataset(cases=5), source), tmp_path / "prepared")
+    prepared = prepare(with_case(make_dataset(cases=5), source), tmp_path / "prepared")
     assert not prepared.load("a").image.any()
 
 
 def test_centres_are_voxels_of_their_class(tmp_path):
-    prepared, _ = prepare(make_dataset(3), tmp_path / "prepared")
+    prepared = prepare(make_dataset(3), tmp_path / "prepared")
     labels = prepared.load("case2").labels
     centres = prepared.centres("case2")
     np.testing.assert_array_equal(labels[tuple(centres[:, 1:].T)], centres[:, 0])
@@ -78,28 +77,26 @@ def test_centres_are_voxels_of_their_class(tmp_path):
 def test_kept_until_a_file_or_the_data_set_changes(tmp_path, one_file):
     path, data, source = one_file
     data = with_case(data, source)
-    first, _ = prepare(data, tmp_path / "prepared")
-    digest = first.digest
-    assert prepare(data, tmp_path / "prepared")[1]
+    digest = prepare(data, tmp_path / "prepared").digest
+    made = []
+    prepare(data, tmp_path / "prepared", lambda: made.append("again"))
+    assert not made
     np.save(path, np.random.default_rng(1).random((20, 30)))
-    second, kept = prepare(data, tmp_path / "prepared")
-    assert not kept
-    assert second.digest != digest
-    assert not prepare(make_dataset(), tmp_path / "prepared")[1]
+    assert prepare(data, tmp_path / "prepared").digest != digest
+    prepare(make_dataset(), tmp_path / "prepared", lambda: made.append("other"))
+    assert len(made) == 8
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"origin": 1}', "[]"])
 def test_a_damaged_index_is_made_anew(tmp_path, damage):
-    prepared, _ = prepare(make_dataset(), tmp_path / "prepared")
+    prepared = prepare(make_dataset(), tmp_path / "prepared")
     digest = prepared.digest
     (tmp_path / "prepared" / "index.json").write_text(damage)
-    again, kept = prepare(make_dataset(), tmp_path / "prepared")
-    assert not kept
-    assert again.digest == digest
+    assert prepare(make_dataset(), tmp_path / "prepared").digest == digest
 
 
 def test_an_interruption_leaves_what_was_there(tmp_path):
-    prepared, _ = prepare(make_dataset(), tmp_path / "prepared")
+    prepared = prepare(make_dataset(), tmp_path / "prepared")
     before = json.loads((tmp_path / "prepared" / "index.json").read_text())
 
     def stop():
@@ -113,7 +110,7 @@ def test_an_interruption_leaves_what_was_there(tmp_path):
 
 def test_ct_is_scaled_by_the_foreground_of_the_training_cases(tmp_path):
     data = make_dataset(channels=("CT",), cases=5, validation=0, test=1)
-    prepared, _ = prepare(data, tmp_path / "prepared")
+    prepared = prepare(data, tmp_path / "prepared")
     cases = [make_case(number, 2) for number in range(5)]
     foreground = np.concatenate([case.image[0][case.labels > 0] for case in cases[:4]])
     low, high = np.percentile(foreground, (0.5, 99.5))

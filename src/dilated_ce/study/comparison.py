@@ -100,7 +100,7 @@ def prepare_data(
             listing = "\n  - ".join(checked.problems)
             raise DataError(f"{data.name}: the data cannot be used as they are:\n  - {listing}")
         notes = checked.notes
-    prepared, _ = prepare(data, out / "prepared", on_case)
+    prepared = prepare(data, out / "prepared", on_case)
     return prepared, notes
 
 

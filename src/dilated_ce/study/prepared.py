@@ -66,25 +66,20 @@ class Prepared:
         return centres
 
 
-def prepare(
-    data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: None
-) -> tuple[Prepared, bool]:
+def prepare(data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: None) -> Prepared:
     """Normalise all cases into `folder`, or keep what is there if it was made from the same.
 
     Each channel of an image is scaled to mean 0 and standard deviation 1; a channel called CT is
     clipped to the 0.5 to 99.5 percentiles of the foreground of the training cases first, and scaled
-    by their mean and standard deviation, as in nnU-Net (Isensee et al., Nature Methods 2021).
-
-    Returns:
-        The prepared cases, and whether they were there.
+    by their mean and standard deviation, as in nnU-Net (Isensee et al., Nature Methods 2021). All
+    folds share these four numbers: they are those of the training cases of the first.
 
     Raises:
         DataError: a case that cannot be read.
     """
     origin = _origin(data)
-    there = Prepared(folder)
     if is_current(folder, data):
-        return there, True
+        return Prepared(folder)
     with whole_folder(folder) as partial:
         entries: dict[str, Any] = {}
         digest = hashlib.sha256()
@@ -118,7 +113,7 @@ def prepare(
             "cases": entries,
         }
         write_json(partial / "index.json", index)
-    return there, False
+    return Prepared(folder)
 
 
 def is_current(folder: Path, data: DataSet) -> bool:
@@ -149,7 +144,10 @@ def _upper(names: Iterable[str]) -> list[str]:
 
 
 def _ct_scaling(data: DataSet) -> dict[int, tuple[float, float, float, float]]:
-    """Lower and upper clip, mean and standard deviation of each channel that is CT."""
+    """Lower and upper clip, mean and standard deviation of each channel that is CT.
+
+    Of the training cases of the first fold, for all folds: every case is prepared once.
+    """
     channels = [index for index, name in enumerate(_upper(data.channels)) if name == "CT"]
     if not channels:
         return {}
