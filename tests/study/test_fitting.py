@@ -183,6 +183,22 @@ def test_schedules_start_high_and_end_low(schedule, first, last):
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_mean_dice_is_the_mean_over_the_classes_that_are_there(dims):
+    random = np.random.default_rng(dims)
+    labels, prediction = random.integers(0, 4, (2, *[7] * dims)).astype(np.uint8)
+    labels[labels == 2] = 255
+    prediction[labels == 255] = 1  # ignored voxels, which count for nothing
+    counted = labels < 4
+    overlaps = [
+        2
+        * ((labels == c) & (prediction == c)).sum()
+        / ((labels == c).sum() + ((prediction == c) & counted).sum())
+        for c in (1, 3)
+    ]
+    assert mean_dice(prediction, labels, 4) == pytest.approx(np.mean(overlaps))
+
+
 def test_mean_dice_leaves_out_what_is_not_there():
     labels = np.array([[1, 1, 0, 255]], np.uint8)
     assert mean_dice(np.array([[1, 0, 0, 1]], np.uint8), labels, 3) == pytest.approx(2 / 3)

@@ -46,12 +46,10 @@ def mean_dice(prediction: NDArray[np.uint8], labels: NDArray[np.uint8], num_clas
 
     Ignored voxels, whose label is no class, count as background in both.
     """
-    classes = np.arange(num_classes).reshape(-1, *[1] * labels.ndim)
-    prediction = np.where(labels < num_classes, prediction, num_classes)
-    one_hot = [
-        torch.from_numpy(part[None] == classes)[None].float() for part in (prediction, labels)
-    ]
-    dice = compute_dice(*one_hot, include_background=False)  # NaN without a true voxel
+    prediction = np.where(labels < num_classes, prediction, 0)
+    maps = [torch.from_numpy(part[None, None]) for part in (prediction, labels)]
+    # NaN without a true voxel.
+    dice = compute_dice(*maps, include_background=False, num_classes=num_classes)
     return float(dice.nanmean())
 
 

@@ -27,7 +27,7 @@ def lesion_scores(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str
         >>> lesion_scores(np.array([[0, 1, 1, 0, 0]], bool), true)
         {'lesion_f1': 0.6666666666666666, 'lesion_recall': 0.5, 'lesion_precision': 1.0}
     """
-    of_true, of_found = (_covered(mask, other) for mask, other in ((true, found), (found, true)))
+    of_true, of_found = (_lesions(mask, other)[1] for mask, other in ((true, found), (found, true)))
     recall, precision = (
         float(np.mean(shares >= MIN_OVERLAP)) if len(shares) else math.nan
         for shares in (of_true, of_found)
@@ -63,10 +63,7 @@ def lesion_table(
         prediction = np.where(labels == ignore_index, 0, prediction)
     rows = []
     for index, name in enumerate(class_names[1:], start=1):
-        true = labels == index
-        components, count = _components(true)
-        sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
-        shares = _covered(true, prediction == index)
+        sizes, shares = _lesions(labels == index, prediction == index)
         for lesion, (size, share) in enumerate(zip(sizes, shares, strict=True), start=1):
             rows.append(
                 {
@@ -80,16 +77,12 @@ def lesion_table(
     return rows
 
 
-def _covered(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The share of each component of a mask that lies in another."""
-    components, count = _components(mask)
-    sizes = np.bincount(components.ravel(), minlength=count + 1)
-    inside = np.bincount(components[other], minlength=count + 1)
-    shares: NDArray[np.float64] = inside[1:] / sizes[1:]
-    return shares
-
-
-def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Components that touch by a corner are one."""
+def _lesions(
+    mask: NDArray[np.bool_], other: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The voxels of each component of a mask, and the share of them that lies in another."""
+    # Components that touch by a corner are one.
     components, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
-    return components, int(count)
+    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    inside = np.bincount(components[other], minlength=count + 1)[1:]
+    return sizes, inside / sizes
