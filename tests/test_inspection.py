@@ -28,6 +28,7 @@ from dilated_ce.inspection import (
     write_weight_maps,
 )
 from dilated_ce.inspection.page import number, percent, representatives
+from dilated_ce.inspection.pictures import view
 from dilated_ce.study.cases import Case, CaseSource, DataError, DataSet, Split
 from dilated_ce.study.losses import parse_losses
 
@@ -646,7 +647,15 @@ def test_a_slice_of_a_stack_is_an_image_of_its_own(tmp_path):
     ]
     limits = min(m.min() for m in maps), max(m.max() for m in maps)
     for frame, weights in zip(frames, maps, strict=True):
-        check_picture(decode(frame["image"]["weights"][0]), weights, limits)
+        # x to the right, y upwards, as volumes are shown.
+        check_picture(decode(frame["image"]["weights"][0]), np.rot90(weights), limits)
+
+
+def test_slices_of_a_stack_keep_their_shape():
+    case = make_case("a", np.ones((3, 20, 24)), (9, 1, 1.5))
+    shown = view(case, "median foreground", make_data([case]))
+    assert shown.plane(case.labels).shape == (24, 20)
+    assert shown.aspect == pytest.approx(20 / 36)
 
 
 def test_the_representatives_are_the_smallest_the_median_and_the_largest():

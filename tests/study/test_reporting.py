@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import re
 import shutil
@@ -7,11 +8,13 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from toy import make_dataset
 
+from dilated_ce.study.cases import Case
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import CASE_COLUMNS, LESION_COLUMNS, SCORES, Failure, Run
-from dilated_ce.study.reporting import write_report
+from dilated_ce.study.reporting import pictures, write_report
 from dilated_ce.study.reporting.plots import forest
 from dilated_ce.study.reporting.tables import recall_by_size, show
 from dilated_ce.study.reporting.words import sentence, verdict
@@ -295,6 +298,24 @@ def test_without_validation_no_radius_is_chosen(tmp_path, write_run):
         run.__dict__["curve"] = pd.DataFrame({"step": [], "dice": []})
     page, _ = report(tmp_path, data, runs, reference="dbce:radius=2")
     assert "Which radius" not in page
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_slices_of_stacks_and_volumes_stand_upright(axis):
+    plane = np.zeros((6, 8), np.uint8)
+    plane[1, 6] = 1  # to the left, as x is small, and at the top, as y is large
+    labels = np.expand_dims(plane, axis)
+    case = Case("a", labels[None].astype(np.float32), labels, (1.0,) * 3)
+    place = pictures.best_slice(case, {}, 2 if axis == 0 else 3, 2)
+    assert place == (axis, 0)
+    for source in (
+        pictures.photograph(case, place),
+        pictures.overlay(case, labels, place, 2),
+    ):
+        shown = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("L")
+        bright = np.argwhere(np.asarray(shown) > 200)
+        assert shown.size == (6, 8)
+        assert bright.tolist() == [[1, 1]]
 
 
 def test_lesions_by_size():

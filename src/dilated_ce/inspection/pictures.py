@@ -31,13 +31,14 @@ class View:
     role: str  # such as "median foreground"
     axis: int | None  # of the slices; None for an image
     index: int
-    turned: bool  # NIfTI's axes run to the right and up, those of pictures down and to the right
+    stacked: bool  # whether the slices are images of their own
     spacing: tuple[float, float]  # of the rows and the columns as shown
 
     def plane(self, array: NDArray) -> NDArray:
         """The plane (H, W), as shown, of an array (*spatial)."""
-        flat = array if self.axis is None else array.take(self.index, self.axis)
-        return np.ascontiguousarray(np.rot90(flat) if self.turned else flat)
+        # NIfTI's axes run to the right and upwards, those of pictures down and to the right.
+        flat = array if self.axis is None else np.rot90(array.take(self.index, self.axis))
+        return np.ascontiguousarray(flat)
 
     def near(self, radius: float) -> "View":
         """The same plane of a thinner case: all that the plane depends on, given the volumes."""
@@ -46,7 +47,7 @@ class View:
         # Slices of a stack do not reach into each other; a slice to spare for rounding.
         side = self.case.labels.shape[self.axis]
         reach = 0
-        if self.turned:
+        if not self.stacked:
             reach = int(min(radius / self.case.spacing[self.axis], side)) + 1
         first = max(0, self.index - reach)
         window: list[slice] = [slice(None)] * self.case.labels.ndim
@@ -66,14 +67,14 @@ def view(case: Case, role: str, data: DataSet) -> View:
     labels, spacing = case.labels, tuple(case.spacing)
     if labels.ndim == 2:
         return View(case, role, None, 0, False, (spacing[-2], spacing[-1]))
-    turned = data.spatial_dims == 3
+    stacked = data.spatial_dims == 2
     # Volumes are seen along their thickest side, the last if they are all alike.
-    axis = 2 - int(np.argmax(spacing[::-1])) if turned else 0
+    axis = 0 if stacked else 2 - int(np.argmax(spacing[::-1]))
     foreground = (labels > 0) & (labels < len(data.classes))
     others = tuple(other for other in range(3) if other != axis)
     index = int(foreground.sum(others).argmax())
     first, second = (spacing[other - 3] for other in others)
-    return View(case, role, axis, index, turned, (second, first) if turned else (first, second))
+    return View(case, role, axis, index, stacked, (second, first))
 
 
 def photograph(view: View, data: DataSet, side: int) -> str:

@@ -64,12 +64,10 @@ def overlay(
 
 
 def _plane(array: NDArray, place: tuple[int, int] | None) -> NDArray:
-    """A 2D image of a volume, thinned out if it is large; volumes stand upright."""
+    """A 2D image of a volume, thinned out if it is large; slices stand upright."""
     if place is not None:
         axis, number = place
-        array = array.take(number, axis)
-        if axis != 0:  # NIfTI's first axis runs to the side, its second upwards
-            array = array.T[::-1]
+        array = np.rot90(array.take(number, axis))  # NIfTI's axes run to the right and upwards
     step = max(1, -(-max(array.shape) // MOST_PIXELS))
     return array[::step, ::step]
 
