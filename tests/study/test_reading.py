@@ -478,6 +478,16 @@ def test_what_a_check_finds(nnunet):
     assert result.table["part"].tolist() == ["train"] * 4 + ["validation", "test"]
 
 
+def test_a_2d_image_among_stacks(nnunet):
+    for path in ("imagesTr/case0_0000", "imagesTr/case0_0001", "labelsTr/case0"):
+        file = nnunet / f"{path}.nii.gz"
+        save(np.asarray(nibabel.load(file).dataobj)[..., 0], file, (1, 1, 1))
+    data = open_at(nnunet, dims=2)
+    result = check_cases(data)
+    assert (result.problems, result.notes) == ([], [])
+    assert result.table["spacing"].tolist() == [(1, 1)] + [(2, 1, 1)] * 5
+
+
 def test_channels_of_a_single_value(nnunet):
     for name, channels in (("case1", (1, 2)), ("case3", (None, 5))):
         for number, value in enumerate(channels):

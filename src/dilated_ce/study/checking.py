@@ -104,7 +104,8 @@ def _note(result: CheckResult, flat: list[str]) -> None:
     empty = result.voxels.index[(result.voxels.iloc[:, 1:] == 0).all(axis=1)].tolist()
     if empty:
         result.notes.append(f"no foreground in {count(len(empty), 'case')}: {some(empty)}")
-    spacing = np.array(table["spacing"].tolist())
+    axes = min(map(len, table["spacing"]))  # a 2D image among stacks has no thickness
+    spacing = np.array([sizes[-axes:] for sizes in table["spacing"]])
     median = np.median(spacing, axis=0)
     odd = ((spacing > 2 * median) | (spacing < median / 2)).any(axis=1)
     if odd.any():
