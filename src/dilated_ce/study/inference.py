@@ -47,7 +47,8 @@ def mean_dice(prediction: NDArray[np.uint8], labels: NDArray[np.uint8], num_clas
     Ignored voxels, whose label is no class, count as background in both.
     """
     prediction = np.where(labels < num_classes, prediction, 0)
-    maps = [torch.from_numpy(part[None, None]) for part in (prediction, labels)]
+    # Copied, as the labels may be mapped from a file that nobody may write to.
+    maps = [torch.tensor(part)[None, None] for part in (prediction, labels)]
     # NaN without a true voxel.
     dice = compute_dice(*maps, include_background=False, num_classes=num_classes)
     return float(dice.nanmean())
