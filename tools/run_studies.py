@@ -75,7 +75,8 @@ def run(name: str, options: list[str]) -> None:
     report = (out / "report.html").read_text(encoding="utf-8")
     (STUDIES / name / "report.html").write_text(without_pictures(report), encoding="utf-8")
     errors = false_positives(out)
-    errors.to_csv(STUDIES / name / "false_positives.csv", index=False, float_format="%.6g")
+    path = STUDIES / name / "false_positives.csv"
+    errors.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def without_pictures(report: str) -> str:
@@ -110,8 +111,8 @@ def false_positives(out: Path) -> pd.DataFrame:
     for (loss, seed, fold), run in sorted(runs.items()):
         counts = np.zeros((len(study["data"]["classes"]), len(DISTANCES)))
         true = np.zeros(len(counts))
-        for name, predicted in run.predictions().items():
-            case = prepared.load(name)
+        for name in run.cases["case"].unique():
+            predicted, case = run.prediction(name), prepared.load(name)
             labels = np.asarray(case.labels)
             for index in range(1, len(counts)):
                 mask = labels == index

@@ -1,5 +1,7 @@
 import errno
+import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -7,6 +9,7 @@ from toy import make_dataset
 
 from dilated_ce.study import engine
 from dilated_ce.study.engine import StudyError, carry_out
+from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.planning import plan_units
 from dilated_ce.study.prepared import prepare
 from dilated_ce.study.records import Failure, Run
@@ -52,8 +55,7 @@ def test_runs_leave_their_tables(units):
     assert run.cases["dice"].between(0, 1).all()
     assert len(run.losses) == 3
     assert run.curve["step"].tolist() == [3]
-    assert set(run.predictions()) == {"case5", "case6", "case7"}
-    assert run.predictions()["case5"].shape == (48, 56)
+    assert [run.prediction(f"case{n}").shape for n in (5, 6, 7)] == [(48, 56)] * 3
     assert run.info["parameters"] > 100
     assert run.info["ms_per_step"] > 0
     found = run.lesions.groupby(["case", "class"])["lesion"].count()
@@ -90,6 +92,28 @@ def test_a_damaged_run_is_done_again(units, file):
     (unit.folder / file).unlink()
     assert [kept for _, _, kept in carry_out([unit], LOCAL)] == [False]
     assert unit.is_finished
+
+
+def test_no_damage_to_a_finished_run_goes_unseen(units):
+    (unit,) = units(("ce",))
+    list(carry_out([unit], LOCAL))
+    for path in unit.folder.iterdir():
+        whole = path.read_bytes()
+        for damaged in (b"", b"{}", b"\x00\xff", whole[:-7], whole + b"\n1,2"):
+            path.write_bytes(damaged)
+            assert not unit.is_finished, (path.name, damaged[:9])
+        path.write_bytes(whole)
+    assert unit.is_finished
+    path = unit.folder / "run.json"
+    info = json.loads(path.read_text())
+    for files in (None, {}, []):  # as before they were kept, and damaged
+        path.write_text(json.dumps({**info, "files": files}))
+        assert not unit.is_finished
+
+
+def test_a_prediction_is_read_without_the_others(tmp_path):
+    np.savez(tmp_path / "predictions.npz", names=["a", "b"], prediction1=np.ones((2, 3)))
+    assert Run(parse_loss("ce"), 0, 0, tmp_path).prediction("b").sum() == 6
 
 
 def failing(unit_to_fail, error):

@@ -8,7 +8,7 @@ import dilated_ce
 from dilated_ce.study import planning
 from dilated_ce.study.cases import Split
 from dilated_ce.study.engine import StudyError
-from dilated_ce.study.losses import parse_loss
+from dilated_ce.study.losses import parse_loss, source_file
 from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resolve
 from dilated_ce.study.prepared import Prepared, prepare
 from dilated_ce.study.ray_engine import _needs
@@ -132,3 +132,26 @@ def test_words_about_the_code_are_no_part_of_a_fingerprint():
     assert _arithmetic(code) == _arithmetic(other_words)
     assert _arithmetic(code) != _arithmetic(code.replace("2 *", "3 *"))
     assert _arithmetic('class Empty:\n    """Nothing."""\n') == _arithmetic("class Empty: pass\n")
+
+
+def test_the_file_of_an_own_loss_is_part_of_a_fingerprint(prepared, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "loss_that_is_edited.py"
+    code = "import torch\n\n\nclass Loss(torch.nn.Module):\n    scale = 2\n"
+
+    def fingerprint(source):
+        path.write_text(source)
+        settings = CompareConfig(
+            data={"path": tmp_path}, losses=("loss_that_is_edited:Loss",), out=tmp_path
+        )
+        return plan_units(settings, make_dataset(), prepared[2])[0].fingerprint
+
+    before = fingerprint(code)
+    assert fingerprint(f"# another word\n{code}") == before
+    assert fingerprint(code.replace("2", "3")) != before
+    assert fingerprint("half a file(") != before  # of no use, and no reason to stop
+
+
+def test_a_loss_may_have_no_source():
+    assert source_file("ce") is None
+    assert source_file("builtins:dict") is None

@@ -84,7 +84,7 @@ def _failure(unit: Unit, error: Exception) -> Failure:
     if isinstance(error, torch.OutOfMemoryError):
         line = (
             f"out of GPU memory with {unit.training.batch_size} patches of "
-            f"{' x '.join(map(str, unit.training.patch_size or ()))}; try half the batch_size, "
+            f"{' x '.join(map(str, unit.training.patch_size))}; try half the batch_size, "
             "a smaller patch_size or precision 16-mixed"
         )
     elif isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""Writing files so that a killed process never leaves half of one."""
+"""Writing files so that a killed process never leaves half of one, and knowing them again."""
 
 import hashlib
 import json
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or nothing; the folder is made if it is missing."""
@@ -16,7 +18,7 @@ def write_text(path: Path, text: str) -> None:
     # The process is part of the name: runs on other machines may write the same file.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text.encode())  # the same on every system: no line ends are changed
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -27,19 +29,36 @@ def write_json(path: Path, contents: Any) -> None:
     write_text(path, json.dumps(contents, indent=2, allow_nan=False) + "\n")
 
 
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table, without its index."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder to write into, which takes the place of `folder` if all goes well."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("partial", "old"))
+    for left in (partial, old):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
     except Exception:
         shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)  # at once, where deleting it could be cut short
     partial.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, however large."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def fingerprint(contents: Any) -> str:

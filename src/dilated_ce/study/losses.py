@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -170,6 +171,17 @@ def _import(name: str) -> Callable[..., nn.Module]:
     if not callable(found):
         raise ValueError(f"loss {name!r}: got a {type(found).__name__}, expected a class")
     return found
+
+
+def source_file(name: str) -> Path | None:
+    """The Python file that a loss of the user's is defined in; None for ours, and for binaries."""
+    if name in LOSSES:
+        return None
+    try:
+        path = inspect.getsourcefile(_import(name))
+    except TypeError:
+        return None
+    return Path(path) if path else None
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:

@@ -1,6 +1,9 @@
 """What a comparison leaves on the disk, read back: finished runs and failures."""
 
 import json
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 from dilated_ce.study.losses import LossSpec
 
+PREDICTIONS = "predictions.npz"
 SCORES = (
     "dice",
     "recall",
@@ -84,13 +88,13 @@ class Run:
         """Mean Dice over classes, then cases; NaN if no case has one."""
         return float(self.cases.groupby("case")["dice"].mean().mean())
 
-    def predictions(self) -> dict[str, NDArray[np.uint8]]:
-        """The predicted label map (*spatial) of each test case."""
-        with np.load(self.folder / "predictions.npz") as stored:
-            return {
-                str(name): stored[f"prediction{index}"]
-                for index, name in enumerate(stored["names"])
-            }
+    def prediction(self, case: str) -> NDArray[np.uint8]:
+        """The predicted label map (*spatial) of a test case; the others stay on the disk."""
+        with np.load(self.folder / PREDICTIONS) as stored:
+            prediction: NDArray[np.uint8] = stored[
+                f"prediction{stored['names'].tolist().index(case)}"
+            ]
+        return prediction
 
     @property
     def diverged(self) -> bool:
@@ -101,6 +105,25 @@ class Run:
     def collapsed(self) -> bool:
         """Whether the network gave up a class: not one of its voxels found in any test case."""
         return bool((self.cases.groupby("class")["recall"].max() == 0).any())
+
+
+@contextmanager
+def storing_predictions(folder: Path) -> Iterator[Callable[[str, NDArray[np.uint8]], None]]:
+    """Write predicted label maps case by case, as `np.savez_compressed` would all at once."""
+    names: list[str] = []
+    with zipfile.ZipFile(folder / PREDICTIONS, "w", zipfile.ZIP_DEFLATED) as archive:
+
+        def write(key: str, values: NDArray) -> None:
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
+
+        def store(case: str, prediction: NDArray[np.uint8]) -> None:
+            # Numbered, as a case may be called like anything.
+            write(f"prediction{len(names)}", prediction)
+            names.append(case)
+
+        yield store
+        write("names", np.array(names))
 
 
 def read_cases(path: Path) -> pd.DataFrame:

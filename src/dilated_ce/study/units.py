@@ -1,7 +1,7 @@
 """A unit of work: one run, from the patches to its folder of results. Any process can do it.
 
     runs/dbce-radius2-seed0-fold0-0a1b2c3d/   a finished run
-        run.json                              what it was, and what it cost
+        run.json                              what it was, what it cost, and the others' SHA-256
         cases.csv, lesions.csv                its scores
         losses.csv, curve.csv                 training loss per step, validation Dice along the way
         predictions.npz                       the predicted label map of each case
@@ -18,6 +18,7 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -28,16 +29,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from dilated_ce import __version__
-from dilated_ce.study.files import fingerprint, whole_folder, write_json
+from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
 from dilated_ce.study.fitting import PROGRESS, History, Plan, fit
 from dilated_ce.study.inference import predict
 from dilated_ce.study.lesions import lesion_table
-from dilated_ce.study.losses import LossSpec
+from dilated_ce.study.losses import LossSpec, source_file
 from dilated_ce.study.prepared import Prepared
-from dilated_ce.study.records import CASE_COLUMNS, LESION_COLUMNS, Run
+from dilated_ce.study.records import (
+    CASE_COLUMNS,
+    LESION_COLUMNS,
+    PREDICTIONS,
+    Run,
+    storing_predictions,
+)
 from dilated_ce.study.scoring import score_case
 from dilated_ce.study.settings import ResolvedTraining, ScoringConfig
 
@@ -74,6 +82,7 @@ LOSS_MODULES = (
     "morphology",
     "weights",
 )
+RESULTS = {"cases.csv", "lesions.csv", "losses.csv", "curve.csv", PREDICTIONS}
 OTHER_LOSSES = {"ce", "dice", "dice-ce", "dice-focal", "tversky", "top-k"}
 
 
@@ -116,7 +125,10 @@ class Unit:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that shapes the numbers of the run."""
+        """A hash of everything that shapes the numbers of the run.
+
+        Of a loss of the user's, that is the file that it is written in, and none that it imports.
+        """
         return fingerprint(
             {
                 "loss": str(self.loss),
@@ -131,6 +143,7 @@ class Unit:
                     if self.loss.name in OTHER_LOSSES
                     else SHAPING_MODULES + LOSS_MODULES
                 ),
+                "own code": _own_code(self.loss.name),
             }
         )
 
@@ -138,11 +151,15 @@ class Unit:
     def is_finished(self) -> bool:
         """Whether the run is there, whole, and the one asked for; else it is made again."""
         try:
-            run = self.run
-            readable = bool(len(run.cases) and len(run.losses))
-            whole = (self.folder / "predictions.npz").exists() and len(run.curve) >= 0
-            return readable and whole and run.info["fingerprint"] == self.fingerprint
-        except (OSError, ValueError, KeyError, TypeError):
+            info = self.run.info
+            return (
+                info["fingerprint"] == self.fingerprint
+                and info["files"].keys() == RESULTS
+                and all(
+                    sha256(self.folder / name) == known for name, known in info["files"].items()
+                )
+            )
+        except Exception:  # a damaged file may hold anything
             return False
 
     @property
@@ -162,36 +179,35 @@ def execute(unit: Unit) -> None:
     plan = Plan(unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared)
     network, history = fit(plan, unit.working)
     start = time.perf_counter()
-    cases, lesions, predictions = judge(unit, network, prepared)
-    history.seconds += time.perf_counter() - start
     with whole_folder(unit.folder) as folder:
-        cases.to_csv(folder / "cases.csv", index=False)
-        lesions.to_csv(folder / "lesions.csv", index=False)
+        with storing_predictions(folder) as store:
+            cases, lesions = judge(unit, network, prepared, store)
+        history.seconds += time.perf_counter() - start
+        write_csv(folder / "cases.csv", cases)
+        write_csv(folder / "lesions.csv", lesions)
         steps = range(1, len(history.losses) + 1)
-        losses = pd.DataFrame({"step": steps, "loss": history.losses})
-        losses.to_csv(folder / "losses.csv", index=False)
-        curve = pd.DataFrame(history.curve, columns=["step", "dice"])
-        curve.to_csv(folder / "curve.csv", index=False)
-        # Numbered, as a case may be called like an argument of the function.
-        arrays = {f"prediction{i}": part for i, part in enumerate(predictions.values())}
-        names = np.array(list(predictions))
-        np.savez_compressed(folder / "predictions.npz", allow_pickle=False, names=names, **arrays)
-        write_json(folder / "run.json", _info(unit, network, history))
+        write_csv(folder / "losses.csv", pd.DataFrame({"step": steps, "loss": history.losses}))
+        write_csv(folder / "curve.csv", pd.DataFrame(history.curve, columns=["step", "dice"]))
+        files = {name: sha256(folder / name) for name in sorted(RESULTS)}
+        write_json(folder / "run.json", {**_info(unit, network, history), "files": files})
     shutil.rmtree(unit.working, ignore_errors=True)
 
 
 def judge(
-    unit: Unit, network: nn.Module, prepared: Prepared
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Scores per case and class, lesions, and predicted label maps by case."""
+    unit: Unit,
+    network: nn.Module,
+    prepared: Prepared,
+    on_prediction: Callable[[str, NDArray[np.uint8]], None] = lambda case, prediction: None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores per case and class, and lesions; the predicted label maps go to `on_prediction`."""
     index = prepared.index
     settings = unit.loss.settings
     device = next(network.parameters()).device
-    scores, lesions, predictions = [], [], {}
+    scores, lesions = [], []
     for name in unit.judged:
         case = prepared.load(name)
         prediction, probabilities = predict(network, case, unit.training, device)
-        predictions[name] = prediction
+        on_prediction(name, prediction)
         labels = np.asarray(case.labels)
         who = {"loss": str(unit.loss), "seed": unit.seed, "fold": unit.fold, "case": name}
         by_class = score_case(
@@ -215,7 +231,6 @@ def judge(
     return (
         pd.DataFrame(scores, columns=CASE_COLUMNS),
         pd.DataFrame(lesions, columns=LESION_COLUMNS),
-        predictions,
     )
 
 
@@ -253,7 +268,15 @@ def _code(modules: tuple[str, ...]) -> str:
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
-def _arithmetic(source: str) -> str:
+def _own_code(loss: str) -> str:
+    path = source_file(loss)
+    try:
+        return _arithmetic(path.read_bytes()) if path else ""
+    except (OSError, SyntaxError, ValueError):  # in an archive, or edited this very moment
+        return ""
+
+
+def _arithmetic(source: str | bytes) -> str:
     """The code without comments and docstrings: another word in them changes no number."""
     tree = ast.parse(source)
     for node in ast.walk(tree):

@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dilated_ce.study.cases import Case, DataSet
-from dilated_ce.study.files import write_json, write_text
+from dilated_ce.study.files import write_csv, write_json, write_text
 from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.records import SCORES, Failure, Run
 from dilated_ce.study.reporting import pictures, plots, radii, tables, words
@@ -53,9 +53,9 @@ def write_report(
     """
     cases = pd.concat([run.cases for run in runs])
     lesions = pd.concat([run.lesions for run in runs])
-    write_text(out / "cases.csv", cases.to_csv(index=False))
-    write_text(out / "lesions.csv", lesions.to_csv(index=False))
-    write_text(out / "curves.csv", tables.curves(runs).to_csv(index=False))
+    write_csv(out / "cases.csv", cases)
+    write_csv(out / "lesions.csv", lesions)
+    write_csv(out / "curves.csv", tables.curves(runs))
     specs = list(dict.fromkeys([run.loss for run in runs] + [f.loss for f in failures]))
     titles = {str(spec): spec.title for spec in specs}
     results, apart = _compare(cases, reference, margin, resamples)
@@ -206,11 +206,11 @@ def _gallery(
     others = [name for name in dice.index if name not in roles]
     step = max(1, math.ceil(len(others) / (MOST_CASES - len(roles))))
     by_loss = of_first.groupby(["loss", "case"])["dice"].mean() * 100
-    predictions = {run.loss: run.predictions() for run in first}
+    run_of = {run.loss: run for run in first}
     gallery = []
     for name in [*roles, *others[::step]]:
         case = load_case(name)
-        of_case = {spec: predictions[spec][name] for spec in specs if spec in predictions}
+        of_case = {spec: run_of[spec].prediction(name) for spec in specs if spec in run_of}
         num_classes = len(dataset.classes)
         place = pictures.best_slice(
             case,
