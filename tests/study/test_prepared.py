@@ -7,8 +7,9 @@ import torch
 from monai.transforms import NormalizeIntensity
 from toy import make_case, make_dataset
 
+from dilated_ce.study import prepared as prepared_module
 from dilated_ce.study.cases import Case, CaseSource
-from dilated_ce.study.prepared import MOST_CENTRES, Prepared, prepare
+from dilated_ce.study.prepared import MOST_CENTRES, Prepared, prepare, strange_files
 
 
 def read(path):
@@ -93,6 +94,52 @@ def test_a_damaged_index_is_made_anew(tmp_path, damage):
     digest = prepared.digest
     (tmp_path / "prepared" / "index.json").write_text(damage)
     assert prepare(make_dataset(), tmp_path / "prepared").digest == digest
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [None, b"", lambda whole: whole[:-9], lambda whole: whole[:128] + bytes(len(whole) - 128)],
+)
+@pytest.mark.parametrize("part", ["image", "labels", "centres"])
+def test_a_damaged_array_is_made_anew(tmp_path, part, damage):
+    prepare(make_dataset(), tmp_path / "prepared")
+    path = tmp_path / "prepared" / f"2_{part}.npy"
+    whole = path.read_bytes()
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage(whole) if callable(damage) else damage)
+    prepare(make_dataset(), tmp_path / "prepared")
+    assert path.read_bytes() == whole
+
+
+def test_what_is_there_can_be_made_anew(tmp_path):
+    done = []
+    for fresh in (False, False, True):
+        prepare(make_dataset(), tmp_path / "prepared", lambda: done.append(1), fresh=fresh)
+    assert len(done) == 2 * 8
+
+
+def test_the_centres_of_patches_are_part_of_the_digest(tmp_path, monkeypatch):
+    prepare(make_dataset(), tmp_path / "many")
+    monkeypatch.setattr(prepared_module, "MOST_CENTRES", 9)
+    prepare(make_dataset(), tmp_path / "few")
+    assert Prepared(tmp_path / "few").digest != Prepared(tmp_path / "many").digest
+
+
+def test_what_is_not_ours_is_told_from_what_is(tmp_path):
+    folder = tmp_path / "prepared"
+    assert strange_files(folder) == []
+    prepare(make_dataset(), folder)
+    (folder / ".DS_Store").touch()
+    (folder / "index.json").write_text("damaged")
+    assert strange_files(folder) == []
+    (folder / "notes.txt").touch()
+    assert strange_files(folder) == [folder / "notes.txt"]
+    for path in folder.glob("*.npy"):
+        path.unlink()
+    assert folder / "index.json" in strange_files(folder)
+    (tmp_path / "file").touch()
+    assert strange_files(tmp_path / "file") == [tmp_path / "file"]
 
 
 def test_an_interruption_leaves_what_was_there(tmp_path):

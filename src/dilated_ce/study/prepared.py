@@ -1,6 +1,6 @@
 """The cases as the networks take them: normalised once, kept on the disk, read where needed.
 
-    prepared/index.json       what is there, and what it was made from
+    prepared/index.json       what is there, its SHA-256, and what it was made from
     prepared/0_image.npy      float16 (channels, *spatial): mean 0, standard deviation 1
     prepared/0_labels.npy     uint8 (*spatial)
     prepared/0_centres.npy    int32 (n, 1 + axes): class and place of voxels to centre patches on
@@ -12,6 +12,7 @@ a machine share what they read.
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,10 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dilated_ce.study.cases import Case, CaseSource, DataSet
-from dilated_ce.study.files import fingerprint, whole_folder, write_json
+from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_json
 
 VERSION = 2  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
+ARRAYS = re.compile(r"\d+_(image|labels|centres)\.npy")
+BESIDE_ARRAYS = re.compile(r"index\.json|\.DS_Store|\.nfs\w+|Thumbs\.db")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Prepared:
 
     @property
     def digest(self) -> str:
-        """A hash of every voxel, label and spacing."""
+        """A hash of every voxel, label, centre and spacing."""
         return str(self.index["digest"])
 
     @property
@@ -66,22 +69,26 @@ class Prepared:
         return centres
 
 
-def prepare(data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: None) -> Prepared:
+def prepare(
+    data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: None, fresh: bool = False
+) -> Prepared:
     """Normalise all cases into `folder`, or keep what is there if it was made from the same.
 
     Each channel of an image is scaled to mean 0 and standard deviation 1; a channel called CT is
     clipped to the 0.5 to 99.5 percentiles of the foreground of the training cases first, and scaled
     by their mean and standard deviation, as in nnU-Net (Isensee et al., Nature Methods 2021). All
     folds share these four numbers: they are those of the training cases of the first.
+    With `fresh`, what is there is not looked at.
 
     Raises:
         DataError: a case that cannot be read.
     """
     origin = _origin(data)
-    if is_current(folder, data):
+    if not fresh and is_current(folder, data):
         return Prepared(folder)
     with whole_folder(folder) as partial:
         entries: dict[str, Any] = {}
+        files: dict[str, str] = {}
         digest = hashlib.sha256()
         scaling = _ct_scaling(data)
         for number, source in enumerate(data.cases):
@@ -94,17 +101,19 @@ def prepare(data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: N
             }
             image = _normalise(case.image, scaling).astype(np.float16)
             labels = np.ascontiguousarray(case.labels)
-            np.save(partial / f"{number}_image.npy", image)
-            np.save(partial / f"{number}_labels.npy", labels)
-            np.save(partial / f"{number}_centres.npy", _centres(labels, len(data.classes)))
+            centres = _centres(labels, len(data.classes))
             digest.update(json.dumps([source.name, entry]).encode())
-            digest.update(image.tobytes())
-            digest.update(labels.tobytes())
+            for part, values in (("image", image), ("labels", labels), ("centres", centres)):
+                path = partial / f"{number}_{part}.npy"
+                np.save(path, values)
+                files[path.name] = sha256(path)
+                digest.update(values.tobytes())
             entries[source.name] = entry
             on_case()
         index = {
             "origin": origin,
             "digest": digest.hexdigest(),
+            "files": files,
             "classes": data.classes,
             "channels": data.channels,
             "spatial_dims": data.spatial_dims,
@@ -117,12 +126,28 @@ def prepare(data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: N
 
 
 def is_current(folder: Path, data: DataSet) -> bool:
-    """Whether `folder` holds these cases, prepared from files that have not changed since."""
+    """Whether `folder` holds these cases, prepared from files that have not changed since.
+
+    All that was prepared is read once, as a damaged file would be trained on.
+    """
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        return bool(index["origin"] == _origin(data))
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(index["origin"] == _origin(data)) and all(
+            sha256(folder / name) == known for name, known in index["files"].items()
+        )
+    except Exception:  # a damaged index may hold anything
         return False
+
+
+def strange_files(folder: Path) -> list[Path]:
+    """What lies in `folder` and is not from `prepare`, which would delete it."""
+    if not folder.is_dir():
+        return [folder] if folder.exists() else []
+    names = sorted(path.name for path in folder.iterdir())
+    # A damaged index is one of ours if it lies beside arrays.
+    if "index.json" in names and any(map(ARRAYS.fullmatch, names)):
+        names = [n for n in names if not (ARRAYS.fullmatch(n) or BESIDE_ARRAYS.fullmatch(n))]
+    return [folder / name for name in names]
 
 
 def _origin(data: DataSet) -> str:
