@@ -100,6 +100,26 @@ def test_half_a_checkpoint_is_none(plan, tmp_path):
     assert torch.equal(weights(again), weights(network))
 
 
+HISTORY = {**vars(fitting.History()), "losses": [1.0] * 9}
+
+
+@pytest.mark.parametrize(
+    "contents",
+    ["history", {"history": {}}, {"history": {"losses": [1.0] * 9}}, {"history": HISTORY}],
+)
+def test_something_else_in_the_place_of_a_checkpoint_is_none(plan, tmp_path, contents):
+    torch.save(contents, tmp_path / CHECKPOINT)
+    _, history = fit(plan(), tmp_path)
+    assert len(history.losses) == 9
+    assert history.losses[0] != 1
+
+
+def test_a_damaged_checkpoint_makes_no_noise(tmp_path, recwarn):
+    (tmp_path / CHECKPOINT).write_bytes(b"garbage")
+    assert fitting._load(tmp_path / CHECKPOINT) is None
+    assert not recwarn.list
+
+
 class Armed:
     """Makes a file when it is unpickled."""
 

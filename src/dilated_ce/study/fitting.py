@@ -8,6 +8,7 @@ one that was not.
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from dilated_ce.study.prepared import Prepared
 from dilated_ce.study.settings import ResolvedTraining
 
 CHECKPOINT = "last.ckpt"
+# Of a checkpoint that a run can go on from.
+PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "history"}
 PROGRESS = "progress"  # a file with the number of steps done, for who waits
 
 
@@ -69,8 +72,7 @@ def fit(plan: Plan, folder: Path) -> tuple[nn.Module, History]:
 
 def _fit(plan: Plan, folder: Path) -> tuple[nn.Module, History]:
     config = plan.training
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads)
     L.seed_everything(plan.seed, verbose=False)
     segmenter = Segmenter(plan, folder)
     trainer = L.Trainer(
@@ -107,13 +109,14 @@ def _fit(plan: Plan, folder: Path) -> tuple[nn.Module, History]:
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """The checkpoint; None if there is none, or half of one."""
+    """The checkpoint; None if there is none, half of one, or something else."""
     try:
-        # Tensors and plain values alone: nothing in the file can run.
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return checkpoint if "history" in checkpoint else None
-    except FileNotFoundError:
-        return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's guesses at what the file may be
+            # Tensors and plain values alone: nothing in the file can run.
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        kept = checkpoint["history"].keys()
+        return checkpoint if kept == vars(History()).keys() and checkpoint.keys() >= PARTS else None
     except Exception:  # torch raises whatever it stumbles over
         return None
 
