@@ -5,11 +5,13 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -19,6 +21,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dilated_ce import cli
+from dilated_ce.cli.study import _summarise
+from dilated_ce.study.cases import DataError
+from dilated_ce.study.losses import parse_loss
 
 TINY = (
     *("--losses", "ce,dbce:radius=2", "--seeds", 1, "--steps", 3, "--patch-size", 16),
@@ -156,6 +161,14 @@ def test_a_failing_run_is_told_and_the_report_written(run, images, tmp_path, mon
     assert code == 3, text
     assert "Loss, seed 0, fold 0: failed: RuntimeError: no such thing" in text
     assert "no such thing" in (tmp_path / "out" / "report.html").read_text()
+    code, text = run(
+        *("--data", images, "--out", tmp_path / "all", *TINY), *("--losses", "failing_loss:Loss")
+    )
+    assert code == 1, text
+    assert "the first one: RuntimeError: no such thing" in text
+    assert f"Where in the code each failed: {tmp_path / 'all' / 'error.txt'}" in text
+    assert "Traceback" not in text
+    assert "Traceback" in (tmp_path / "all" / "error.txt").read_text()
 
 
 def test_other_data_do_not_take_the_folder(run, images, volumes, tmp_path):
@@ -165,6 +178,84 @@ def test_other_data_do_not_take_the_folder(run, images, volumes, tmp_path):
     assert "holds a study of other data (polyps)" in text
     code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
     assert text.count("kept from an earlier time") == 2
+    moved = tmp_path / "elsewhere" / "polyps"
+    shutil.copytree(images, moved)
+    assert run("--data", moved, "--out", tmp_path / "out", "--dry-run", *TINY)[0] == 0
+    for path in moved.glob("*/*.png"):
+        path.rename(path.with_name(f"other_{path.name}"))
+    code, text = run("--data", moved, "--out", tmp_path / "out", *TINY)
+    assert code == 1
+    assert f"holds a study of other data (another polyps: {images})" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["prepared/precious.txt", "prepared", "runs", "cases.csv", "study.json", "error.txt"]
+)
+def test_files_of_others_are_left_alone(run, images, tmp_path, name):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
+    assert code == 1
+    assert f"overwrite or delete ({name}); choose another folder with --out" in text
+    assert path.read_text() == "mine"
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [path]
+
+
+@pytest.mark.parametrize("name", ["prepared", "runs", "runs/polyps"])
+def test_data_in_the_folder_of_the_study_are_left_alone(run, images, tmp_path, name):
+    data = tmp_path / "out" / name
+    data.parent.mkdir(exist_ok=True, parents=True)
+    images.rename(data)
+    code, text = run("--data", data, "--out", tmp_path / "out", *TINY)
+    assert code == 1
+    assert f"the data lie where the study would be written ({data}/images/0.png and 15" in text
+    assert len(list((tmp_path / "out").rglob("*.*"))) == 16
+
+
+def test_a_study_may_lie_beside_its_images(run, images):
+    code, text = run("--data", images, "--out", images, "--dry-run", *TINY)
+    assert code == 0, text
+    assert len(list(images.glob("*/*.png"))) == 16
+    assert (images / "prepared" / "index.json").exists()
+    code, text = run("--data", images, "--out", images, "--dry-run", *TINY)
+    assert code == 0, text
+
+
+def test_fresh_prepares_again(run, images, tmp_path, monkeypatch):
+    from dilated_ce.study import comparison
+
+    command = ("--data", images, "--out", tmp_path / "out", "--dry-run", *TINY)
+    assert run(*command)[0] == 0
+
+    def prepare(*arguments, **options):
+        raise DataError("prepared anew")
+
+    monkeypatch.setattr(comparison, "prepare", prepare)
+    assert run(*command)[0] == 0
+    assert "prepared anew" in run(*command, "--fresh")[1]
+
+
+def test_interrupted_while_it_prepares(run, images, tmp_path, monkeypatch):
+    from dilated_ce.study import comparison
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "check_cases", interrupted)
+    code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
+    assert code == 130
+    assert f"Interrupted. What is finished is kept in {tmp_path / 'out'}; the same command" in text
+
+
+def test_the_terminal_shows_the_means_of_the_report(tmp_path, capsys):
+    means = {"dice": 0.5, "recall": 0.25, "precision": None, "nsd": 0.125, "hd95": 3.456}
+    scores = {score: {"mean": mean} for score, mean in means.items()}
+    summary = {"losses": {"ce": scores}, "sentences": [], "troubles": []}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    _summarise(SimpleNamespace(out=tmp_path, losses=[parse_loss("ce")]))
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "CE" in line]
+    assert re.findall(r"[^\s│]+", row) == ["CE", "50.0", "25.0", "-", "12.5", "3.46"]
 
 
 def test_a_full_disk_is_named(run, images, tmp_path, monkeypatch):

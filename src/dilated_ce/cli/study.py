@@ -1,6 +1,7 @@
 """A study on the terminal: what `compare` and `demo` share."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,32 @@ def carry_out_study(
     fresh: bool = False,
 ) -> None:
     """Check the data, train what is missing, write the report, and tell of all that."""
+    try:
+        results = _carry_out(config, open_dataset, dry_run, fresh)
+    except KeyboardInterrupt:
+        same = "the same command without --fresh" if fresh else "the same command"
+        errors.print(
+            f"\nInterrupted. What is finished is kept in {escape(str(config.out))}; {same} "
+            "goes on from there.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+    if results is not None and results.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _carry_out(
+    config: "CompareConfig",
+    open_dataset: "Callable[[CompareConfig], DataSet]",
+    dry_run: bool,
+    fresh: bool,
+) -> "Results | None":
     from dilated_ce.study import comparison
 
+    data = open_dataset(config)
+    comparison.check_folder(config, data)
+    comparison.check_losses(config, data)
     with comparison.locked(config.out):
-        data = open_dataset(config)
-        comparison.check_folder(data, config.out)
-        comparison.check_losses(config, data)
         parts = ", ".join(
             f"{len(cases)} for {name}"
             for name, cases in (
@@ -49,26 +70,16 @@ def carry_out_study(
             highlight=False,
         )
         with counting("reading and preparing the cases", 2 * len(data.cases)) as on_case:
-            prepared, notes = comparison.prepare_data(data, config.out, on_case)
+            prepared, notes = comparison.prepare_data(data, config.out, on_case, fresh)
         for note in notes:
             console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
         if dry_run:
             _estimate(config, data, prepared)
-            return
-        try:
-            results = _train(config, data, prepared, fresh)
-        except KeyboardInterrupt:
-            same = "the same command without --fresh" if fresh else "the same command"
-            errors.print(
-                f"\nInterrupted. What is finished is kept in {escape(str(config.out))}; {same} "
-                "goes on from there.",
-                soft_wrap=True,
-            )
-            raise typer.Exit(130) from None
+            return None
+        results = _train(config, data, prepared, fresh)
         comparison.report(config, data, prepared, results)
-        _summarise(config, results)
-    if results.failures:
-        raise typer.Exit(SOME_FAILED)
+        _summarise(config)
+    return results
 
 
 def _train(
@@ -120,32 +131,32 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
     console.print(table)
     training = units[0].training
     console.print(
-        f"patches of {' x '.join(map(str, training.patch_size or ()))}, {training.batch_size} per "
+        f"patches of {' x '.join(map(str, training.patch_size))}, {training.batch_size} per "
         f"step; {training.steps} steps. In all about "
         f"[bold]{_duration(sum(cost.seconds for cost in costs))}[/], one run after the other.",
         highlight=False,
     )
 
 
-def _summarise(config: "CompareConfig", results: "Results") -> None:
-    import pandas as pd
+def _summarise(config: "CompareConfig") -> None:
+    from dilated_ce.study.reporting.tables import show
 
-    if not results.runs:
-        return
-    cases = pd.concat([run.cases for run in results.runs])
+    summary = json.loads((config.out / "summary.json").read_text(encoding="utf-8"))
     scores = ["dice", "recall", "precision", "nsd", "hd95"]
-    means = cases.groupby(["loss", "case"], sort=False)[scores].mean().groupby("loss", sort=False)
     table = Table(title="mean over the test cases", title_justify="left")
     table.add_column("loss")
     for score in scores:
         table.add_column(score.upper() if score in ("nsd", "hd95") else score, justify="right")
     titles = {str(loss): loss.title for loss in config.losses}
-    for loss, row in means.mean().iterrows():
-        cells = [f"{row[s]:.2f}" if s == "hd95" else f"{100 * row[s]:.1f}" for s in scores]
-        table.add_row(escape(titles[str(loss)]), *cells)
+    for loss, row in summary["losses"].items():
+        means = [row[score]["mean"] for score in scores]
+        cells = [
+            show(score, math.nan if mean is None else mean)
+            for score, mean in zip(scores, means, strict=True)
+        ]
+        table.add_row(escape(titles[loss]), *cells)
     console.print()
     console.print(table)
-    summary = json.loads((config.out / "summary.json").read_text(encoding="utf-8"))
     for sentence in [*summary["sentences"], *summary["troubles"]]:
         console.print(f"  {escape(sentence)}", highlight=False, soft_wrap=True)
     console.print(

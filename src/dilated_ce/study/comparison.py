@@ -11,15 +11,22 @@ from filelock import FileLock, Timeout
 from dilated_ce.study.cases import DataError, DataSet
 from dilated_ce.study.checking import check_cases
 from dilated_ce.study.engine import Outcome, StudyError, carry_out
-from dilated_ce.study.files import write_json
+from dilated_ce.study.files import write_json, write_text
+from dilated_ce.study.found import some
 from dilated_ce.study.loss_modules import Setting
 from dilated_ce.study.planning import resolve
-from dilated_ce.study.prepared import Prepared, is_current, prepare
+from dilated_ce.study.prepared import Prepared, is_current, prepare, strange_files
 from dilated_ce.study.reading import open_data
 from dilated_ce.study.records import Failure, Run
 from dilated_ce.study.reporting import write_report
 from dilated_ce.study.settings import CompareConfig, SettingsError
 from dilated_ce.study.units import Unit, versions
+
+# Written at the end, and removed when runs begin.
+OUTCOMES = (
+    *("cases.csv", "lesions.csv", "curves.csv", "summary.json", "report.html"),
+    "error.txt",  # in the place of a report
+)
 
 
 @dataclass
@@ -36,6 +43,21 @@ class Results:
             self.failures.append(outcome)
         else:
             self.runs.append(outcome)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What data are known by."""
+
+    name: str
+    path: Path | None
+    cases: frozenset[str]
+    classes: tuple[str, ...]
+
+    def is_of(self, other: "Identity") -> bool:
+        """Whether the two are the same: a folder may change, and it may be moved."""
+        same_content = (self.cases, self.classes) == (other.cases, other.classes)
+        return self.name == other.name and (self.path == other.path or same_content)
 
 
 @contextmanager
@@ -61,24 +83,69 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def check_folder(data: DataSet, out: Path) -> None:
-    """Leave the study of other data alone.
+def check_folder(config: CompareConfig, data: DataSet) -> None:
+    """Leave alone what is in the folder and not of this study; nothing is written.
 
     Raises:
-        StudyError: if the folder holds one.
+        StudyError: a file would be overwritten or deleted, of the data themselves, of someone
+            else's, or of a study of other data.
     """
-    try:
-        other = json.loads((out / "study.json").read_text(encoding="utf-8"))["data"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # nothing there that could be lost
-    if other != data.name:
+    out = config.out
+    in_the_way = _data_in_the_way(data, out)
+    if in_the_way:
         raise StudyError(
-            f"{out} holds a study of other data ({other}); choose another folder with --out."
+            f"{out}: the data lie where the study would be written ({some(in_the_way, 1)}); choose "
+            "another folder with --out."
+        )
+    there = _read_identity(out)
+    strange = strange_files(out / "prepared")
+    strange += [path for path in (out / "runs",) if path.exists() and not path.is_dir()]
+    if there is None:
+        strange += [out / name for name in ("study.json", *OUTCOMES) if (out / name).exists()]
+    if strange:
+        raise StudyError(
+            f"{out} holds files that are not of a study, and that this one would overwrite or "
+            f"delete ({some([str(path.relative_to(out)) for path in strange])}); choose another "
+            "folder with --out."
+        )
+    if there is not None and not there.is_of(_identity(config, data)):
+        what = there.name if there.name != data.name else f"another {data.name}: {there.path}"
+        raise StudyError(
+            f"{out} holds a study of other data ({what}); choose another folder with --out."
         )
 
 
+def _data_in_the_way(data: DataSet, out: Path) -> list[str]:
+    """The files of the data that lie where a study writes."""
+    names = ("study.json", *OUTCOMES, "prepared", "runs")
+    places = {(out / name).resolve() for name in names}
+    files = (file.resolve() for case in data.cases for file in case.files)
+    return [str(file) for file in files if not places.isdisjoint((file, *file.parents))]
+
+
+def _identity(config: CompareConfig, data: DataSet) -> Identity:
+    path = None if config.data is None else config.data.path.resolve()
+    cases = {name for fold in data.folds for part in vars(fold).values() for name in part}
+    return Identity(data.name, path, frozenset(cases), data.classes)
+
+
+def _read_identity(out: Path) -> Identity | None:
+    """Of the data of the study in a folder, as `describe` wrote it; None if there is none."""
+    try:
+        study = json.loads((out / "study.json").read_text(encoding="utf-8"))
+        about, settings, _ = study["data"], study["config"]["data"], study["versions"]
+        path = Path(settings["path"]).resolve() if settings else None
+        cases = {name for fold in about["folds"] for part in fold.values() for name in part}
+        return Identity(about["name"], path, frozenset(cases), tuple(about["classes"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def prepare_data(
-    data: DataSet, out: Path, on_case: Callable[[], None] = lambda: None
+    data: DataSet,
+    out: Path,
+    on_case: Callable[[], None] = lambda: None,
+    fresh: bool = False,
 ) -> tuple[Prepared, list[str]]:
     """Check every case and prepare it, unless both was done before.
 
@@ -86,6 +153,7 @@ def prepare_data(
         data: the cases.
         out: folder of the study.
         on_case: called twice for each case, if there is something to do.
+        fresh: do it again.
 
     Returns:
         The prepared cases, and what is worth knowing about them.
@@ -93,15 +161,14 @@ def prepare_data(
     Raises:
         DataError: with every problem of every case.
     """
-    notes: list[str] = []
-    if not is_current(out / "prepared", data):
-        checked = check_cases(data, on_case)
-        if checked.problems:
-            listing = "\n  - ".join(checked.problems)
-            raise DataError(f"{data.name}: the data cannot be used as they are:\n  - {listing}")
-        notes = checked.notes
-    prepared = prepare(data, out / "prepared", on_case)
-    return prepared, notes
+    folder = out / "prepared"
+    if not fresh and is_current(folder, data):
+        return Prepared(folder), []
+    checked = check_cases(data, on_case)
+    if checked.problems:
+        listing = "\n  - ".join(checked.problems)
+        raise DataError(f"{data.name}: the data cannot be used as they are:\n  - {listing}")
+    return prepare(data, folder, on_case, fresh=True), checked.notes
 
 
 def check_losses(config: CompareConfig, data: DataSet) -> None:
@@ -129,7 +196,7 @@ def run_all(
     fresh: bool = False,
 ) -> Iterator[tuple[Unit, Outcome, bool]]:
     """Carry out the units of a comparison; tables of other runs are removed first."""
-    for stale in ("cases.csv", "lesions.csv", "curves.csv", "summary.json", "report.html"):
+    for stale in OUTCOMES:
         (config.out / stale).unlink(missing_ok=True)
     write_json(config.out / "study.json", describe(config, data, units))
     yield from carry_out(units, config.execution, fresh)
@@ -174,8 +241,12 @@ def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Re
         StudyError: no run came to its end.
     """
     if not results.runs:
-        first = results.failures[0]
-        raise StudyError(f"all runs failed; the first one: {first.error}\n{first.trace}")
+        path = config.out / "error.txt"
+        write_text(path, "\n".join(failure.trace for failure in results.failures))
+        raise StudyError(
+            f"all runs failed; the first one: {results.failures[0].error}\n"
+            f"Where in the code each failed: {path}"
+        )
     # They end in another order after an interruption, or where Ray spreads them.
     runs = sorted(results.runs, key=lambda run: (run.seed, run.fold, config.losses.index(run.loss)))
     return write_report(
@@ -199,7 +270,7 @@ def settings_in_words(
     """How the networks were trained, for the report."""
     training = resolve(config.training, prepared)
     unit = prepared.index["unit"]
-    sides = " x ".join(map(str, training.patch_size or ()))
+    sides = " x ".join(map(str, training.patch_size))
     rates = {run.info["loss"]: run.info["learning_rate"] for run in runs}
     tuned = ", ".join(f"{loss} {rate:g}" for loss, rate in rates.items())
     return {
