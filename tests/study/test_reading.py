@@ -1,7 +1,9 @@
 """From folders on the disk to a data set, and what is said of those that are none."""
 
+import errno
 import json
 import pickle
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -505,6 +507,9 @@ def test_channels_of_a_single_value(nnunet):
         ({"mask_threshold": 3}, "data.mask_threshold is not for data of this format"),
         ({"scale": 0.5}, "data.scale is not for"),
         ({"group_by": r"patient(\d+)"}, "is not found in 6 of the names of the cases, such as 'ca"),
+        ({"group_by": "(case0)|case"}, "first group of .* finds nothing in 5 .* such as 'case1'"),
+        ({"group_by": "(x?)"}, "first group of .* finds nothing in 6 of the names"),
+        ({"group_by": "(case)"}, "data.group_by: .* finds one patient, 'case', in all 6 cases"),
     ],
 )
 def test_options_that_do_not_fit(nnunet, options, message):
@@ -536,11 +541,17 @@ def test_options_that_do_not_fit_images(images, options, message):
         ({"group_by": "("}, "is no regular expression"),
         ({"mask_threshold": 1, "mask_classes": {"a": 0, "b": 1}}, "got both"),
         ({"folds": 3, "split_file": "x"}, "got both"),
+        ({"split_file": ""}, "got '', expected a path"),
+        ({"scale": True}, "got true, expected a number"),
+        ({"path": ""}, "got '', expected a path"),
+        ({"path": "a\0b"}, r"got 'a\\x00b', expected a path"),
+        ({"path": 5}, "got 5, expected a path"),
+        ({"path": None}, "got None, expected a path"),
     ],
 )
 def test_settings_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
-        DataConfig(path="x", **options)
+        DataConfig(**{"path": "x", **options})
 
 
 @pytest.mark.parametrize("what", ["nowhere", "file", "empty"])
@@ -552,6 +563,17 @@ def test_what_is_no_data(tmp_path, what):
         path.mkdir()
     with pytest.raises(DataError, match=r"is no folder|expected images/ and masks/"):
         open_at(path)
+
+
+def test_a_folder_that_may_not_be_read(images, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    with pytest.raises(DataError, match=r"the data cannot be read: .*name too long"):
+        open_at(images / ("a" * 300))
+    monkeypatch.setattr(Path, "iterdir", refuse)  # whoever runs the tests may read everything
+    with pytest.raises(DataError, match=r"the data cannot be read: .*Permission denied.*polyps"):
+        open_at(images)
 
 
 def test_too_many_values_and_one_alone(images):

@@ -46,7 +46,7 @@ def test_a_file_of_settings(tmp_path):
         ),
         ("dbce:radius=2", "dbce:radus=2", ["line 3: losses.1: loss 'dbce': got 'radus=2'"]),
         ("dbce:radius=2", "ce", ["line 3: losses: ce is given twice"]),
-        ('"dbce:radius=2"', "3", ["line 3: losses.1: got a int, expected text"]),
+        ('"dbce:radius=2"', "3", ["line 3: losses.1: got 3, expected text"]),
         (
             "  path: somewhere",
             "  foo: 1",
@@ -55,6 +55,29 @@ def test_a_file_of_settings(tmp_path):
         ("out: there", "seeds: -1", ["out: is missing", "line 6: seeds: got -1"]),
         ("out: there", "out: a\nstatistics: {reference: dice}", ["got dice, expected one of the"]),
         ("out: there", "out: a\ntune: {factors: [1]}", ["line 7: tune.factors"]),
+        *(
+            ("out: there", f"out: a\ntune: {{factors: {factors}}}", ["above 0, at most 1e4"])
+            for factors in ("[-1, 1]", "[0, 1]", "[1, 1]", "[1e-300, 1e300]")
+        ),
+        *(
+            (
+                "steps: 10",
+                f"channels: {channels}",
+                ["line 5: training.channels: got [", "1 to 4096"],
+            )
+            for channels in ("[4, -8]", "[16, 0]", "[0, 4]", "[1000000000, 2]")
+        ),
+        ("steps: 10", f"channels: {[4] * 11}", ["at most 10 items"]),
+        ("steps: 10", "channels: [true, 4]", ["channels.0: got True"]),
+        (
+            "steps: 10",
+            "network: segresnet\n  channels: [4, 9]",
+            ["channels: got [4, 9], expected [4, 8], as segresnet doubles them"],
+        ),
+        ("steps: 10", "threads: 1000000", ["less than or equal to 1024"]),
+        ("steps: 10", "learning_rate: 1.0e+300", ["less than or equal to 1000"]),
+        ("steps: 10", "steps: true", ["line 5: training.steps: got true, expected a number"]),
+        ("out: there", 'out: ""', ["line 6: out: got '', expected a path"]),
         ("out: there", "out: a\nexecution: {engine: slurm}", ["line 7: execution.engine: got 'sl"]),
     ],
 )
@@ -85,6 +108,8 @@ def test_what_is_no_file_of_settings(tmp_path, text, message):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read"):
         read_settings(tmp_path / "nowhere.yaml")
+    with pytest.raises(SettingsError, match="is a folder; for data write --data"):
+        read_settings(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="cannot be read"):
         read_settings(tmp_path / "binary.yaml")

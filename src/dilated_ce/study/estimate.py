@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dilated_ce.study.engine import StudyError
 from dilated_ce.study.fitting import Plan, fit
 from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.prepared import Prepared
@@ -25,11 +26,19 @@ class Cost:
 
 
 def estimate(units: Sequence[Unit], on_loss: Callable[[], None] = lambda: None) -> list[Cost]:
-    """Measure a few steps, and the prediction of one case, under every loss."""
+    """Measure a few steps, and the prediction of one case, under every loss.
+
+    Raises:
+        StudyError: a loss under which these few steps fail.
+    """
     costs = []
     for loss in dict.fromkeys(unit.loss for unit in units):
         of_loss = [unit for unit in units if unit.loss == loss]
-        step, case = _measure(of_loss[0])
+        try:
+            step, case = _measure(of_loss[0])
+        except Exception as error:  # of the user's loss, of the libraries, or no memory
+            line = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise StudyError(f"{loss.title} cannot be trained: {line}") from error
         seconds = sum(
             unit.training.steps * step
             + case * (len(unit.judged) + len(unit.validation) * unit.training.evaluations)

@@ -3,9 +3,16 @@
 import re
 import unicodedata
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from dilated_ce.study.cases import DataError, DataSet
 from dilated_ce.study.folders import open_folder
@@ -15,12 +22,33 @@ from dilated_ce.study.splits import make_folds
 from dilated_ce.study.wording import some
 
 
-class DataConfig(BaseModel):
-    """Where the data are and how they are read."""
+def _names_something(path: Any) -> Any:
+    if not isinstance(path, str | Path) or str(path) == "" or "\0" in str(path):
+        raise ValueError(f"got {path!r}, expected a path")
+    return path
+
+
+# Without this, the empty text would be the folder that one is in.
+NonemptyPath = Annotated[Path, BeforeValidator(_names_something)]
+
+
+class Strict(BaseModel):
+    """Immutable settings; an unknown or misspelt one is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    path: Path = Field(
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_true(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which pydantic takes as 1 or 0, and none is wanted here
+            raise ValueError(f"got {str(value).lower()}, expected a number or text")
+        return value
+
+
+class DataConfig(Strict):
+    """Where the data are and how they are read."""
+
+    path: NonemptyPath = Field(
         description="a folder with images/ and masks/, or in nnU-Net's raw or the Medical "
         "Segmentation Decathlon's format"
     )
@@ -40,7 +68,7 @@ class DataConfig(BaseModel):
         description="grey value or colour (#rrggbb) of each class, the background first",
     )
     folds: int | None = Field(default=None, ge=2, description="of a cross-validation")
-    split_file: Path | None = Field(
+    split_file: NonemptyPath | None = Field(
         default=None, description="JSON or YAML with lists of cases: train, validation, test"
     )
     group_by: str | None = Field(
@@ -86,6 +114,13 @@ def open_data(config: DataConfig) -> DataSet:
         Traceback (most recent call last):
         dilated_ce.study.cases.DataError: nowhere is no folder.
     """
+    try:
+        return _open(config)
+    except OSError as error:  # such as a folder that may not be read, or a name that is too long
+        raise DataError(f"the data cannot be read: {error}") from error
+
+
+def _open(config: DataConfig) -> DataSet:
     folder = config.path
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder.")
@@ -145,4 +180,16 @@ def _groups(names: list[str], pattern: str | None) -> dict[str, str]:
             f"data.group_by: {pattern!r} is not found in {len(missing)} of the names of the cases, "
             f"such as {missing[0]!r}."
         )
-    return {name: match.group(1) for name, match in found.items() if match}
+    groups = {name: match.group(1) for name, match in found.items() if match}
+    empty = [name for name, group in groups.items() if not group]
+    if empty:
+        raise DataError(
+            f"data.group_by: the first group of {pattern!r} finds nothing in {len(empty)} of the "
+            f"names of the cases, such as {empty[0]!r}; expected the patient there."
+        )
+    if len(names) > 1 and len(set(groups.values())) == 1:
+        raise DataError(
+            f"data.group_by: {pattern!r} finds one patient, {groups[names[0]]!r}, in all "
+            f"{len(names)} cases; expected at least 2: one to train on and one to test on."
+        )
+    return groups

@@ -1,26 +1,24 @@
 """What a comparison does, in one validated object, written in YAML or as options."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
+    StrictInt,
     field_validator,
     model_validator,
 )
 
 from dilated_ce.study.losses import LossSpec, parse_loss
-from dilated_ce.study.reading import DataConfig
+from dilated_ce.study.reading import DataConfig, NonemptyPath, Strict
 
 
 def _as_loss(loss: str | LossSpec) -> LossSpec:
     if not isinstance(loss, str | LossSpec):
-        raise ValueError(f"got a {type(loss).__name__}, expected text such as dbce:radius=2")
+        raise ValueError(f"got {loss!r:.80}, expected text such as dbce:radius=2")
     return loss if isinstance(loss, LossSpec) else parse_loss(loss)
 
 
@@ -32,21 +30,16 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
-class Strict(BaseModel):
-    """Immutable, and an unknown or misspelt field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class TrainingConfig(Strict):
     """How every network is trained, whatever its loss."""
 
     network: Literal["unet", "dynunet", "segresnet"] = Field(
         default="unet", description="a network of MONAI"
     )
-    channels: tuple[int, ...] = Field(
+    channels: tuple[StrictInt, ...] = Field(
         default=(16, 32, 64, 128),
         min_length=2,
+        max_length=10,
         description="channels of the network's levels; each level but the first halves the image",
     )
     norm: Literal["instance", "batch"] = Field(
@@ -69,7 +62,7 @@ class TrainingConfig(Strict):
         default="adamw", description="sgd has a Nesterov momentum of 0.99, as in nnU-Net"
     )
     learning_rate: float | None = Field(
-        default=None, gt=0, description="at its peak; 0.003 for adamw, 0.01 for sgd"
+        default=None, gt=0, le=1000, description="at its peak; 0.003 for adamw, 0.01 for sgd"
     )
     weight_decay: float = Field(default=1e-4, ge=0, description="of the optimiser")
     schedule: Literal["one-cycle", "poly", "cosine", "constant"] = Field(
@@ -83,12 +76,20 @@ class TrainingConfig(Strict):
     threads: int | None = Field(
         default=None,
         ge=1,
+        le=1024,
         description="CPU threads of a run; all of the machine, with Ray one, or a GPU's part",
     )
     workers: int = Field(default=0, ge=0, description="processes that load patches")
     evaluations: int = Field(
         default=5, ge=1, description="points of the learning curve, and checkpoints, of each run"
     )
+
+    @field_validator("channels")
+    @classmethod
+    def _can_be_built(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= number <= 4096 for number in channels):
+            raise ValueError(f"got {list(channels)}, expected numbers from 1 to 4096")
+        return channels
 
     @field_validator("patch_size", mode="before")
     @classmethod
@@ -104,6 +105,12 @@ class TrainingConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingConfig":
+        doubled = [self.channels[0] * 2**level for level in range(len(self.channels))]
+        if self.network == "segresnet" and list(self.channels) != doubled:
+            raise ValueError(
+                f"channels: got {list(self.channels)}, expected {doubled}, as segresnet doubles "
+                "them at each level"
+            )
         factor = 2 ** (len(self.channels) - 1)
         for side in self.patch_size or ():
             if side < 1 or side % factor:
@@ -136,6 +143,13 @@ class TuneConfig(Strict):
     steps: int | None = Field(
         default=None, ge=1, description="of each trial; a third of training.steps"
     )
+
+    @field_validator("factors")
+    @classmethod
+    def _can_be_tried(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(factors)) < len(factors) or not all(0 < factor <= 1e4 for factor in factors):
+            raise ValueError(f"got {list(factors)}, expected each once, above 0, at most 1e4")
+        return factors
 
 
 class ScoringConfig(Strict):
@@ -200,7 +214,7 @@ class CompareConfig(Strict):
     scoring: ScoringConfig = ScoringConfig()
     statistics: StatisticsConfig = StatisticsConfig()
     execution: ExecutionConfig = ExecutionConfig()
-    out: Path = Field(description="folder for runs, tables and the report")
+    out: NonemptyPath = Field(description="folder for runs, tables and the report")
 
     @field_validator("losses")
     @classmethod

@@ -32,6 +32,8 @@ def _parse(path: Path) -> yaml.Node | None:
     try:
         with path.open(encoding="utf-8-sig") as file:
             return plain_yaml.compose(file.read(plain_yaml.MOST_CHARACTERS + 1))
+    except IsADirectoryError as error:
+        raise SettingsError(f"{path} is a folder; for data write --data {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
