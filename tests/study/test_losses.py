@@ -1,4 +1,6 @@
+import importlib
 import math
+import sys
 
 import pytest
 import torch
@@ -90,6 +92,8 @@ def test_a_list_keeps_parameters_with_their_loss():
     [
         ("", "the list of losses is empty"),
         ("focal", "unknown loss 'focal'; expected one of ce, balanced-ce, dbce"),
+        ("dbc", "or module:Class for your own. Did you mean dbce?"),
+        ("CE", "Did you mean ce?"),
         ("torch.nn:Threshold", "threshold is missing; write torch.nn:Threshold:threshold=..."),
         ("dbce:radius", "got 'radius', expected radius=..."),
         ("dbce:radus=2", "got 'radus=2', expected radius=..., balance=..., overlap=..."),
@@ -165,6 +169,7 @@ def test_a_loss_that_cannot_ignore_says_so():
         ("nowhere:Loss", "cannot be imported: No module named 'nowhere'"),
         ("monai.losses:Nothing", "cannot be imported"),
         ("monai.losses:DiceLoss:smoth=1", "got 'smoth=1', expected include_background"),
+        ("sys:exit", "loss 'sys:exit': SystemExit$"),
         ("fractions:Fraction", "got a Fraction, expected an nn.Module"),
         ("top-k:percent=0", "percent: got 0"),
         ("tversky:alpha=-3", "alpha: got -3"),
@@ -175,6 +180,51 @@ def test_a_loss_that_cannot_ignore_says_so():
 def test_what_is_wrong_with_a_loss_of_ones_own(text, message):
     with pytest.raises(ValueError, match=message):
         parse_loss(text)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Write a module `mine` for losses of one's own."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(*lines):
+        monkeypatch.delitem(sys.modules, "mine", raising=False)
+        (tmp_path / "mine.py").write_text("\n".join(lines))
+        importlib.invalidate_caches()
+
+    yield write
+    sys.modules.pop("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("x = 1", "y = = 2"), "cannot be imported: mine.py line 2: invalid syntax"),
+        (("x = 1", "y = z"), "cannot be imported: mine.py line 2: NameError: name 'z' is not"),
+        (("import nothing",), "mine.py line 1: ModuleNotFoundError: No module named 'nothing'"),
+        (("import sys", "sys.exit(3)"), "cannot be imported: mine.py line 2: SystemExit: 3"),
+        (("def Loss():", "    raise RuntimeError('no')"), "'mine:Loss': mine.py line 2: Runtime"),
+        (("def Loss():", "    return {}['key']"), "'mine:Loss': mine.py line 2: KeyError: 'key'"),
+        (("def Loss():", "    return int('a')"), "'mine:Loss': mine.py line 2: ValueError: inv"),
+    ],
+)
+def test_mistakes_in_a_file_of_ones_own_are_named_with_their_line(own, lines, message):
+    own(*lines)
+    with pytest.raises(ValueError, match=message):
+        parse_loss("mine:Loss")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("1e-4", 1e-4), ("inf", math.inf), ("010", 10), ("3", 3), ("-2.5", -2.5)),
+        *(("true", True), ("simple", "simple"), ("null", None)),
+    ],
+)
+def test_values_for_a_loss_of_ones_own(own, text, value):
+    own("import torch", "class Loss(torch.nn.Module):", "    def __init__(self, alpha): ...")
+    assert repr(parse_loss(f"mine:Loss:alpha={text}").settings["alpha"]) == repr(value)
 
 
 def test_a_loss_of_ones_own_is_named_after_its_class():

@@ -3,10 +3,12 @@
 ce      dbce:radius=2      dbce-dice:radius=2,balance=image      my_module:MyLoss:alpha=0.3
 """
 
+import difflib
 import importlib
 import inspect
 import math
 import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from torch import nn
 from dilated_ce._validation import as_balance
 from dilated_ce.study import plain_yaml
 from dilated_ce.study.loss_modules import LOSSES, Setting
+
+ANY = (Exception, SystemExit)  # that a loss of one's own may raise
 
 
 @dataclass(frozen=True)
@@ -115,10 +119,12 @@ def parse_loss(text: str) -> LossSpec:
             if key == "radius" or key not in defaults or parameters[key] != defaults[key]
         ),
     )
+    expected = (ValueError, TypeError) if name in LOSSES else ANY
     try:
         built = spec.build()
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"loss {str(spec)!r}: {error}") from error
+    except expected as error:
+        text = str(error) if name in LOSSES else _explain(error)
+        raise ValueError(f"loss {str(spec)!r}: {text}") from error
     if not isinstance(built, nn.Module):
         raise ValueError(f"loss {str(spec)!r}: got a {type(built).__name__}, expected an nn.Module")
     return spec
@@ -154,8 +160,10 @@ def _name_and_values(text: str) -> tuple[str, str]:
     class_name, _, parameters = values.partition(":")
     if class_name.isidentifier():
         return f"{name}:{class_name}", parameters
+    close = difflib.get_close_matches(name.lower(), LOSSES, 1)
     raise ValueError(
         f"unknown loss {name!r}; expected one of {', '.join(LOSSES)}, or module:Class for your own."
+        f"{f' Did you mean {close[0]}?' if close else ''}"
     )
 
 
@@ -164,10 +172,8 @@ def _import(name: str) -> Callable[..., nn.Module]:
     module, _, class_name = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"loss {name!r} cannot be imported: {error}. Is its folder on PYTHONPATH?"
-        ) from error
+    except ANY as error:
+        raise ValueError(f"loss {name!r} cannot be imported: {_explain(error)}") from error
     if not callable(found):
         raise ValueError(f"loss {name!r}: got a {type(found).__name__}, expected a class")
     return found
@@ -182,6 +188,20 @@ def source_file(name: str) -> Path | None:
     except TypeError:
         return None
     return Path(path) if path else None
+
+
+def _explain(error: BaseException) -> str:
+    """What went wrong in one's own file, and where: `my.py line 3: ValueError: too large`."""
+    if isinstance(error, SyntaxError):
+        return f"{Path(error.filename or 'it').name} line {error.lineno}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
+    what = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+    if theirs:
+        return f"{Path(theirs[0].filename).name} line {theirs[0].lineno}: {what}"
+    if isinstance(error, ImportError | AttributeError):
+        return f"{error}. Is its folder on PYTHONPATH?"
+    return what
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
@@ -201,8 +221,13 @@ def _defaults(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None) -> Any:
-    """A number where a loss of ours wants one; else as YAML reads it: a number, true, text."""
+    """A number where a loss of ours wants one; else a number, true or text, as YAML has them."""
     if name not in LOSSES:
+        for number in (int, float):  # for YAML 1e-4 and inf are text, and 010 is 8
+            try:
+                return number(text)
+            except ValueError:
+                pass
         try:
             return plain_yaml.load(text)
         except yaml.YAMLError as error:
