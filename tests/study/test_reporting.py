@@ -254,6 +254,38 @@ def test_verdicts(difference, spread, expected, words):
     assert words in sentence(result, {"a": "A", "b": "B"})
 
 
+@pytest.mark.parametrize(
+    ("difference", "change", "words"),
+    [
+        (0.0, 0.2, "B came out level with A; these runs can't tell which is better (95 % int"),
+        (0.0004, 0.0, "B is less than 0.1 points of Dice above A (95 % interval"),
+    ],
+)
+def test_a_difference_that_rounds_to_zero(difference, change, words):
+    table = rows(difference, 0.0)
+    up = table["case"].astype(int) % 2 * 2 - 1
+    table.loc[table["loss"] == "b", "dice"] += change * up
+    [result] = compare_to(table, "a", margin=0.0001)
+    assert words in sentence(result, {"a": "A", "b": "B"})
+
+
+def test_a_single_test_case_has_no_interval(tmp_path, write_run):
+    data = make_dataset()
+    runs = [write_run(data, loss) for loss in ("ce", "dice")]
+    for run in runs:
+        run.__dict__["cases"] = run.cases[run.cases["case"] == run.cases["case"].iloc[0]]
+    page, _ = report(tmp_path, data, runs)
+    assert "<td>-</td><td>-</td><td" in page
+    assert not re.search(r"\bnan\b", page)
+
+
+def test_one_loss_is_one_in_every_title(tmp_path, write_run):
+    data = make_dataset()
+    page, _ = report(tmp_path, data, [write_run(data, "ce")])
+    for tag in ("title", "h1"):
+        assert re.search(f"<{tag}>[^<]*: one loss compared</{tag}>", page)
+
+
 def seeds_apart(*differences):
     random = np.random.default_rng(0)
     rows = []

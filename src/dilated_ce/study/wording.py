@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 
-def count(number: int, what: str) -> str:
-    """A number with its noun: `one seed`, `2 seeds`."""
-    return f"one {what}" if number == 1 else f"{number} {what}s"
+def count(number: int, what: str, several: str = "") -> str:
+    """A number with its noun: `one seed`, `2 seeds`; with `several` for `2 losses`."""
+    return f"one {what}" if number == 1 else f"{number} {several or what + 's'}"
 
 
 def listing(heading: str, problems: Sequence[str], most: int = 20) -> str:

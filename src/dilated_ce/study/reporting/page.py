@@ -15,6 +15,7 @@ from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.records import SCORES, Failure, Run
 from dilated_ce.study.reporting import pictures, plots, radii, tables, words
 from dilated_ce.study.statistics import Comparison, comparable, compare_to, rank_stability
+from dilated_ce.study.wording import count
 
 MOST_CASES = 12  # in pictures: the worst, the median and the best one, and others
 
@@ -75,7 +76,7 @@ def write_report(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters["count"] = words.count
+    environment.filters["count"] = count
     seeds, groups = cases["seed"].nunique(), cases["group"].nunique()
     page = environment.get_template("compare.html.j2").render(
         dataset=dataset,

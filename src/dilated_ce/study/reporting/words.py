@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dilated_ce.study.records import Failure, Run
 from dilated_ce.study.statistics import Comparison
-from dilated_ce.study.wording import count as count  # for the page too
+from dilated_ce.study.wording import count
 
 FEW_GROUPS = 20
 FEW_SEEDS = 3
@@ -46,6 +46,9 @@ def sentence(comparison: Comparison, titles: dict[str, str]) -> str:
         return f"{loss}: a single test case or patient, so nothing can be said of others."
     interval = f"95 % interval {100 * comparison.low:+.1f} to {100 * comparison.high:+.1f}"
     points = f"{100 * abs(comparison.difference):.1f} points of Dice"
+    is_level = points.startswith("0.0 ")
+    if is_level:
+        points = "less than 0.1 points of Dice"
     what = verdict(comparison)
     if what in ("better", "worse"):
         place = "above" if what == "better" else "below"
@@ -65,6 +68,11 @@ def sentence(comparison: Comparison, titles: dict[str, str]) -> str:
         if comparison.seeds == 1:
             return f"{text}; one seed tells nothing of others."
         return f"{text}, but other seeds might tell otherwise ({interval}): try more of them."
+    if is_level:
+        return (
+            f"{loss} came out level with {reference}; these runs can't tell which is better "
+            f"({interval})."
+        )
     return (
         f"{loss} came out {points} {place} {reference}, which these runs can't tell from chance "
         f"({interval})."
