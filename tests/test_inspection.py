@@ -441,9 +441,10 @@ def test_the_radii_to_try_follow_the_depth():
 
 def test_the_suggested_command_is_quoted_and_can_be_read_by_the_comparison():
     data = make_data([make_case("a", disc(12))], classes=("background", "disc"))
-    command = advise(data, measure(data)).command("my data/it's $HOME")
+    command = advise(data, measure(data)).command("my data/it's $HOME", "--group-by", "(a|b)")
     words = shlex.split(command)
     assert words[:4] == ["dilated-ce", "compare", "--data", "my data/it's $HOME"]
+    assert words[4:6] == ["--group-by", "(a|b)"]
     specs = parse_losses(words[words.index("--losses") + 1])
     radii = {spec.settings["radius"] for spec in specs if spec.name == "dbce"}
     assert radii == {"auto", 4, 8, 16}
@@ -572,13 +573,14 @@ def test_the_page_is_self_contained_and_escapes_names(tmp_path):
         [make_case(nasty, disc(9))], classes=classes, name=nasty, source=nasty, split="</style>"
     )
     path = tmp_path / "new" / "page.html"
-    write_page(path, data, measure(data), location="a <b>")
+    write_page(path, data, measure(data), arguments=("a <b>", "--scale", "0.5"))
     text, frames = read_page(path)
     assert "<script>alert" not in text
     assert "</style>" not in text.split("</style>", 1)[1]
     assert nasty in frames[0]["masksAlt"][0]
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)
     assert not re.search(r"(https?:)?//[a-z]+\.|@import|url\(", text)
+    assert "--data &#39;a &lt;b&gt;&#39; --scale 0.5 --losses" in text
     assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", text))
     assert [file.name for file in path.parent.iterdir()] == ["page.html"]
 

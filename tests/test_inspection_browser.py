@@ -144,7 +144,7 @@ def page(tmp_path_factory):
     )
     path = tmp_path_factory.mktemp("page") / "inspect.html"
     measured = measure(data, RADII)
-    write_page(path, data, measured, location="a folder/" + 20 * "long")
+    write_page(path, data, measured, arguments=("a folder/" + 20 * "long",))
     return path, measured
 
 

@@ -1,6 +1,9 @@
 """`dilated-ce inspect`: what a data set holds, and what the radius does to it."""
 
+import errno
 import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +11,8 @@ import typer
 from rich.table import Table
 
 from dilated_ce.cli.console import console, errors, escape, fail
-from dilated_ce.cli.options import classes, numbers
+from dilated_ce.cli.endings import one_error
+from dilated_ce.cli.options import a_path, classes, dimensions, folder_for, numbers
 from dilated_ce.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -21,12 +25,16 @@ def inspect(
         Path,
         typer.Argument(
             help="A folder with images/ and masks/, or one in nnU-Net's raw or the Medical "
-            "Segmentation Decathlon's format."
+            "Segmentation Decathlon's format.",
+            parser=a_path,
+            metavar="DIR",
         ),
     ],
     dims: Annotated[
-        int | None,
-        typer.Option(help="2 takes the slices of volumes.", show_default="what the data are"),
+        str | None,
+        typer.Option(
+            help="2, 3 or auto; 2 takes the slices of volumes.", show_default="what the data are"
+        ),
     ] = None,
     scale: Annotated[float, typer.Option(help="Resize 2D images by this factor.")] = 1.0,
     spacing: Annotated[
@@ -69,6 +77,7 @@ def inspect(
         Path | None,
         typer.Option(
             help="Folder for inspection.html.",
+            parser=a_path,
             show_default="runs/inspect-NAME-OF-THE-DATA",
             metavar="DIR",
         ),
@@ -90,36 +99,58 @@ def inspect(
     try:
         config = DataConfig(
             path=data,
-            dims=dims or "auto",
+            dims=dimensions(dims) or "auto",
             scale=scale,
             spacing=numbers("--spacing", spacing),
             mask_threshold=mask_threshold,
             mask_classes=classes(mask_classes),
             group_by=group_by,
         )
-        opened = open_data(config)
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         text = problem["msg"].removeprefix("Value error, ")
-        name = ".".join(map(str, problem["loc"][:1]))
-        raise typer.BadParameter(f"{name}: {text}") from None
-    except DataError as error:
-        fail(str(error))
-    folder = out or Path("runs") / f"inspect-{data.resolve().name}"
-    try:
-        _inspect(opened, data, folder, chosen, max_cases, radius_of_maps)
-    except OSError as error:
-        fail(f"{error}. Is there room in {folder}, and may you write there?")
+        option = "--" + str(problem["loc"][0]).replace("_", "-") if problem["loc"] else None
+        raise typer.BadParameter(text, param_hint=option) from None
+    options = {
+        "--dims": dims,
+        "--scale": None if scale == 1 else f"{scale!r}",
+        "--spacing": spacing,
+        "--mask-threshold": mask_threshold,
+        "--mask-classes": mask_classes,
+        "--group-by": group_by,
+    }
+    given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+    folder = out or folder_for(data, "inspect-")
+    with one_error(folder, DataError, kept=False):
+        opened = open_data(config)
+        _check_writable(folder)
+        _inspect(opened, [str(data), *given], folder, chosen, max_cases, radius_of_maps)
+
+
+def _check_writable(folder: Path) -> None:
+    """Fail before the minutes of measuring, and without making the folder.
+
+    Raises:
+        OSError: a file is in the way, or the folder cannot be written to.
+    """
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(
+            errno.ENOTDIR, "Expected a folder for --out, got a file", str(nearest)
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))
 
 
 def _inspect(
     data: "DataSet",
-    location: Path,
+    arguments: Sequence[str],
     folder: Path,
-    radii: list[float] | None,
+    radii: Sequence[float] | None,
     max_cases: int | None,
     weight_maps: float | str | None,
 ) -> None:
+    """Check, measure and show a data set; `arguments` are those that `compare` needs for it."""
     from dilated_ce import inspection
     from dilated_ce.study.checking import check_cases
 
@@ -134,7 +165,7 @@ def _inspect(
     if checked.problems:
         for problem in checked.problems:
             errors.print(f"  [red]-[/] {escape(problem)}", highlight=False, soft_wrap=True)
-        fail(f"{len(checked.problems)} problems; the data cannot be used as they are.")
+        fail(f"{_count(len(checked.problems), 'problem')}; the data cannot be used as they are.")
     if isinstance(weight_maps, float):
         radii = [*(radii or inspection.default_radii(data)), weight_maps]
     train = len(data.folds[0].train)
@@ -143,9 +174,9 @@ def _inspect(
     _print_classes(data, measured)
     advice = inspection.advise(data, measured)
     page = folder / "inspection.html"
-    inspection.write_page(page, data, measured, location=str(location))
+    inspection.write_page(page, data, measured, arguments=arguments)
     console.print(
-        f"\nTo compare the radii that it suggests:\n  {escape(advice.command(str(location)))}",
+        f"\nTo compare the radii that it suggests:\n  {escape(advice.command(*arguments))}",
         highlight=False,
         soft_wrap=True,
     )
@@ -154,8 +185,13 @@ def _inspect(
         written = inspection.write_weight_maps(
             folder / "weights", data, weight_maps, names, measured=measured
         )
-        console.print(f"\nWeight maps: {len(written)} files in {escape(str(folder / 'weights'))}")
+        where = escape(str(folder / "weights"))
+        console.print(f"\nWeight maps: {_count(len(written), 'file')} in {where}")
     console.print(f"\nPage: [bold]{escape(str(page))}[/]", highlight=False, soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _print_classes(data: "DataSet", measured: "Measured") -> None:
@@ -194,14 +230,9 @@ def _radius_of_maps(text: str | None) -> float | str | None:
     )
 
 
-def _radii(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        radii = [float(part) for part in text.split(",")]
-    except ValueError:
-        radii = []
-    if not radii or not all(radius >= 0 for radius in radii):
+def _radii(text: str | None) -> Sequence[float] | None:
+    radii = numbers("--radii", text)
+    if radii is not None and not all(radius >= 0 for radius in radii):
         raise typer.BadParameter(
             f"got {text!r}, expected radii such as 0,2,4.", param_hint="--radii"
         )

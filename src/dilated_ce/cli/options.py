@@ -1,5 +1,7 @@
 """From the options of `dilated-ce compare` to its settings."""
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,21 @@ LOSS_NAMES = (
     *("ce", "balanced-ce", "dbce:radius=", "dice", "dice-ce", "dbce-dice:radius="),
     *("dice-focal", "tversky", "top-k"),
 )
+
+
+def a_path(text: str) -> Path:
+    """A path; the empty text, of a variable that is not set, is none."""
+    if not text:
+        raise typer.BadParameter("got nothing, expected a path.")
+    return Path(text)
+
+
+def folder_for(data: Any, before: str = "") -> Path:
+    """The folder for a study of these data, if no other is asked for: runs/NAME."""
+    try:
+        return Path("runs") / (before + Path(os.path.realpath(data)).name)
+    except (TypeError, ValueError):
+        return Path("runs")  # never written to: the settings say what is wrong with such a path
 
 
 def one_of(*values: str) -> Callable[[str], list[str]]:
@@ -34,6 +51,7 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
 
     from dilated_ce.study import plain_yaml
     from dilated_ce.study.losses import parse_losses
+    from dilated_ce.study.settings import SettingsError
     from dilated_ce.study.settings_file import build_config, read_settings
 
     values = read_settings(path) if path else {}
@@ -57,8 +75,11 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
     for name, value in options.items():
         if value is not None:
             _overlay(values, name, value)
-    if "out" not in values and isinstance(values.get("data"), dict) and "path" in values["data"]:
-        values["out"] = Path("runs") / Path(values["data"]["path"]).resolve().name
+    if values.get("data") is None:
+        raise SettingsError("data.path is missing; name a folder with --data.")
+    if "out" not in values:
+        data = values["data"]
+        values["out"] = folder_for(data.get("path") if isinstance(data, dict) else None)
     return build_config(values, path)
 
 
@@ -84,6 +105,13 @@ def numbers(option: str, text: str | None) -> list[float] | None:
     return [int(number) if number.is_integer() else number for number in numbers]
 
 
+def dimensions(text: str | None) -> int | str | None:
+    """Of the patches: 2, 3 or auto."""
+    if text not in (None, "2", "3", "auto"):
+        raise typer.BadParameter(f"got {text!r}, expected 2, 3 or auto.", param_hint="--dims")
+    return int(text) if text in ("2", "3") else text
+
+
 def classes(text: str | None) -> dict[str, int | str] | None:
     """Names of classes with their values, of `background=0,polyp=255`."""
     if text is None:
@@ -95,7 +123,8 @@ def classes(text: str | None) -> dict[str, int | str] | None:
             raise typer.BadParameter(
                 f"got {part!r}, expected NAME=VALUE.", param_hint="--mask-classes"
             )
-        classes[name] = int(value) if value.isdigit() else value
+        is_grey_value = re.fullmatch("[0-9]{1,9}", value)
+        classes[name] = int(value) if is_grey_value else value
     return classes
 
 

@@ -39,18 +39,19 @@ class Advice:
     losses: tuple[str, ...]  # to compare, as `--losses` takes them
     points: tuple[Point, ...]
 
-    def command(self, data: str = "DATA") -> str:
+    def command(self, data: str = "DATA", *options: str) -> str:
         """The command line that compares these losses, quoted for a shell.
 
         Args:
             data: what the command is to read, such as a folder.
+            options: how it is to be read, such as "--scale" and "0.5": radii are for such pixels.
 
         Examples:
             >>> Advice((2.0,), ("ce", "dbce:radius=2"), ()).command("my data")
             "dilated-ce compare --data 'my data' --losses ce,dbce:radius=2"
         """
-        words = ["dilated-ce", "compare", "--data", data, "--losses", ",".join(self.losses)]
-        return shlex.join(words)
+        losses = ",".join(self.losses)
+        return shlex.join(["dilated-ce", "compare", "--data", data, *options, "--losses", losses])
 
 
 def advise(data: DataSet, measured: Measured) -> Advice:
@@ -87,7 +88,7 @@ def advise(data: DataSet, measured: Measured) -> Advice:
         *_errors(data, measured, radii),
         *_thin(measured),
         *_merged(data, measured),
-        *_dear(data, measured),
+        *_dear(measured),
         *_rare(measured),
         *_uneven(measured),
     ]
@@ -199,7 +200,7 @@ def _merged(data: DataSet, measured: Measured) -> Iterator[Point]:
     )
 
 
-def _dear(data: DataSet, measured: Measured) -> Iterator[Point]:
+def _dear(measured: Measured) -> Iterator[Point]:
     background = measured.classes["voxels"].iloc[0]
     small = [row for row in _foreground(measured) if background / row["voxels"] > DEAR]
     if small:

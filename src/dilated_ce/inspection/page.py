@@ -1,7 +1,7 @@
 """The inspection as one HTML file that opens offline and holds everything."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from dilated_ce.inspection.pictures import (
 )
 from dilated_ce.inspection.tallies import PLACES
 from dilated_ce.inspection.volumes import Measured
-from dilated_ce.study.cases import Case, DataSet
+from dilated_ce.study.cases import DataSet
 
 SIDES = (512, 352, 256, 160)  # of the pictures, the largest that fits
 MOST_PICTURES = 6_000_000  # characters of all pictures together
@@ -43,9 +43,8 @@ def write_page(
     path: Path,
     data: DataSet,
     measured: Measured,
-    load_case: Callable[[str], Case] | None = None,
     *,
-    location: str = "DATA",
+    arguments: Sequence[str] = ("DATA",),
 ) -> None:
     """Write the page: class frequencies, advice, and a slider over the radius.
 
@@ -56,16 +55,16 @@ def write_page(
         path: of the HTML file, under 8 MB; it is written whole or not at all.
         data: the data set.
         measured: what `measure` gave for it.
-        load_case: reads a case by its name; by default as the data set does.
-        location: of the data, for the command line that the page suggests.
+        arguments: the data and how they are read, for the command line that the page suggests:
+            see `Advice.command`.
 
     Raises:
         DataError: a case that cannot be read.
         OSError: a file that cannot be written.
     """
-    load = load_case or (lambda name: data.by_name[name].load())
     views = [
-        view(replace(load(name), name=name), role, data) for name, role in representatives(measured)
+        view(replace(data.by_name[name].load(), name=name), role, data)
+        for name, role in representatives(measured)
     ]
     planes = _weights(views, data, measured)
     limits = {scope: _limits(planes, measured.radii, scope) for scope in SCOPES}
@@ -88,7 +87,7 @@ def write_page(
         data=data,
         measured=measured,
         advice=advice,
-        command=advice.command(location),
+        command=advice.command(*arguments),
         classes=measured.classes.to_dict("records"),
         volumes=[measured.volumes.loc[radius].tolist() for radius in measured.radii],
         weights={
