@@ -1,4 +1,6 @@
+import errno
 import functools
+import io
 import os
 import re
 import signal
@@ -9,12 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import rich.console
+import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
 import dilated_ce
 from dilated_ce import cli
+from dilated_ce.__main__ import main
+from dilated_ce.cli.console import console
 from dilated_ce.cli.demo import _default_folder
+from dilated_ce.cli.endings import one_error
 from dilated_ce.cli.options import complete_losses
 from dilated_ce.study import stare
 from dilated_ce.study.cases import DataError
@@ -48,6 +55,13 @@ def test_help_lists_commands_and_options(run):
     assert code == 0
     for option in ("--data", "--synthetic", "--losses", "--seeds", "--steps", "--out", "--fresh"):
         assert option in text
+
+
+@pytest.mark.parametrize("command", [(), ("compare",), ("demo",), ("inspect",), ("nnunet-path",)])
+def test_help_has_a_short_name(run, command):
+    code, text = run(*command, "-h")
+    assert code == 0
+    assert "Usage" in text
 
 
 def test_help_is_quick_to_come():
@@ -134,6 +148,109 @@ def test_wrong_options_are_usage_errors(run, arguments, message):
     code, text = run("demo", *arguments)
     assert code == 2
     assert message in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "--data", ""),
+        ("compare", "--data", ".", "--out", ""),
+        ("compare", "--data", ".", "--split", ""),
+        ("demo", "--data", ""),
+        ("demo", "--out", ""),
+        ("inspect", ""),
+        ("inspect", ".", "--out", ""),
+    ],
+)
+def test_an_empty_path_is_none(run, arguments):
+    code, text = run(*arguments)
+    assert code == 2
+    assert "got nothing, expected a path" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "error: data.path is missing; name a folder with --data."),
+        (("--set", "data=5"), "data: got 5. Input should be a valid dictionary"),
+        (("--set", "data.path=5"), "data.path: got 5, expected a path"),
+        (("--set", "data.path=[a]"), "data.path: got ['a'], expected a path"),
+        (("--set", 'data.path="a\\0b"'), "data.path: got 'a\\x00b', expected a path"),
+        (("--data", "loop"), "loop is no folder."),
+        (("--data", "no", "--mask-classes", "a=0,b=" + "9" * 5000), "no is no folder."),
+        (("--data", "no", "--mask-classes", "a=0,b=²"), "no is no folder."),
+    ],
+)
+def test_paths_and_digits_that_are_none(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    code, text = run("compare", *arguments)
+    assert code == 1
+    assert message in text
+    assert "out: is missing" not in text
+
+
+@pytest.mark.parametrize("command", [("demo", "--data"), ("inspect",)])
+@pytest.mark.parametrize(("name", "message"), [("loop", "is no folder"), ("a" * 300, "too long")])
+def test_folders_that_the_system_does_not_take(run, tmp_path, monkeypatch, command, name, message):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    code, text = run(*command, name, "--out", "out")
+    assert code == 1
+    assert message in text
+    assert "Is there room" not in text
+
+
+def test_an_interruption_is_told_in_a_line(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "dilated-ce: interrupted.\n"
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(cli, "app", lambda: console.print("漢字"))
+    main()
+    sys.stdout.flush()
+    assert written.getvalue() == b"\\u6f22\\u5b57\n"
+
+
+@pytest.mark.skipif(
+    not hasattr(rich.console.Console, "on_broken_pipe"), reason="an old rich raises the error"
+)
+def test_it_goes_on_when_nobody_reads(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(console, "quiet", False)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        console.print("nobody reads this")
+        console.print("nor this")
+    assert console.quiet
+
+
+@pytest.mark.parametrize(
+    ("error", "room"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EACCES, "Permission denied", "some/out/a/b"), True),
+        (OSError(errno.EACCES, "Permission denied", "some"), True),
+        (OSError(errno.EACCES, "Permission denied", "elsewhere"), False),
+        (OSError(errno.EMFILE, "Too many open files", "some/out/a"), False),
+    ],
+)
+def test_room_is_asked_for_where_it_may_be_the_cause(capsys, error, room):
+    with pytest.raises(typer.Exit), one_error(Path("some/out")):
+        raise error
+    text = " ".join(capsys.readouterr().err.split())
+    assert error.strerror in text
+    assert ("Is there room in some/out, and may you write there?" in text) == room
 
 
 def test_a_demo_from_start_to_end_and_again(run, tmp_path):

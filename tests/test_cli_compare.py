@@ -1,10 +1,12 @@
 """`dilated-ce compare` and `inspect`, from folders on the disk to the pages."""
 
 import errno
+import html
 import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -169,6 +171,12 @@ def test_a_failing_run_is_told_and_the_report_written(run, images, tmp_path, mon
     assert f"Where in the code each failed: {tmp_path / 'all' / 'error.txt'}" in text
     assert "Traceback" not in text
     assert "Traceback" in (tmp_path / "all" / "error.txt").read_text()
+    code, text = run(
+        *("--data", images, "--out", tmp_path / "dry", *TINY),
+        *("--losses", "failing_loss:Loss", "--dry-run"),
+    )
+    assert code == 1
+    assert "error: Loss cannot be trained: RuntimeError: no such thing" in text
 
 
 def test_other_data_do_not_take_the_folder(run, images, volumes, tmp_path):
@@ -329,7 +337,8 @@ WRONG_OPTIONS = {
     "tune": (("--tune", "all"), "got 'all', expected lr"),
     "set": (("--set", "training.steps"), "expected NAME=VALUE"),
     "unknown set": (("--set", "training.stepps=1"), "training.stepps: is no setting"),
-    "dims": (("--dims", 4), "data.dims"),
+    "dims": (("--dims", 4), "Invalid value for --dims: got '4', expected 2, 3 or auto"),
+    "dims in other digits": (("--dims", "²"), "got '²', expected 2, 3 or auto"),
     "scale": (("--scale", 0), "data.scale"),
     "folds": (("--folds", 100), "folds"),
     "regex": (("--group-by", "("), "group_by"),
@@ -418,21 +427,35 @@ def test_inspect_shows_classes_and_the_radius(run, volumes, tmp_path):
 
 
 def test_the_suggested_command_is_one_that_runs(run, images, tmp_path):
-    code, text = run(images, "--out", tmp_path / "out", "--radii", "0,2,4", command="inspect")
+    how = ("--dims", 2, "--scale", 1.5, "--mask-classes", "back ground=0,polyp=255")
+    how = (*how, "--group-by", "([0-9])")
+    options = ("--out", tmp_path / "out", "--radii", "0,2,4", *how)
+    code, text = run(images, *options, command="inspect")
     assert code == 0, text
-    losses = re.search(r"--losses (\S+)", text)[1]
+    suggested = re.search("dilated-ce compare (.*) Page:", text)[1]
+    given = shlex.split(suggested)
+    assert given[: 2 + len(how)] == ["--data", str(images), *map(str, how)]
+    assert suggested in html.unescape((tmp_path / "out" / "inspection.html").read_text())
     options = [option for option in TINY if option not in ("--losses", TINY[1])]
-    code, text = run("--data", images, "--out", tmp_path / "b", "--losses", losses, *options)
+    code, text = run(*given, "--out", tmp_path / "b", *options)
     assert code == 0, text
+    study = json.loads((tmp_path / "b" / "study.json").read_text())
+    assert study["config"]["data"]["scale"] == 1.5
+    assert study["data"]["classes"] == ["back ground", "polyp"]
 
 
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--radii", "big"), 2, "got 'big', expected radii"),
+        (("--radii", "big"), 2, "got 'big', expected numbers"),
         (("--radii", "-1"), 2, "got '-1', expected radii"),
         (("--scale", 9), 2, "scale: Input should be less"),
         (("--dims", 3), 1, "these are 2D images"),
+        (("--dims", 0), 2, "Invalid value for --dims: got '0', expected 2, 3 or auto"),
+        (
+            ("--mask-threshold", 1, "--mask-classes", "a=0,b=255"),
+            *(2, "Invalid value: expected one of mask_threshold and mask_classes"),
+        ),
         (("--group-by", "x"), 2, "has no group"),
     ],
 )
@@ -440,6 +463,23 @@ def test_inspect_with_wrong_options(run, images, tmp_path, options, code, messag
     got, text = run(images, "--out", tmp_path / "out", *options, command="inspect")
     assert got == code, text
     assert message in text
+
+
+def test_inspect_looks_first_whether_it_can_write(run, images, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    for out, message in (("file", "got a file"), ("new", "Permission denied")):
+        code, text = run(images, "--out", tmp_path / out / "below", command="inspect")
+        assert code == 1
+        assert message in text
+        assert "cases" not in text
+
+
+def test_inspect_counts_a_single_problem(run, images, tmp_path):
+    spoil_sizes(images)
+    code, text = run(images, "--out", tmp_path / "out", command="inspect")
+    assert code == 1
+    assert "error: 1 problem; the data" in text
 
 
 def test_inspect_lists_every_problem(run, images, tmp_path):

@@ -7,8 +7,13 @@ def main() -> None:
     """Run the command line; without its libraries, say how to install them."""
     try:
         from dilated_ce.cli import app
+        from dilated_ce.cli.console import print_any_text
 
+        print_any_text()
         app()
+    except KeyboardInterrupt:
+        print("dilated-ce: interrupted.", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
     except ModuleNotFoundError as error:
         sys.exit(
             f"dilated-ce: the module {error.name!r} is missing. The loss works without it, the "

@@ -14,6 +14,7 @@ from dilated_ce.cli.nnunet import nnunet_path
 app = typer.Typer(
     help="Dilated balanced cross entropy: does it help, and with which radius?",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 

@@ -6,11 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from dilated_ce.cli.console import fail
+from dilated_ce.cli.endings import one_error
 from dilated_ce.cli.options import (
     DEFAULT_LOSSES,
+    a_path,
     classes,
     complete_losses,
     configure,
+    dimensions,
     numbers,
     one_of,
     tuning,
@@ -32,6 +35,7 @@ def compare(
         typer.Option(
             help="A folder with images/ and masks/ (PNG, JPEG, TIFF), or one in nnU-Net's raw or "
             "the Medical Segmentation Decathlon's format (dataset.json, NIfTI).",
+            parser=a_path,
             metavar="DIR",
             rich_help_panel=DATA,
         ),
@@ -39,7 +43,7 @@ def compare(
     dims: Annotated[
         str | None,
         typer.Option(
-            help="2 or 3. Volumes are taken as a whole; 2 trains on their slices.",
+            help="2, 3 or auto. Volumes are taken as a whole; 2 trains on their slices.",
             show_default="what the data are",
             rich_help_panel=DATA,
         ),
@@ -76,6 +80,7 @@ def compare(
             help="JSON or YAML with lists of case names: train, validation, test; or nnU-Net's "
             "splits_final.json.",
             show_default="as the folders are, or the last quarter is for testing",
+            parser=a_path,
             metavar="FILE",
             rich_help_panel=DATA,
         ),
@@ -209,6 +214,7 @@ def compare(
         Path | None,
         typer.Option(
             help="Folder for the runs, the tables and report.html.",
+            parser=a_path,
             show_default="runs/NAME-OF-THE-DATA",
             metavar="DIR",
             rich_help_panel=RUNNING,
@@ -241,7 +247,7 @@ def compare(
     """
     options: dict[str, Any] = {
         "data.path": data,
-        "data.dims": int(dims) if dims and dims.isdigit() else dims,
+        "data.dims": dimensions(dims),
         "data.scale": scale,
         "data.spacing": numbers("--spacing", spacing),
         "data.mask_threshold": mask_threshold,
@@ -276,12 +282,5 @@ def compare(
         config = configure(settings, options, set_ or [])
     except SettingsError as error:
         fail(str(error))
-    try:
+    with one_error(config.out, SettingsError, DataError, StudyError):
         carry_out_study(config, comparison.open_dataset, dry_run, fresh)
-    except (SettingsError, DataError, StudyError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(
-            f"{error}. Is there room in {config.out}, and may you write there? "
-            "Finished runs are kept: the same command goes on from there."
-        )

@@ -1,6 +1,9 @@
 """What all commands print with."""
 
+import io
+import os
 import re
+import sys
 from typing import NoReturn
 
 import typer
@@ -10,8 +13,22 @@ from rich.console import Console
 # Control characters would reach the terminal, which obeys them; lone surrogates cannot be printed.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
-console = Console()
-errors = Console(stderr=True)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on where nobody reads any more, as in `| head`: the files are what counts."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+console = _Console()
+errors = _Console(stderr=True)
+
+
+def print_any_text() -> None:
+    """Let names appear as escapes where the terminal's encoding lacks their letters."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def escape(text: str) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dilated_ce.cli.console import fail
+from dilated_ce.cli.endings import one_error
+from dilated_ce.cli.options import DEFAULT_LOSSES, a_path, folder_for
 from dilated_ce.cli.study import carry_out_study
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from dilated_ce.study.settings import CompareConfig
 
 LEARNING_RATE = 6e-3  # short training on few images bears a large one
-DEMO_LOSSES = "ce,balanced-ce,dbce,dice-ce,dbce-dice"
 
 
 def demo(
@@ -26,6 +26,7 @@ def demo(
             "files of the same names. In the masks each value is a class, the smallest the "
             "background.",
             show_default="STARE, fetched once",
+            parser=a_path,
             metavar="DIR",
         ),
     ] = None,
@@ -38,7 +39,7 @@ def demo(
             help="Those of `dilated-ce compare`; dbce and dbce-dice take radius=auto or a number, "
             "balance=batch|image and overlap=sum|max: ce,dbce:radius=4,balance=image."
         ),
-    ] = DEMO_LOSSES,
+    ] = DEFAULT_LOSSES,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each loss.")] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 350,
     scale: Annotated[
@@ -54,6 +55,7 @@ def demo(
         Path | None,
         typer.Option(
             help="Folder for the runs, cases.csv and report.html.",
+            parser=a_path,
             show_default="runs/demo, with another name for other data",
             metavar="DIR",
         ),
@@ -82,10 +84,11 @@ def demo(
             f"got {scale:g}, expected more than 0 and at most 4.", param_hint="--scale"
         )
     training = {"steps": steps, "device": device, "learning_rate": LEARNING_RATE}
+    folder = out or _default_folder(data, synthetic)
     values: dict[str, Any] = {
         "seeds": seeds,
         "training": {**training, "batch_size": 8, "patch_size": 128},
-        "out": out or _default_folder(data, synthetic),
+        "out": folder,
     }
     if data is not None:
         values["data"] = {"path": data, "scale": scale or 1.0}
@@ -93,22 +96,14 @@ def demo(
         values["losses"] = parse_losses(losses)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--losses") from None
-    try:
-        config = build_config(values)
+    with one_error(folder, SettingsError, DataError, StudyError):
         open_dataset = functools.partial(_open, synthetic=synthetic, scale=scale)
-        carry_out_study(config, open_dataset, fresh=fresh)
-    except (SettingsError, DataError, StudyError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(
-            f"{error}. Is there room in {values['out']}, and may you write there? "
-            "Finished runs are kept: the same command goes on from there."
-        )
+        carry_out_study(build_config(values), open_dataset, fresh=fresh)
 
 
 def _default_folder(data: Path | None, synthetic: bool) -> Path:
     if data is not None:
-        return Path("runs") / f"demo-{data.resolve().name}"
+        return folder_for(data, "demo-")
     return Path("runs/demo-synthetic" if synthetic else "runs/demo")
 
 
