@@ -12,7 +12,6 @@ from dilated_ce.study.cases import DataError, DataSet
 from dilated_ce.study.checking import check_cases
 from dilated_ce.study.engine import Outcome, StudyError, carry_out
 from dilated_ce.study.files import write_json, write_text
-from dilated_ce.study.found import some
 from dilated_ce.study.loss_modules import Setting
 from dilated_ce.study.planning import resolve
 from dilated_ce.study.prepared import Prepared, is_current, prepare, strange_files
@@ -21,6 +20,7 @@ from dilated_ce.study.records import Failure, Run
 from dilated_ce.study.reporting import write_report
 from dilated_ce.study.settings import CompareConfig, SettingsError
 from dilated_ce.study.units import Unit, versions
+from dilated_ce.study.wording import some
 
 # Written at the end, and removed when runs begin.
 OUTCOMES = (
