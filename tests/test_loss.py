@@ -449,7 +449,7 @@ class TestModule:
             ({"weight": [-1.0, 2.0]}, "weight: got [-1.0, 2.0], expected finite"),
             (
                 {"volumes": [10, 5, 2], "weight": [1.0, 2.0]},
-                "weight: got shape (2,), expected (3,)",
+                "volumes: got shape (3,), weight: got shape (2,), expected",
             ),
             ({"radius": [1, 2, 3], "mode": "binary"}, "radius: got 3 values for 1 classes"),
             ({"radius": [1, 2], "volumes": [3, 2, 1]}, "volumes: got shape (3,), expected (2,)"),

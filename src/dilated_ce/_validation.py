@@ -188,8 +188,13 @@ def as_importance(
     return torch.stack([torch.ones_like(tensor), tensor], dim=1) if by_channel else tensor
 
 
-def check_weight(weight: Tensor) -> None:
-    """Raise ValueError unless these numbers can be weights of classes, however many there are."""
+def check_weight(weight: Tensor, volumes: Tensor | None = None) -> None:
+    """Raise ValueError unless these can be weights of classes, however many; as many as volumes."""
+    if volumes is not None and weight.shape != volumes.shape:
+        raise ValueError(
+            f"volumes: got shape {tuple(volumes.shape)}, weight: got shape {tuple(weight.shape)}, "
+            "expected a number for each class in both."
+        )
     check_numbers("weight", weight, "more than 0 for at least one class")
 
 

@@ -268,12 +268,10 @@ class DilatedBalancedCELoss(nn.Module):
         volumes = as_volumes(volumes, num_classes, by_channel)
         self.volumes = None if volumes is None else volumes.clone()
         self.weight = None if weight is None else as_numbers("weight", weight).clone()
-        if num_classes is None and self.volumes is not None:
-            num_classes = len(self.volumes)
-        if self.weight is not None and num_classes is None:
-            check_weight(self.weight)
-        elif num_classes is not None:
+        if num_classes is not None:
             as_importance(self.weight, num_classes, by_channel)
+        elif self.weight is not None:
+            check_weight(self.weight, None if by_channel else self.volumes)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of `logits` (B, C, *spatial) against `target`, which `mode` describes."""
@@ -282,7 +280,8 @@ class DilatedBalancedCELoss(nn.Module):
     def _compare(
         self, logits: Tensor, target: Tensor, mode: str, spacing: Sequence[float] | None
     ) -> Tensor:
-        self._move_to(logits.device)
+        if isinstance(logits, Tensor):  # else told below
+            self._move_to(logits.device)
         return dilated_balanced_cross_entropy(
             logits,
             target,
