@@ -20,7 +20,7 @@ from dilated_ce.study.records import Failure, Run
 from dilated_ce.study.reporting import write_report
 from dilated_ce.study.settings import CompareConfig, SettingsError
 from dilated_ce.study.units import Unit, versions
-from dilated_ce.study.wording import some
+from dilated_ce.study.wording import listing, some
 
 # Written at the end, and removed when runs begin.
 OUTCOMES = (
@@ -166,8 +166,9 @@ def prepare_data(
         return Prepared(folder), []
     checked = check_cases(data, on_case)
     if checked.problems:
-        listing = "\n  - ".join(checked.problems)
-        raise DataError(f"{data.name}: the data cannot be used as they are:\n  - {listing}")
+        raise DataError(
+            listing(f"{data.name}: the data cannot be used as they are", checked.problems)
+        )
     return prepare(data, folder, on_case, fresh=True), checked.notes
 
 
