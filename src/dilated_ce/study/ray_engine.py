@@ -28,7 +28,8 @@ def spread(
         raise StudyError("Ray is not installed: pip install 'dilated-ce[ray]'") from None
     try:
         ray.init(
-            address=execution.address,
+            # Without "local" Ray joins whatever cluster this machine last knew, dead or alive.
+            address=execution.address or "local",
             include_dashboard=False,
             log_to_driver=False,
             logging_level="error",
