@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dilated_ce.study.cases import DataError
+from dilated_ce.study.cases import Case, DataError
 from dilated_ce.study.checking import check_cases
 from dilated_ce.study.reading import DataConfig, open_data
+from dilated_ce.study.volumes import resample
 
 SHAPE = (6, 8, 5)
 LABELS = {"background": 0, "rim": 1, "core": 2}
@@ -100,6 +101,12 @@ def test_an_image_in_a_volume_of_one_slice_stays_whole(tmp_path, axis, spacing):
     np.testing.assert_array_equal(case.labels, labels_of(1, (30, 24))[None])
     assert case.image.shape == (1, 1, 30, 24)
     assert case.spacing == (spacing[axis], *np.delete(spacing, axis))
+
+
+def test_resampling_to_more_voxels_than_memory_holds_is_refused():
+    case = Case("a", np.zeros((1, 4, 5, 6), np.float32), np.zeros((4, 5, 6), np.uint8), (1, 1, 3))
+    with pytest.raises(DataError, match=r"a would have 4000 x 5000 x 18000 voxels, .* 1 x 1 x 3"):
+        resample(case, (0.001, 0.001, 0.001))
 
 
 def test_resampling_keeps_the_place_of_things(tmp_path):

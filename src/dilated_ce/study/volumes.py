@@ -144,6 +144,12 @@ def resample(case: Case, spacing: tuple[float, ...]) -> Case:
     )
     if shape == case.labels.shape:
         return case
+    if math.prod(shape) > MOST_VOXELS:
+        sides = " x ".join(map(str, shape))
+        raise DataError(
+            f"data.spacing: {case.name} would have {sides} voxels, expected at most 2^30; the "
+            f"spacing is in mm, and that of the case is {_size(case.spacing)}"
+        )
 
     def interpolate(values: NDArray[np.floating]) -> NDArray[np.float32]:
         source = torch.from_numpy(values.astype(np.float32))[None]
