@@ -258,6 +258,11 @@ def test_numbers_are_as_wide_as_they_are_written():
         assert dilated_balanced_cross_entropy(logits, labels, 2, **options) == expected
     finally:
         torch.set_default_dtype(torch.float32)
+    volumes = [1e6 + 1 / 3, 300000 + 1 / 3, 80001 + 1 / 3]
+    wide = torch.tensor(volumes, dtype=torch.float64)
+    of_both = (dilated_balanced_cross_entropy(logits.double(), labels, 2, volumes=v)
+               for v in (volumes, wide))  # fmt: skip
+    assert len(set(map(float, of_both))) == 1
 
 
 def test_nothing_but_a_number_where_an_ignored_voxel_is_not_finite():

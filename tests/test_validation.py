@@ -57,6 +57,12 @@ def test_radius_spacing_and_ignored_label(error, message, radius, options):
             call()
 
 
+def test_the_bounds_of_a_voxel_size_are_sizes():
+    for size in (1e-12, 1e15):
+        masks = dilate_labels(LABELS, size, num_classes=3, spacing=[size] * (LABELS.ndim - 1))
+        assert torch.equal(masks, dilate_labels(LABELS, 1, num_classes=3))
+
+
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [

@@ -194,10 +194,14 @@ def weigh_channels(
     none_ignored = True
     for radius in dict.fromkeys(radii):
         channels = [index for index, other in enumerate(radii) if other == radius]
-        part = options._replace(
-            volumes=_of_channels(options.volumes, channels),
-            importance=_of_channels(options.importance, channels),
-            scale=_of_channels(options.scale, channels),
+        part = Weighting(  # not `_replace`, which PyTorch 2.4 cannot compile
+            options.overlap,
+            options.balance,
+            _of_channels(options.volumes, channels),
+            _of_channels(options.importance, channels),
+            _of_channels(options.scale, channels),
+            options.ignore_index,
+            options.process_group,
         )
         # The channels one after the other, each with the images of the batch. By single numbers,
         # as an accelerator would wait for a list.
