@@ -37,7 +37,7 @@ from dilated_ce.integrations.nnunet import (
 )
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "src" / "dilated_ce" / "integrations" / "nnunet_trainers"
+FOLDER = Path(nnunet.__file__).with_name("nnunet_trainers")
 
 PATCH = (8, 16, 12)
 SPACING = (3.0, 1.0, 1.0)
