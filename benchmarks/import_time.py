@@ -1,4 +1,4 @@
-"""How long `import dilated_ce` takes beyond `import torch`, in fresh processes.
+"""How long `from dilated_ce import *` takes beyond `import torch`, in fresh processes.
 
     python benchmarks/import_time.py
 
@@ -19,7 +19,7 @@ import sys, time
 begun = time.perf_counter()
 import torch
 torch_there = time.perf_counter()
-import dilated_ce
+from dilated_ce import *
 print(torch_there - begun, time.perf_counter() - torch_there, torch.__version__)
 """
 

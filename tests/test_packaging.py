@@ -30,7 +30,7 @@ def dist():
 
 def test_the_core_imports_torch_alone():
     code = (
-        "import sys, torch; before = set(sys.modules); import dilated_ce; "
+        "import sys, torch; before = set(sys.modules); from dilated_ce import *; "
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )
     printed = subprocess.run(
@@ -38,6 +38,14 @@ def test_the_core_imports_torch_alone():
     ).stdout.split()
     assert "dilated_ce" in printed
     assert not HEAVY & set(printed)
+
+
+def test_every_public_name_is_there_and_others_are_not():
+    assert set(dilated_ce.__all__) <= set(dir(dilated_ce))
+    for name in dilated_ce.__all__:
+        assert getattr(dilated_ce, name).__name__ == name
+    with pytest.raises(AttributeError, match="'dilated_ce' has no attribute 'DiceLoss'"):
+        dilated_ce.DiceLoss  # noqa: B018
 
 
 def test_the_types_are_shipped():

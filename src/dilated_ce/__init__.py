@@ -4,9 +4,13 @@ The public names of the core, which depends on torch alone. Method: Hosseini and
 Baghshah, "Dilated Balanced Cross Entropy Loss for Medical Image Segmentation", arXiv:2412.06045.
 """
 
-from dilated_ce.loss import DilatedBalancedCELoss, dilated_balanced_cross_entropy
-from dilated_ce.morphology import dilate_labels
-from dilated_ce.weights import dilated_balanced_weights
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dilated_ce.loss import DilatedBalancedCELoss, dilated_balanced_cross_entropy
+    from dilated_ce.morphology import dilate_labels
+    from dilated_ce.weights import dilated_balanced_weights
 
 __version__ = "0.1.0"
 
@@ -16,3 +20,23 @@ __all__ = [
     "dilated_balanced_cross_entropy",
     "dilated_balanced_weights",
 ]
+
+# torch takes seconds to load. The help and the completion of the command line do without it, so
+# each name is imported when it is first asked for.
+_MODULE_OF = {
+    "DilatedBalancedCELoss": "loss",
+    "dilate_labels": "morphology",
+    "dilated_balanced_cross_entropy": "loss",
+    "dilated_balanced_weights": "weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
