@@ -1,5 +1,6 @@
 """Settings shared by all tests."""
 
+import gc
 import os
 import socket
 
@@ -19,6 +20,11 @@ torch.set_num_threads(1)
 settings.register_profile("default", deadline=None, max_examples=100)
 settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector off what the imports made; statsmodels calls it all the time."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -298,7 +298,7 @@ def test_killed_at_random_it_ends_with_the_same_scores(images, tmp_path):
     context.set_forkserver_preload(["dilated_ce.study.comparison", "dilated_ce.cli.compare"])
 
     def start(out):
-        arguments = ["--data", images, "--out", out, *TINY, "--steps", 40, "--seeds", 2]
+        arguments = ["--data", images, "--out", out, *TINY, "--steps", 20, "--seeds", 2]
         process = context.Process(target=compare_in_silence, args=(arguments,))
         process.start()
         return process
@@ -313,7 +313,7 @@ def test_killed_at_random_it_ends_with_the_same_scores(images, tmp_path):
     finish(tmp_path / "whole")
     takes = time.monotonic() - begun
     generator = random.Random(0)
-    for _ in range(10):
+    for _ in range(6):
         process = start(tmp_path / "killed")
         time.sleep(takes * generator.uniform(0.1, 0.9))
         process.kill()
