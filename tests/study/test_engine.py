@@ -62,6 +62,13 @@ def test_runs_leave_their_tables(units):
     assert (found >= 1).all()
 
 
+def test_a_run_has_its_threads_and_leaves_those_of_the_process(units):
+    before = torch.get_num_threads()
+    ((_, run, _),) = carry_out(units(("ce",), threads=before + 1), LOCAL)
+    assert run.info["threads"] == before + 1
+    assert torch.get_num_threads() == before
+
+
 def test_finished_runs_are_kept_and_others_done(units):
     first = [outcome for _, outcome, _ in carry_out(units(("ce",)), LOCAL)]
     cases = first[0].cases

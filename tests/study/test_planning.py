@@ -66,7 +66,7 @@ def test_every_loss_seed_and_fold_is_a_unit(prepared, tmp_path):
 
 @pytest.mark.parametrize(("gpus", "threads"), [(0, 1), (2, 4), (16, 1)])
 def test_with_ray_a_run_has_its_part_of_the_machine(prepared, monkeypatch, gpus, threads):
-    monkeypatch.setattr(planning, "_cpus", lambda: 8)
+    monkeypatch.setattr(planning.torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(planning.torch.cuda, "device_count", lambda: gpus)
     assert resolve(TrainingConfig(), prepared[2]).threads == 8
     assert resolve(TrainingConfig(), prepared[2], "ray").threads == threads

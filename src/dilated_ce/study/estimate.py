@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dilated_ce.study.engine import StudyError
 from dilated_ce.study.fitting import Plan, fit
+from dilated_ce.study.guest import on_threads
 from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.prepared import Prepared
 from dilated_ce.study.units import Unit, judge
@@ -35,7 +36,8 @@ def estimate(units: Sequence[Unit], on_loss: Callable[[], None] = lambda: None) 
     for loss in dict.fromkeys(unit.loss for unit in units):
         of_loss = [unit for unit in units if unit.loss == loss]
         try:
-            step, case = _measure(of_loss[0])
+            with on_threads(of_loss[0].training.threads):
+                step, case = _measure(of_loss[0])
         except Exception as error:  # of the user's loss, of the libraries, or no memory
             line = f"{type(error).__name__}: {error}".splitlines()[0]
             raise StudyError(f"{loss.title} cannot be trained: {line}") from error

@@ -72,7 +72,6 @@ def fit(plan: Plan, folder: Path) -> tuple[nn.Module, History]:
 
 def _fit(plan: Plan, folder: Path) -> tuple[nn.Module, History]:
     config = plan.training
-    torch.set_num_threads(config.threads)
     L.seed_everything(plan.seed, verbose=False)
     segmenter = Segmenter(plan, folder)
     trainer = L.Trainer(

@@ -1,4 +1,4 @@
-"""Lightning and MONAI without a trace in the process that calls."""
+"""PyTorch, Lightning and MONAI without a trace in the process that calls."""
 
 import logging
 import multiprocessing
@@ -8,10 +8,22 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from lightning.pytorch.utilities import disable_possible_user_warnings
 from monai.data import get_track_meta, set_track_meta
 
 _LOGS = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+
+
+@contextmanager
+def on_threads(number: int) -> Iterator[None]:
+    """Have PyTorch compute on so many CPU threads, and then on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

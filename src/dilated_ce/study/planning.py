@@ -1,6 +1,5 @@
 """From settings and data to the runs that they ask for."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,8 +33,9 @@ def resolve(
     Args:
         training: the settings.
         prepared: the data.
-        engine: a run has all CPUs of the machine as threads, or with "ray" its part of them, so
-            that as many runs go on at once as there are GPUs, or CPUs.
+        engine: a run has the threads that PyTorch takes by itself (the cores, or
+            OMP_NUM_THREADS), or with "ray" its part of them, so that as many runs go on at once
+            as there are GPUs, or CPUs.
 
     Raises:
         SettingsError: a patch that does not fit the data.
@@ -59,20 +59,16 @@ def resolve(
             "patch_size": patch,
             "batch_size": training.batch_size or BATCH_SIZES[dims] * training.devices,
             "learning_rate": training.learning_rate or LEARNING_RATES[training.optimizer],
-            "threads": training.threads or (_cpus_per_run() if engine == "ray" else _cpus()),
+            "threads": training.threads or _threads(engine),
         }
     )
 
 
-def _cpus_per_run() -> int:
+def _threads(engine: str) -> int:
+    if engine != "ray":
+        return torch.get_num_threads()
     gpus = torch.cuda.device_count()
-    return max(1, _cpus() // gpus) if gpus else 1
-
-
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, torch.get_num_threads() // gpus) if gpus else 1
 
 
 def plan_units(

@@ -35,6 +35,7 @@ from torch import nn
 from dilated_ce import __version__
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
 from dilated_ce.study.fitting import PROGRESS, History, Plan, fit
+from dilated_ce.study.guest import on_threads
 from dilated_ce.study.inference import predict
 from dilated_ce.study.lesions import lesion_table
 from dilated_ce.study.losses import LossSpec, source_file
@@ -175,6 +176,12 @@ class Unit:
 
 def execute(unit: Unit) -> None:
     """Train, predict, score, and put the results into the unit's folder."""
+    with on_threads(unit.training.threads):
+        _execute(unit)
+    shutil.rmtree(unit.working, ignore_errors=True)
+
+
+def _execute(unit: Unit) -> None:
     prepared = Prepared(unit.prepared)
     plan = Plan(unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared)
     network, history = fit(plan, unit.working)
@@ -190,7 +197,6 @@ def execute(unit: Unit) -> None:
         write_csv(folder / "curve.csv", pd.DataFrame(history.curve, columns=["step", "dice"]))
         files = {name: sha256(folder / name) for name in sorted(RESULTS)}
         write_json(folder / "run.json", {**_info(unit, network, history), "files": files})
-    shutil.rmtree(unit.working, ignore_errors=True)
 
 
 def judge(
