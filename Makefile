@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench weight-map intervals fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
+.PHONY: help demo test test-slow check format docs bench weight-map intervals fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -13,8 +13,11 @@ demo: $(VENV)/.installed-study ## train on real images under five losses and wri
 	@$(BIN)/dilated-ce demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests, doctests and examples (options: ARGS="-k loss")
-	@# The coverage is that of all tests, and has a limit: not of some of them.
+	@# The coverage is that of all of these tests, and has a limit: not of some of them.
 	$(BIN)/pytest -n auto $(or $(ARGS),--cov --cov-report=term:skip-covered)
+
+test-slow: $(VENV)/.installed-dev ## run those that start whole programs: nnU-Net, Ray, killed runs
+	$(BIN)/pytest -n auto -m slow $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, formatting, types and the direction of imports
 	$(BIN)/ruff check

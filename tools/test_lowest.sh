@@ -27,7 +27,7 @@ cat "$folder/lowest.txt"
   --constraint "$folder/lowest.txt" "$(ls dist/*.whl)[study,monai,nnunet]" hypothesis pytest pytest-xdist setuptools
 # Warnings of old libraries about each other are none of ours.
 run() {
-  "$folder/bin/python" -m pytest -q -n auto -p no:cacheprovider -W default -m "not slow" \
+  "$folder/bin/python" -m pytest -q -n auto -p no:cacheprovider -W default \
     --junitxml "$folder/$1.xml" "${@:2}" || true # the table tells
 }
 run core tests/test_{loss,weights,morphology,automatic,modes,packing,validation,compile}.py

@@ -87,7 +87,7 @@ def run_tests(tree: Path, module: str) -> int:
         fuzz.judge(calls.draw(fuzz.SEED_OF_TESTS, index))
     first = FIRST.get(module, module)
     names = sorted(TESTS, key=lambda name: name != first)
-    options = ["-x", "-q", "-m", "not slow", "-k", f"not ({LEFT_OUT})", "--no-header"]
+    options = ["-x", "-q", "-k", f"not ({LEFT_OUT})", "--no-header"]
     # What takes time and tells nothing here.
     plugins = ["--assert=plain", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
     doctests = [f"src/dilated_ce/{name}.py" for name in MODULES]
