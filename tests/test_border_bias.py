@@ -1,28 +1,21 @@
 """The experiment that explains the loss, by its own script and by an independent count."""
 
-import importlib.util
 import math
 from pathlib import Path
 
+import border_bias
 import pytest
 
 from dilated_ce.inspection.advice import _border
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "figures" / "border_bias.py"
-CROSSINGS = Path(__file__).parents[1] / "results" / "border_bias" / "crossings.csv"
+ROOT = Path(__file__).parents[1]
+CROSSINGS = ROOT / "results" / "border_bias" / "crossings.csv"
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("border_bias", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def crossings(script):
-    return {setting: script.crossing(*result) for setting, result in script.experiment().items()}
+def crossings():
+    results = border_bias.experiment()
+    return {setting: border_bias.crossing(*result) for setting, result in results.items()}
 
 
 def test_balanced_ce_moves_the_border_and_three_sigma_puts_it_back(crossings):
@@ -49,18 +42,17 @@ def test_the_numbers_quoted_are_those_of_the_script(crossings):
 
 
 def test_the_pages_say_where_the_default_puts_the_border(crossings):
-    root = SCRIPT.parents[2]
     default = crossings["auto", "image"]
-    assert f"at {default:.2f} px" in " ".join((root / "README.md").read_text().split())
+    assert f"at {default:.2f} px" in " ".join((ROOT / "README.md").read_text().split())
     for page in ("faq.md", "how-to/radius.md"):
-        assert f"about {8 - default:.1f} px in" in (root / "docs" / page).read_text()
+        assert f"about {8 - default:.1f} px in" in (ROOT / "docs" / page).read_text()
 
 
-def test_crossing_interpolates(script):
+def test_crossing_interpolates():
     import torch
 
     centres = torch.tensor([0.25, 0.75, 1.25, 1.75])
-    assert script.crossing(centres, torch.tensor([1.0, 0.75, 0.25, 0.0])) == pytest.approx(1.0)
+    assert border_bias.crossing(centres, torch.tensor([1.0, 0.75, 0.25, 0.0])) == pytest.approx(1.0)
 
 
 def test_the_advice_of_inspect_quotes_them(crossings):

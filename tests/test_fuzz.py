@@ -1,20 +1,17 @@
 """Random calls, valid and spoilt, and the memory over many steps: `make fuzz` and `make memory`."""
 
-import sys
 from pathlib import Path
 
+import fuzz
+import memory_growth
 import pandas as pd
 import pytest
+from calls import FUNCTIONS, draw
 
 import dilated_ce
 from dilated_ce._ball import ball_lines
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks" / "hardening"))
-
-import fuzz  # noqa: E402
-import memory_growth  # noqa: E402
-from calls import FUNCTIONS, draw  # noqa: E402
 
 
 @pytest.mark.parametrize("start", range(0, 600, 150))

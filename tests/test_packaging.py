@@ -1,13 +1,13 @@
 """What an installation brings, and what a release needs."""
 
 import doctest
-import importlib.util
 import re
 import subprocess
 import sys
 from importlib.metadata import metadata, requires
 from pathlib import Path
 
+import dist
 import pytest
 
 import dilated_ce
@@ -17,15 +17,6 @@ HEAVY = {
     *("jinja2", "lightning", "matplotlib", "monai", "nibabel", "nnunetv2", "pandas", "PIL"),
     *("pydantic", "ray", "requests", "rich", "scipy", "statsmodels", "triton", "typer", "yaml"),
 }
-
-
-@pytest.fixture(scope="module")
-def dist():
-    """tools/dist.py."""
-    spec = importlib.util.spec_from_file_location("dist", ROOT / "tools" / "dist.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_core_imports_torch_alone():
@@ -58,12 +49,12 @@ def test_it_requires_torch_and_numpy_alone():
     assert sorted(re.match(r"[\w-]+", line)[0] for line in always) == ["numpy", "torch"]
 
 
-def test_the_release_checks_do_as_their_examples(dist):
+def test_the_release_checks_do_as_their_examples():
     assert doctest.testmod(dist).attempted >= 5
     assert doctest.testmod(dist).failed == 0
 
 
-def test_the_version_is_the_one_that_is_read(dist):
+def test_the_version_is_the_one_that_is_read():
     init = (ROOT / "src" / "dilated_ce" / "__init__.py").read_text()
     assert dist.version_of(init) == dilated_ce.__version__
 
@@ -79,11 +70,11 @@ def test_the_version_is_the_one_that_is_read(dist):
         ("1.0.0", "## 1.0.1\n", ["v1.0.1"], 2),
     ],
 )
-def test_tag_version_and_changelog_have_to_agree(dist, version, changelog, tags, problems):
+def test_tag_version_and_changelog_have_to_agree(version, changelog, tags, problems):
     assert len(dist.release_problems(version, changelog, tags)) == problems
 
 
-def test_another_build_is_told(dist, tmp_path):
+def test_another_build_is_told(tmp_path):
     one, other = tmp_path / "a" / "x.whl", tmp_path / "b" / "x.whl"
     for path in (one, other):
         path.parent.mkdir()

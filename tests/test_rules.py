@@ -1,23 +1,11 @@
 """The rules for the radius that were tried beside the automatic one."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+import radius_rules
 import torch
 
 from dilated_ce import dilated_balanced_cross_entropy
-
-SCRIPT = Path(__file__).parents[1] / "results" / "rules" / "radius_rules.py"
-
-
-@pytest.fixture(scope="module")
-def rules():
-    spec = importlib.util.spec_from_file_location("radius_rules", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +19,9 @@ def batch():
 
 @pytest.mark.parametrize("shares", ["equal", "half", "root"])
 @pytest.mark.parametrize("rule", ["depth", "growth", "size", "ladder", "follow", "anneal"])
-def test_every_rule_gives_weights_of_mean_1(rules, batch, rule, shares):
+def test_every_rule_gives_weights_of_mean_1(batch, rule, shares):
     logits, labels = batch
-    loss = rules.RuleLoss(rule, factor=2, shares=shares)
+    loss = radius_rules.RuleLoss(rule, factor=2, shares=shares)
     weights = loss.weigh(labels[:, 0].numpy(), 3, logits.argmax(1).numpy())
     assert weights.mean() == pytest.approx(1)
     assert (weights > 0).all()
@@ -41,18 +29,18 @@ def test_every_rule_gives_weights_of_mean_1(rules, batch, rule, shares):
     assert loss(logits, labels).isfinite()
 
 
-def test_size_and_root_are_the_automatic_radius(rules, batch):
+def test_size_and_root_are_the_automatic_radius(batch):
     logits, labels = batch
     labels = labels.clone()
     labels[0, 0, 20:24] = 0  # the radius of bands that cross is rounded by "auto"
     labels[0, 0, 20:24, 8:12] = 1
     ours = dilated_balanced_cross_entropy(logits, labels)
-    torch.testing.assert_close(rules.RuleLoss("size")(logits, labels), ours)
+    torch.testing.assert_close(radius_rules.RuleLoss("size")(logits, labels), ours)
 
 
-def test_equal_shares_are_half_for_two_classes(rules, batch):
+def test_equal_shares_are_half_for_two_classes(batch):
     logits, labels = batch
     labels = labels.clamp(max=1)
-    equal, half = (rules.RuleLoss("size", shares=shares) for shares in ("equal", "half"))
+    equal, half = (radius_rules.RuleLoss("size", shares=shares) for shares in ("equal", "half"))
     single = labels[:1]
     torch.testing.assert_close(half(logits[:1], single), equal(logits[:1], single))

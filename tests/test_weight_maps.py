@@ -1,20 +1,16 @@
 """The picture of the weights: its numbers are those of the script, and as its caption says."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+import weight_maps
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "figures" / "weight_maps.py"
 PATH = Path(__file__).parents[1] / "results" / "weight_maps" / "path.csv"
 
 
 @pytest.fixture(scope="module")
 def table():
-    spec = importlib.util.spec_from_file_location("weight_maps", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.path()
+    return weight_maps.path()
 
 
 def test_the_numbers_are_those_of_the_script(table):

@@ -103,6 +103,14 @@ def test_an_image_in_a_volume_of_one_slice_stays_whole(tmp_path, axis, spacing):
     assert case.spacing == (spacing[axis], *np.delete(spacing, axis))
 
 
+def test_a_volume_of_one_slice_among_others_is_a_volume(nnunet):
+    for path in nnunet.rglob("case0*"):
+        save(np.asarray(nibabel.load(path).dataobj)[..., :1], path)
+    data = open_at(nnunet)
+    assert data.spatial_dims == 3
+    assert [case.load().labels.shape for case in data.cases[:2]] == [(6, 8, 1), SHAPE]
+
+
 def test_resampling_to_more_voxels_than_memory_holds_is_refused():
     case = Case("a", np.zeros((1, 4, 5, 6), np.float32), np.zeros((4, 5, 6), np.uint8), (1, 1, 3))
     with pytest.raises(DataError, match=r"a would have 4000 x 5000 x 18000 voxels, .* 1 x 1 x 3"):

@@ -1,10 +1,9 @@
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from coverage_of_intervals import coverage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -12,9 +11,6 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from dilated_ce.study.statistics import compare_to, rank_stability
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from coverage_of_intervals import coverage
 
 
 def table(scores, groups=None):

@@ -49,7 +49,9 @@ def open_nnunet_raw(
     description = read_description(folder / "dataset.json")
     files = _listed(folder, description) if description.pairs else _by_name(folder, description)
     is_image = not description.ending.startswith(".nii")
-    of_files = 2 if is_image else _dims_of(next(iter(files.values()))[1])
+    # Volumes, if one of them has several slices.
+    has_volumes = not is_image and any(_dims_of(label) == 3 for _, label in files.values())
+    of_files = 3 if has_volumes else 2
     if dims == 3 and of_files == 2:
         raise DataError(f"{folder}: data.dims is 3, and these are 2D images.")
     if spacing is not None and is_image:
