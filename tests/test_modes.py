@@ -339,6 +339,16 @@ class TestDataSetVolumes:
         )
         torch.testing.assert_close(part, weights[:2])
 
+    def test_the_size_counts_in_double_precision(self):
+        logits = torch.randn(8, 3, 9, 8, dtype=torch.float64)
+        of_1000, of_3 = (
+            dilated_balanced_cross_entropy(
+                logits, self.labels, 1, volumes=self.volumes, num_voxels=size
+            ).item()
+            for size in (1000, 3)
+        )
+        assert of_1000 / of_3 == pytest.approx(1000 / 3, rel=1e-14)
+
     def test_per_channel(self):
         target = (self.labels[:, None] == torch.arange(1, 3).view(2, 1, 1)).long()
         foreground = dilate_labels(target.flatten(0, 1), 1, num_classes=2).sum((2, 3))
