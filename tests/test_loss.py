@@ -265,6 +265,16 @@ def test_numbers_are_as_wide_as_they_are_written():
     assert len(set(map(float, of_both))) == 1
 
 
+def test_the_module_keeps_its_numbers_and_tells_what_are_no_logits():
+    labels = torch.zeros(1, 8, 8, dtype=torch.long)
+    criterion = DilatedBalancedCELoss(2, volumes=[10, 5, 2])
+    with pytest.raises(RuntimeError, match="meta"):  # tensors without numbers
+        criterion(torch.empty(1, 3, 8, 8, device="meta"), labels.to("meta"))
+    assert criterion.volumes.tolist() == [10, 5, 2]
+    with pytest.raises(TypeError, match=r"logits: got list, expected a torch\.Tensor"):
+        criterion([[0.0, 1.0]], labels)
+
+
 def test_nothing_but_a_number_where_an_ignored_voxel_is_not_finite():
     labels = torch.tensor([[0, 1, -100, 1]])
     logits = random_logits(labels, 2)
