@@ -308,7 +308,7 @@ def test_killed_at_random_it_ends_with_the_same_scores(images, tmp_path):
         process.join()
         assert process.exitcode == 0
 
-    finish(tmp_path / "first")  # which loads what loads late
+    finish(tmp_path / "first")  # which starts the server, and so takes longer
     begun = time.monotonic()
     finish(tmp_path / "whole")
     takes = time.monotonic() - begun

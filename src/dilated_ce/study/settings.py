@@ -77,7 +77,7 @@ class TrainingConfig(Strict):
         default=None,
         ge=1,
         le=1024,
-        description="CPU threads of a run; the cores, or OMP_NUM_THREADS; with Ray a part of them",
+        description="CPU threads of a run: the cores or OMP_NUM_THREADS; on Ray 1 or a GPU's part",
     )
     workers: int = Field(default=0, ge=0, description="processes that load patches")
     evaluations: int = Field(
