@@ -8,14 +8,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dilated_ce.loss import DilatedBalancedCELoss, dilated_balanced_cross_entropy
-    from dilated_ce.morphology import dilate_labels
-    from dilated_ce.weights import dilated_balanced_weights
+    from dilated_ce.dilation import dilate_labels
+    from dilated_ce.loss import (
+        AdaptiveDilatedCELoss,
+        DilatedBalancedCELoss,
+        adaptive_dilated_cross_entropy,
+        dilated_balanced_cross_entropy,
+    )
+    from dilated_ce.weighting import adaptive_dilated_weights, dilated_balanced_weights
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveDilatedCELoss",
     "DilatedBalancedCELoss",
+    "adaptive_dilated_cross_entropy",
+    "adaptive_dilated_weights",
     "dilate_labels",
     "dilated_balanced_cross_entropy",
     "dilated_balanced_weights",
@@ -24,10 +32,13 @@ __all__ = [
 # torch takes seconds to load. The help and the completion of the command line do without it, so
 # each name is imported when it is first asked for.
 _MODULE_OF = {
+    "AdaptiveDilatedCELoss": "loss",
     "DilatedBalancedCELoss": "loss",
-    "dilate_labels": "morphology",
+    "adaptive_dilated_cross_entropy": "loss",
+    "adaptive_dilated_weights": "weighting",
+    "dilate_labels": "dilation",
     "dilated_balanced_cross_entropy": "loss",
-    "dilated_balanced_weights": "weights",
+    "dilated_balanced_weights": "weighting",
 }
 
 if not TYPE_CHECKING:  # for which any name would be one of ours

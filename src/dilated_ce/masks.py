@@ -1,0 +1,257 @@
+"""The class masks of a batch as bits: 8 masks in a byte.
+
+A dilation then shifts and ORs 8 masks at once, volumes are counted 16 bits of a word at a time, and
+the weight of a voxel is looked up in a table with 256 entries.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dilated_ce.operators import operator
+
+BITS = 8
+# On a CPU the work goes in pieces of so many elements: they stay in the cache, and PyTorch takes no
+# second thread for them, which would wait for a core that other work keeps busy. It has to: its
+# grain is 32,768 elements. On an accelerator a piece is as much as its memory should be asked for.
+PIECE = 2**15
+PIECE_ON_ACCELERATOR = 2**28
+SIDE_BY_SIDE = 64  # words that are added at once when bits are counted
+
+
+def piece(tensor: Tensor) -> int:
+    """How many elements to work on at a time, on the device of this tensor."""
+    return PIECE if tensor.device.type == "cpu" else PIECE_ON_ACCELERATOR
+
+
+def pieces(length: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `size` elements, the last one shorter.
+
+    Examples:
+        >>> list(pieces(5, 2))
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    return (slice(start, min(start + size, length)) for start in range(0, length, max(size, 1)))
+
+
+def blocks(rows: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Parts of a tensor (N, n) to work on at a time: several rows, or a part of one."""
+    size = piece(rows)
+    several = max(1, size // max(1, rows.shape[1]))
+    for which in pieces(rows.shape[0], several):
+        for part in pieces(rows.shape[1], max(size, rows.shape[1]) if several > 1 else size):
+            yield which, part
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of all classes of all images, and where each of them lies.
+
+    Few classes leave bits of a byte free, so that several images share a plane of bytes, each in a
+    lane of as many bits as there are classes. More than 8 classes take several planes per image.
+    Class c of image b is
+
+        bit    b % lanes * C + c % 8                in every byte of
+        plane  b // lanes * depth + c // 8
+
+    Examples:
+        >>> labels = torch.tensor([[0, 1, 1], [2, 2, 0]])  # two images of three pixels
+        >>> masks = Masks.of(labels, None, num_classes=3)
+        >>> masks.lanes, masks.depth  # both images in one plane: classes 0, 1, 2 and 0, 1, 2
+        (2, 1)
+        >>> [f"{byte:06b}" for byte in masks.planes.flatten().tolist()]
+        ['100001', '100010', '001010']
+        >>> masks.volumes()
+        tensor([[1, 2, 0],
+                [1, 0, 2]])
+    """
+
+    planes: Tensor  # uint8 (P, *spatial)
+    batch: int
+    num_classes: int
+
+    @property
+    def lanes(self) -> int:
+        """How many images share a plane."""
+        return max(1, BITS // self.num_classes)
+
+    @property
+    def depth(self) -> int:
+        """How many planes an image takes, or the images that share them."""
+        return math.ceil(self.num_classes / BITS)
+
+    @property
+    def bits_per_lane(self) -> int:
+        """How many classes of an image lie in one plane, at most."""
+        return min(self.num_classes, BITS)
+
+    @staticmethod
+    def of(labels: Tensor, valid: Tensor | None, num_classes: int) -> "Masks":
+        """The masks of checked labels (B, *spatial); `valid` is bool, or None if all voxels are."""
+        labels = labels if valid is None else torch.where(valid, labels, 0)
+        masks = Masks.empty(labels, num_classes)
+        lanes, depth = masks.lanes, masks.depth
+        planes = masks.planes.view(-1, depth, labels[:1].numel())
+        images = labels.flatten(1)
+        # The bit of each class in each lane and plane: (lanes, depth, C).
+        classes = torch.arange(num_classes, device=labels.device)
+        inside = classes // BITS == torch.arange(depth, device=labels.device)[:, None]
+        lane = torch.arange(lanes, device=labels.device)[:, None, None] * num_classes
+        tables = (2 ** (classes % BITS + lane) * inside).to(torch.uint8)
+        for lane in range(min(lanes, masks.batch)):
+            own = images[lane::lanes]  # may be one fewer, in the last plane
+            for which, part in blocks(own):
+                index = own[which, part]
+                index = index if index.dtype in (torch.int32, torch.int64) else index.int()
+                for level in range(depth):
+                    # Not by shifts, which were wrong for bytes on Apple's GPUs.
+                    bits = tables[lane, level].index_select(0, index.reshape(-1))
+                    to = planes[which, level, part]
+                    combine = to.copy_ if lane == 0 else to.bitwise_or_
+                    combine(bits.view(to.shape))
+        if valid is None:
+            return masks
+        return masks.keep(masks.everywhere(valid))
+
+    @staticmethod
+    def empty(labels: Tensor, num_classes: int) -> "Masks":
+        """Planes for the masks of labels (B, *spatial), without numbers in them."""
+        layout = Masks(labels, labels.shape[0], num_classes)
+        num_planes = -(-layout.batch // layout.lanes) * layout.depth
+        planes = labels.new_empty((num_planes, *labels.shape[1:]), dtype=torch.uint8)
+        return Masks(planes, layout.batch, num_classes)
+
+    def keep(self, bits: Tensor) -> "Masks":
+        """The masks where these bits are set, uint8 (P, *spatial)."""
+        return Masks(self.planes & bits, self.batch, self.num_classes)
+
+    def everywhere(self, valid: Tensor) -> Tensor:
+        """All bits of every image at its valid voxels, none at others: uint8 (P, *spatial)."""
+        every = valid.to(torch.uint8) * (2**self.bits_per_lane - 1)
+        shared = every[:: self.lanes].clone()
+        for lane in range(1, min(self.lanes, self.batch)):
+            own = every[lane :: self.lanes] * 2 ** (lane * self.num_classes)
+            shared[: len(own)].bitwise_or_(own)
+        return shared.repeat_interleave(self.depth, 0)
+
+    def select(self, chosen: Tensor) -> Tensor:
+        """The bits of the masks chosen, bool (..., B, C), in every plane: uint8 (..., P)."""
+        missing_classes = self.depth * self.bits_per_lane - self.num_classes
+        missing_images = -self.batch % self.lanes
+        padded = F.pad(chosen, (0, missing_classes, 0, missing_images))
+        by_plane = padded.reshape(*chosen.shape[:-2], -1, self.lanes * self.bits_per_lane)
+        powers = 2 ** torch.arange(by_plane.shape[-1], device=chosen.device)
+        return (by_plane * powers).sum(-1).to(torch.uint8)
+
+    def volumes(self) -> Tensor:
+        """The number of voxels of each mask: int64 (B, C)."""
+        return self.by_image(count_bits(self.planes))
+
+    def by_image(self, by_bit: Tensor) -> Tensor:
+        """Numbers (..., P, 8), one for each bit of each plane, as (..., B, C)."""
+        used = by_bit[..., : self.lanes * self.bits_per_lane]
+        by_image = used.reshape(*by_bit.shape[:-2], -1, self.depth * self.bits_per_lane)
+        return by_image[..., : self.batch, : self.num_classes].contiguous()
+
+    def unpack(self) -> Tensor:
+        """The masks themselves, bool (B, C, *spatial)."""
+        shape = (self.batch, self.num_classes, *self.planes.shape[1:])
+        masks = self.planes.new_empty(shape, dtype=torch.bool)
+        for lane in range(self.lanes):
+            for index in range(self.num_classes):
+                own = masks[lane :: self.lanes, index]
+                bit = 2 ** (lane * self.num_classes + index % BITS)
+                planes = self.planes[index // BITS :: self.depth]
+                own.copy_(planes[: len(own)] & bit)
+        return masks
+
+
+def countable(size: int) -> int:
+    """The next larger number of bytes that `count_bits` counts without a copy."""
+    step = 8 * 15 * 17 * SIDE_BY_SIDE
+    return -(-size // step) * step
+
+
+def count_bits(planes: Tensor) -> Tensor:
+    """How many bytes of each plane have each bit set: int64 (P, 8), of uint8 (P, *spatial).
+
+    A word holds 8 bytes, and every 4th bit of it is a counter that holds up to 15. So 15 words add
+    up without a carry, 4 times for all bits; then 17 such sums do, as bytes.
+
+    A count of the byte values (bincount) is as fast on noise, but slow where most voxels are alike,
+    and it makes the host wait for an accelerator.
+    """
+    rows = planes.flatten(1)
+    if rows.numel() == 0:
+        return torch.zeros(len(rows), BITS, dtype=torch.int64, device=planes.device)
+    padding = countable(rows.shape[1]) - rows.shape[1]
+    rows = F.pad(rows, (0, padding)) if padding else rows.contiguous()
+    width = SIDE_BY_SIDE
+    words = rows.view(torch.int64).view(len(rows), -1, 15, width)
+    every_4th, low_half = 0x1111_1111_1111_1111, 0x0F0F_0F0F_0F0F_0F0F
+    sums = words.new_empty(4, len(rows), words.shape[1], width)
+    for part in pieces(words.shape[1], piece(rows) // (len(rows) * 15 * width) or 1):
+        for shift in range(4):
+            torch.sum((words[:, part] >> shift) & every_4th, 2, out=sums[shift, :, part])
+    counts = [
+        half.view(4, len(rows), -1, 17, width).sum(3).view(torch.uint8).sum((2, 3))
+        for half in (sums & low_half, (sums >> 4) & low_half)
+    ]
+    return torch.cat(counts).T
+
+
+@operator(
+    "look_up(Tensor planes, Tensor table, SymInt batch, bool largest) -> Tensor",
+    lambda planes, table, batch, largest: table.new_empty((batch, *planes.shape[1:])),
+)
+def look_up(planes: Tensor, table: Tensor, batch: int, largest: bool) -> Tensor:
+    """What each voxel gets from the masks that hold it, (B, *spatial).
+
+    Args:
+        planes: of the masks, uint8 (P, *spatial).
+        table: what a voxel gets from each mask, (B, C) or, alike for all images, (1, C).
+        batch: number of images B.
+        largest: the largest of them if masks overlap, or their sum.
+    """
+    if planes.numel() == 0:
+        return table.new_empty(batch, *planes.shape[1:])
+    masks = Masks(planes, batch, table.shape[1])
+    lanes, depth, width = masks.lanes, masks.depth, masks.bits_per_lane
+    groups = -(-batch // lanes)
+    values = F.pad(table.expand(batch, -1), (0, depth * width - masks.num_classes))
+    values = F.pad(values, (0, 0, 0, groups * lanes - batch)).view(groups, lanes, depth, width)
+    # What each of the 256 bytes means to each lane of each plane: (groups, lanes, depth, 256).
+    byte = torch.arange(256, device=planes.device)
+    first = torch.arange(lanes, device=planes.device)[:, None] * masks.num_classes
+    bit = first + torch.arange(width, device=planes.device)
+    member = (byte[:, None, None] >> bit) & 1 == 1  # (256, lanes, width)
+    # No product with 0: the share of a class that no voxel here has may be too large for a float.
+    shares = torch.where(member[None, :, :, None], values[:, None], 0)
+    meaning = shares.amax(-1) if largest else shares.sum(-1)
+    meaning = meaning.permute(2, 3, 0, 1).contiguous()  # (lanes, depth, groups, 256)
+
+    by_group = planes.view(groups, depth, -1)
+    size = by_group.shape[-1]
+    found = table.new_empty(groups, lanes, size)
+    start = (torch.arange(groups, device=planes.device) * 256).int()[:, None]
+    for which, part in blocks(by_group[:, 0]):
+        for level in range(depth):
+            voxels = by_group[which, level, part]
+            index = (voxels + start[: len(voxels)]).view(-1)
+            for lane in range(lanes):
+                own, to = meaning[lane, level, which].view(-1), found[which, lane, part]
+                if level == 0 and len(to) == 1:
+                    torch.index_select(own, 0, index, out=to.view(-1))
+                    continue
+                values = own.index_select(0, index).view(to.shape)
+                if level == 0:
+                    to.copy_(values)
+                elif largest:
+                    torch.maximum(to, values, out=to)
+                else:
+                    to.add_(values)
+    return found.view(-1, size)[:batch].view(batch, *planes.shape[1:])

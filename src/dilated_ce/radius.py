@@ -1,0 +1,74 @@
+"""The radius of each mask: given by the user, or found from the labels (ours).
+
+The adaptive rule takes a class as far as its objects are thick: the radius of the ball with the
+same volume over surface,
+
+    R = d |M| / |dM|        d: number of axes with more than one voxel
+
+|dM| is the area of the voxel faces that part the class from others; the border of the image is
+none. Faces overstate what is round: R is 0.8 r for a disc of radius r, 0.7 r for a ball; it is the
+width of a band in 2D. R is kept between LEAST and MOST voxels of the finest axis and rounded to a
+power of sqrt 2 of them, so that all masks share the balls of one short ladder. No border is surer
+than LEAST voxels; and the cost of the ladder, whatever the labels, is that of its largest ball.
+The rule is the same for all classes, and for a class that fills its image R is the largest.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dilated_ce.masks import BITS, Masks, count_bits, countable
+
+
+LEAST, MOST = 2.0, 8.0  # voxels
+STEPS = round(2 * math.log2(MOST / LEAST))  # of the ladder, each a factor of sqrt 2
+
+
+def ladder(spacing: Sequence[float]) -> tuple[float, ...]:
+    """The radii to choose from, in the units of `spacing`.
+
+    Examples:
+        >>> [f"{radius:.2f}" for radius in ladder((1.0, 1.0))]
+        ['2.00', '2.83', '4.00', '5.66', '8.00']
+    """
+    return tuple(min(spacing) * math.sqrt(LEAST**2 * 2**step) for step in range(STEPS + 1))
+
+
+def choose_radii(
+    masks: Masks, inside: Tensor | None, spacing: Sequence[float]
+) -> tuple[tuple[float, ...], Tensor]:
+    """The ladder, and which rung of it each mask takes; nothing waits for the device.
+
+    Args:
+        masks: of the labels.
+        inside: the bits of the voxels that are not ignored, (P, *spatial); None if none are.
+        spacing: size of a voxel along each spatial axis.
+
+    Returns:
+        The radii, and bool (len(radii), B, C): True at one radius of each mask.
+    """
+    planes = masks.planes
+    size = planes[0].numel()
+    bytes_ = planes.new_zeros(planes.ndim, len(planes), countable(size))
+    counted = bytes_.narrow(2, 0, size).view(planes.ndim, *planes.shape)
+    counted[0] = planes  # the masks, and then their faces by axis
+    for axis in range(1, planes.ndim):
+        pairs = planes.shape[axis] - 1
+        faces = counted[axis].narrow(axis, 0, pairs)
+        torch.bitwise_xor(planes.narrow(axis, 0, pairs), planes.narrow(axis, 1, pairs), out=faces)
+        if inside is not None:  # the edge of what is not known is no border
+            faces &= inside.narrow(axis, 0, pairs) & inside.narrow(axis, 1, pairs)
+    counts = masks.by_image(count_bits(bytes_.flatten(0, 1)).view(planes.ndim, -1, BITS)).float()
+    finest = min(spacing)
+    surface = torch.zeros_like(counts[0])
+    for faces, size in zip(counts[1:], spacing, strict=True):
+        surface += faces * (finest / size)
+    # A slice is the same in 2D and as the only one of a volume.
+    volume = counts[0] * sum(side > 1 for side in planes.shape[1:])
+    rung = torch.zeros_like(volume)
+    for step in range(STEPS):  # from half way, on the scale of logarithms, on
+        rung += volume >= LEAST * 2 ** ((step + 0.5) / 2) * surface
+    rungs = torch.arange(STEPS + 1, device=planes.device)[:, None, None]
+    return ladder(spacing), rung == rungs

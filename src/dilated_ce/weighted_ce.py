@@ -1,0 +1,149 @@
+"""Cross entropy under a weight map, for every kind of target, in little time and memory."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dilated_ce.target import Target
+
+
+def weighted_cross_entropy(
+    logits: Tensor,
+    target: Target,
+    weights: Tensor,
+    valid: Tensor | None,
+    label_smoothing: float,
+    by_channel: bool,
+    by_voxel: bool,
+) -> Tensor:
+    """The sum of w(x) CE(x) over the voxels, or the map of them.
+
+    Args:
+        logits: float32 or float64 (B, C, *spatial).
+        target: what `as_target` gives for these logits.
+        weights: of the shape of the labels, 0 where not valid; of the dtype of the logits.
+        valid: bool, where the labels are not ignored; None if none are.
+        label_smoothing: 0 to 1, as in `F.cross_entropy`.
+        by_channel: whether channels are masks of their own, with a sigmoid each, or classes.
+        by_voxel: whether to return the map.
+    """
+    truth = target.truth
+    if by_channel:
+        assert truth is not None
+        truth = truth.to(logits.dtype)
+        if label_smoothing > 0:  # as of the two classes that each channel is
+            truth = truth * (1 - label_smoothing) + label_smoothing / 2
+        if valid is not None:  # 0 times infinity, where an ignored entry is out of bounds
+            logits, truth = torch.where(valid, logits, 0), torch.where(valid, truth, 0)
+        loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        return weights * loss if by_voxel else (weights * loss).sum()
+
+    labels = None if truth is not None else target.labels.long()
+    # Compilers fuse plain operations, and forward derivatives, as of torch.func.hessian, need them.
+    forward = torch.autograd.forward_ad._current_level >= 0
+    learnt = truth is not None and truth.requires_grad
+    if not (by_voxel or forward or learnt or torch.compiler.is_compiling()):
+        apply: Any = _WeightedCrossEntropy.apply  # which PyTorch leaves without types
+        total: Tensor = apply(logits, labels, truth, weights, valid, label_smoothing)[0]
+        return total
+    if valid is not None:
+        logits = torch.where(valid[:, None], logits, 0)
+        labels = None if labels is None else torch.where(valid, labels, 0)
+        truth = None if truth is None else torch.where(valid[:, None], truth, 0)
+    told = labels if truth is None else truth.to(logits.dtype)
+    loss = F.cross_entropy(logits, told, label_smoothing=label_smoothing, reduction="none")
+    return weights * loss if by_voxel else (weights * loss).sum()
+
+
+class _WeightedCrossEntropy(torch.autograd.Function):
+    """The sum of w CE over classes, without more than one tensor of the size of the logits.
+
+    `(weights * F.cross_entropy(logits, target, reduction="none")).sum()` keeps three of them: the
+    log-probabilities and two gradients. Here the log-probabilities of the forward pass become the
+    gradient, in place. Either labels or truth is None.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        logits: Tensor,
+        labels: Tensor | None,
+        truth: Tensor | None,
+        weights: Tensor,
+        valid: Tensor | None,
+        label_smoothing: float,
+    ) -> tuple[Tensor, Tensor]:
+        log_p = F.log_softmax(logits, dim=1)
+        if labels is not None:
+            fitting = log_p.gather(1, _known(labels, valid)[:, None])[:, 0]
+        else:
+            assert truth is not None
+            fitting = (truth * log_p).sum(1)
+        if label_smoothing > 0:
+            fitting.mul_(1 - label_smoothing).add_(log_p.mean(1), alpha=label_smoothing)
+        if valid is not None:  # 0 times infinity, where an ignored voxel is out of bounds
+            fitting.masked_fill_(~valid, 0)
+        return 0 - fitting.mul_(weights).sum(), log_p  # for an empty batch 0, and not -0
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        logits, labels, truth, weights, valid, label_smoothing = inputs
+        _, log_p = output
+        ctx.mark_non_differentiable(log_p)
+        ctx.set_materialize_grads(False)  # no zeros for the gradient that log_p has not
+        ctx.save_for_backward(logits, labels, truth, weights, valid)
+        ctx.log_p = log_p
+        ctx.label_smoothing = label_smoothing
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return (None,) * 6
+        logits, labels, truth, weights, valid = ctx.saved_tensors
+        smoothing = ctx.label_smoothing
+        weights = (weights * gradient)[:, None]
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            told = _smoothed(logits, labels, truth, valid, smoothing)
+            result = weights * (logits.softmax(1) * told.sum(1, keepdim=True) - told)
+            if valid is not None:
+                result = torch.where(valid[:, None], result, 0)
+            return result, *(None,) * 5
+        # The first backward pass takes the log-probabilities; another one computes them anew.
+        log_p, ctx.log_p = ctx.log_p, None
+        result = F.log_softmax(logits, dim=1) if log_p is None else log_p
+        result.exp_()
+        if truth is not None:  # which add up to about 1
+            result.mul_(truth.sum(1, keepdim=True).mul(1 - smoothing).add(smoothing))
+            result.sub_(truth, alpha=1 - smoothing)
+        if smoothing > 0:
+            result.sub_(smoothing / logits.shape[1])
+        if truth is None:
+            index = _known(labels, valid)[:, None]
+            result.scatter_add_(1, index, result.new_full((), smoothing - 1).expand_as(index))
+        result.mul_(weights)
+        if valid is not None:
+            result.masked_fill_(~valid[:, None], 0)
+        return result, *(None,) * 5
+
+
+def _known(labels: Tensor, valid: Tensor | None) -> Tensor:
+    """The labels, and some class where they are ignored."""
+    return labels if valid is None else torch.where(valid, labels, 0)
+
+
+def _smoothed(
+    logits: Tensor,
+    labels: Tensor | None,
+    truth: Tensor | None,
+    valid: Tensor | None,
+    smoothing: float,
+) -> Tensor:
+    """The probabilities (B, C, *spatial) that the logits should have."""
+    if truth is None:
+        assert labels is not None
+        index = _known(labels, valid)[:, None]
+        truth = torch.zeros_like(logits).scatter_(1, index, 1.0)
+    return truth.to(logits.dtype) * (1 - smoothing) + smoothing / logits.shape[1]

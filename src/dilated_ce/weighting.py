@@ -1,0 +1,327 @@
+"""From labels to the weight of every voxel: what a loss is told about weights, and the map.
+
+    target -> masks -> radii -> dilated masks -> shares -> weight map
+
+One record holds the options, and one method of it makes the map. This is the only place that scales
+a map to mean 1, and the only one in which processes add up what they have.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dilated_ce.dilation import dilate_masks
+from dilated_ce.masks import look_up
+from dilated_ce.options import (
+    ProcessGroup,
+    Radius,
+    Volumes,
+    Weight,
+    as_num_voxels,
+    as_process_group,
+    as_radii,
+    as_spacing,
+    as_volumes,
+    as_weight,
+    check_ignore_index,
+    check_num_classes,
+)
+from dilated_ce.shares import inverse_shares, root_shares
+from dilated_ce.target import as_labels, on_host, valid_voxels
+
+
+def dilated_balanced_weights(
+    labels: Tensor,
+    radius: Radius,
+    *,
+    num_classes: int,
+    spacing: Sequence[float] | None = None,
+    volumes: Volumes = "batch",
+    ignore_index: int | None = -100,
+    weight: Weight | None = None,
+    num_voxels: float | None = None,
+    process_group: ProcessGroup = None,
+) -> Tensor:
+    """The weight of every voxel by the inverse volumes of the dilated class masks that hold it.
+
+    With D_c the mask of class c dilated by the ball of `radius` (see `dilate_labels`) and
+    v_c its number of voxels,
+
+        w(x) = sum over { c : x in D_c } of 1 / v_c
+
+    scaled to mean 1 over the valid voxels. With radius 0 and batch volumes this is the weight of
+    balanced cross entropy; with an infinite radius and every class in every image it is 1
+    everywhere (for volumes="image": when every image has as many valid voxels).
+
+    The paper (arXiv:2412.06045) bases the weight of a class on its dilated mask and gives it to
+    the class together with the pixels around it. The formula, what overlapping masks do, and the
+    scopes of the volumes are our reading of its abstract.
+
+    Args:
+        labels: class indices (B, *spatial), any integer dtype, 1 to 3 spatial axes.
+        radius, spacing, volumes, ignore_index, weight, num_voxels, process_group: as in
+            `dilated_balanced_cross_entropy`.
+        num_classes: number of classes C, background included.
+
+    Returns:
+        float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
+        ignored ones. It carries no gradient, and nothing waits for the device.
+
+    Raises:
+        TypeError: labels that are not integers, or another argument of the wrong type.
+        ValueError: a label outside 0 ... C - 1 (on CUDA a device-side assertion), a number out of
+            its range, an unknown word for `volumes`, shapes and lengths that do not match, or a
+            group that this process is not in.
+
+    Examples:
+        Two classes, 6 and 1 voxels. Dilated by one voxel they have 7 and 3:
+
+        >>> import torch
+        >>> from dilated_ce import dilated_balanced_weights
+        >>> labels = torch.tensor([[0, 0, 0, 0, 1, 0, 0]])
+        >>> weights = dilated_balanced_weights(labels, 1, num_classes=2)
+        >>> weights  # 7/2 * 1/7 outside the dilated mask of class 1, 7/2 * (1/7 + 1/3) in it
+        tensor([[0.5000, 0.5000, 0.5000, 1.6667, 1.6667, 1.6667, 0.5000]])
+        >>> f"{weights.mean():.4f}"
+        '1.0000'
+    """
+    check_num_classes(num_classes)
+    labels = as_labels("labels", labels)
+    weighting = Weighting.checked(
+        num_classes,
+        labels.ndim - 1,
+        radius=radius,
+        spacing=spacing,
+        volumes=volumes,
+        ignore_index=ignore_index,
+        weight=weight,
+        num_voxels=num_voxels,
+        process_group=process_group,
+    )
+    return weighting.weigh("labels", labels).scaled()
+
+
+def adaptive_dilated_weights(
+    labels: Tensor,
+    *,
+    num_classes: int,
+    spacing: Sequence[float] | None = None,
+    ignore_index: int | None = -100,
+    weight: Weight | None = None,
+    process_group: ProcessGroup = None,
+) -> Tensor:
+    """The weight of every voxel by the smallest dilated class mask that holds it (ours).
+
+    Each class of each image is dilated about as far as its objects are thick. With v_c the
+    volume of the dilated mask D_c, and V the number of valid voxels of the image,
+
+        w(x) = the largest, over { c : x in D_c }, of sqrt(V / v_c)
+
+    scaled to mean 1 over the valid voxels of the batch. No class is special, the background
+    neither. The radius of class c is d |M_c| / |dM_c| (d axes; |dM_c|: area of the faces between
+    voxels of the class and of others), kept between 2 and 8 voxels of the finest axis and rounded
+    to 2 times a power of sqrt 2. The rule is ours, not the paper's.
+
+    Args:
+        labels: class indices (B, *spatial), any integer dtype, 1 to 3 spatial axes.
+        spacing, ignore_index, weight, process_group: as in `adaptive_dilated_cross_entropy`.
+        num_classes: number of classes C, background included.
+
+    Returns:
+        float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
+        ignored ones. It carries no gradient, and nothing waits for the device.
+
+    Raises:
+        TypeError, ValueError: as `dilated_balanced_weights`.
+
+    Examples:
+        A voxel of class 1 among 15 others. Both classes are dilated by 2 voxels, to 5 and to 16:
+
+        >>> import torch
+        >>> from dilated_ce import adaptive_dilated_weights
+        >>> labels = torch.zeros(1, 16, dtype=torch.long)
+        >>> labels[0, 8] = 1
+        >>> weights = adaptive_dilated_weights(labels, num_classes=2)
+        >>> ratio = weights[0, 8] / weights[0, 0]
+        >>> f"{ratio:.4f}"  # sqrt(16 / 5) over sqrt(16 / 16)
+        '1.7889'
+    """
+    check_num_classes(num_classes)
+    labels = as_labels("labels", labels)
+    weighting = Weighting.checked(
+        num_classes,
+        labels.ndim - 1,
+        spacing=spacing,
+        ignore_index=ignore_index,
+        weight=weight,
+        process_group=process_group,
+    )
+    return weighting.weigh("labels", labels).scaled()
+
+
+class WeightMap(NamedTuple):
+    """The weights of voxels, up to the scale that gives them mean 1 over the batch."""
+
+    values: Tensor  # (B, *spatial), of masks of their own (B, C, *spatial); 0 where ignored
+    scale: Tensor  # a scalar, or (C, 1, ...)
+    num_valid: Tensor  # voxels of the batch that count, over the number of processes: a scalar
+    valid: Tensor | None  # which they are here; None where Python knows that all are
+
+    def scaled(self) -> Tensor:
+        """The map with mean 1."""
+        return self.values * self.scale
+
+    @staticmethod
+    def of(
+        values: Tensor,
+        labels: Tensor,
+        sizes: Tensor,
+        ignore_index: int | None,
+        process_group: dist.ProcessGroup | None,
+        total: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> "WeightMap":
+        """Find the scale of a map, and what else the mean of a loss needs.
+
+        Args:
+            values: the map, 0 where ignored.
+            labels: of the same shape.
+            sizes: the number of valid voxels, (1,), or of each channel, (C,).
+            ignore_index: the label of ignored voxels.
+            process_group: that holds the other parts of the batch.
+            total: the sum of the map, or of each channel, if it is known already.
+            scale: the scale, if it is known already; both of the shape of `sizes`.
+        """
+        if total is None:
+            by_channel = values.movedim(1, 0) if len(sizes) > 1 else values[None]
+            total = by_channel.flatten(1).sum(1) if values.numel() else values.new_zeros(len(sizes))
+        here = sizes.sum()
+        all_valid = on_host(here) and int(here) == labels.numel()
+        sums = torch.stack([total, sizes.to(values.dtype)])
+        processes = 1
+        if process_group is not None:
+            dist.all_reduce(sums, group=process_group)
+            processes = dist.get_world_size(process_group)
+        total, num_valid = sums.unbind()
+        if scale is None:
+            scale = torch.where(total > 0, num_valid / total, 0)
+        axes = () if len(sizes) == 1 else (-1, *[1] * (values.ndim - 2))
+        return WeightMap(
+            values,
+            scale.view(axes),
+            num_valid.sum() / processes,
+            None if all_valid else valid_voxels(labels, ignore_index),
+        )
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How voxels are weighed: checked options."""
+
+    num_classes: int  # of a voxel; of masks of their own the number of these
+    by_channel: bool  # whether they are masks of their own, each with a background
+    radii: tuple[float, ...] | None  # of each class or mask; None: found from the labels (ours)
+    spacing: tuple[float, ...]
+    volumes: str | Tensor  # "batch", "image", or numbers (C,) or (C, 2); of given radii
+    weight: Tensor | None  # of the same shapes
+    num_voxels: float | None
+    ignore_index: int | None
+    process_group: dist.ProcessGroup | None
+
+    @staticmethod
+    def checked(
+        num_classes: int,
+        ndim: int,
+        *,
+        by_channel: bool = False,
+        radius: Radius | None = None,
+        spacing: Sequence[float] | None = None,
+        volumes: Volumes = "batch",
+        weight: Weight | None = None,
+        num_voxels: float | None = None,
+        ignore_index: int | None = None,
+        process_group: ProcessGroup = None,
+    ) -> "Weighting":
+        """Check the options that users give, for so many classes and spatial axes.
+
+        Raises:
+            TypeError, ValueError: an option that is wrong, or wrong for these.
+        """
+        check_ignore_index(ignore_index)
+        shape = (num_classes, 2) if by_channel else (num_classes,)
+        scope = as_volumes(volumes, shape)
+        return Weighting(
+            num_classes,
+            by_channel,
+            None if radius is None else as_radii(radius, num_classes),
+            as_spacing(spacing, ndim),
+            scope,
+            as_weight(weight, shape),
+            as_num_voxels(num_voxels, scope),
+            None if ignore_index is None else int(ignore_index),
+            as_process_group(process_group),
+        )
+
+    def ignoring(self, ignore_index: int | None) -> "Weighting":
+        """The same, for labels in which another number stands for ignored voxels."""
+        return replace(self, ignore_index=ignore_index)
+
+    def weigh(self, name: str, labels: Tensor, dtype: torch.dtype = torch.float32) -> WeightMap:
+        """Weigh the voxels.
+
+        Args:
+            name: of the labels, for messages.
+            labels: class indices (B, *spatial), or 0 and 1 (B, C, *spatial) for masks of their own.
+            dtype: of the weights.
+        """
+        # Masks of their own are images of two classes, channel after channel.
+        channels = self.num_classes if self.by_channel else 1
+        classes = 2 if self.by_channel else self.num_classes
+        images = labels.movedim(1, 0).flatten(0, 1) if self.by_channel else labels
+        radii = self.radii
+        if radii is not None and self.by_channel:
+            radii = tuple(radius for radius in radii for _ in range(classes))
+        planes, volumes, sizes = dilate_masks(
+            name, images, classes, radii, self.spacing, self.ignore_index
+        )
+        by_channel = (channels, labels.shape[0])  # images of each channel
+
+        weight = None if self.weight is None else self.weight.to(images.device, dtype)
+        scale = None
+        if self.radii is None:
+            shares = root_shares(volumes.to(dtype), sizes.to(dtype))
+        elif isinstance(self.volumes, Tensor):
+            given = self.volumes.to(images.device, dtype).view(channels, classes)
+            shares = inverse_shares(given)
+            if self.num_voxels is not None:  # the weights of the data set add up to this
+                total = (given > 0) * (1 if weight is None else weight.view_as(given))
+                scale = self.num_voxels / total.to(dtype).sum(1)
+        elif self.volumes == "image":
+            shares = inverse_shares(volumes.to(dtype))
+        else:
+            counts = volumes.view(*by_channel, classes).sum(1)
+            if self.process_group is not None:
+                dist.all_reduce(counts, group=self.process_group)
+            shares = inverse_shares(counts.to(dtype))
+        # From a row for each channel to a row for each image, unless one row is for all of them.
+        shares = shares.view(channels, -1, classes)
+        if weight is not None:
+            shares = shares * weight.view(channels, 1, classes)
+        if channels > 1:
+            shares = shares.expand(-1, labels.shape[0], -1)
+        table = shares.reshape(-1, classes)
+
+        values = look_up(planes, table, images.shape[0], self.radii is None)
+        if self.by_channel:
+            values = values.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
+        sizes = sizes.view(by_channel).sum(1)
+        total = None
+        if self.radii is not None:  # a sum over masks adds up to a sum over volumes
+            total = (volumes.to(dtype) * table).view(channels, -1).sum(1)
+        return WeightMap.of(
+            values, labels, sizes, self.ignore_index, self.process_group, total, scale
+        )
