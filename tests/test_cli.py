@@ -25,8 +25,9 @@ from dilated_ce.cli.endings import one_error
 from dilated_ce.cli.options import complete_losses
 from dilated_ce.study.cases import DataError
 from dilated_ce.study.data import stare
-from dilated_ce.study.settings.compare import ExecutionConfig, TrainingConfig
+from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.training.losses import LOSSES
+from dilated_ce.study.training.settings import TrainingConfig
 
 
 @pytest.fixture

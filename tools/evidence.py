@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dilated_ce.study.report.tables import summarise
-from dilated_ce.study.runs.store import read_cases
+from dilated_ce.study.scores.table import read_cases
 from dilated_ce.study.statistics.bootstrap import CONFIDENCE, Scores
 from dilated_ce.study.statistics.comparison import paired
 from dilated_ce.study.training.loss_spec import parse_loss

@@ -24,7 +24,8 @@ from scipy.ndimage import distance_transform_edt
 
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.data.stare import open_stare
-from dilated_ce.study.runs.store import Run, read_cases
+from dilated_ce.study.runs.store import Run
+from dilated_ce.study.scores.table import read_cases
 from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ from marked import renew, row, write_or_check
 from result_tables import claims_table
 
 from dilated_ce.study.report.tables import TITLES, show, summarise
-from dilated_ce.study.runs.store import read_cases
+from dilated_ce.study.scores.table import read_cases
 from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]

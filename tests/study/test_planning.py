@@ -11,15 +11,12 @@ from dilated_ce.study.data.prepare import Prepared, prepare
 from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resolve
 from dilated_ce.study.runs.local import StudyError
 from dilated_ce.study.runs.ray_cluster import _needs
+from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Failure
 from dilated_ce.study.runs.unit import LOSS_MODULES, _arithmetic
-from dilated_ce.study.settings.compare import (
-    CompareConfig,
-    ExecutionConfig,
-    SettingsError,
-    TrainingConfig,
-)
+from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_spec import parse_loss, source_file
+from dilated_ce.study.training.settings import TrainingConfig
 
 
 @pytest.fixture(scope="module")

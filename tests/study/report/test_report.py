@@ -12,11 +12,12 @@ from PIL import Image
 from toy import make_dataset
 
 from dilated_ce.study.cases import Case
-from dilated_ce.study.report import pictures, write_report
+from dilated_ce.study.report import gallery, write_report
 from dilated_ce.study.report.plots import forest
 from dilated_ce.study.report.sentences import sentence, verdict
 from dilated_ce.study.report.tables import recall_by_size, show
-from dilated_ce.study.runs.store import CASE_COLUMNS, LESION_COLUMNS, SCORES, Failure, Run
+from dilated_ce.study.runs.store import Failure, Run
+from dilated_ce.study.scores.table import CASE_COLUMNS, LESION_COLUMNS, SCORES
 from dilated_ce.study.statistics.comparison import compare_to
 from dilated_ce.study.training.loss_spec import parse_loss
 
@@ -338,11 +339,11 @@ def test_slices_of_stacks_and_volumes_stand_upright(axis):
     plane[1, 6] = 1  # to the left, as x is small, and at the top, as y is large
     labels = np.expand_dims(plane, axis)
     case = Case("a", labels[None].astype(np.float32), labels, (1.0,) * 3)
-    place = pictures.best_slice(case, {}, 2 if axis == 0 else 3, 2)
+    place = gallery.best_slice(case, {}, 2 if axis == 0 else 3, 2)
     assert place == (axis, 0)
     for source in (
-        pictures.photograph(case, place),
-        pictures.overlay(case, labels, place, 2),
+        gallery.photograph(case, place),
+        gallery.overlay(case, labels, place, 2),
     ):
         shown = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("L")
         bright = np.argwhere(np.asarray(shown) > 200)

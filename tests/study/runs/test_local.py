@@ -13,7 +13,8 @@ from dilated_ce.study.training.loss_spec import parse_loss
 from dilated_ce.study.planning import plan_units
 from dilated_ce.study.data.prepare import prepare
 from dilated_ce.study.runs.store import Failure, Run
-from dilated_ce.study.settings.compare import CompareConfig, ExecutionConfig
+from dilated_ce.study.settings.compare import CompareConfig
+from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.unit import execute
 
 LOCAL = ExecutionConfig()
@@ -146,7 +147,7 @@ def test_a_failing_run_leaves_the_others_alone(units, monkeypatch, error, messag
     (_, failure, _), (_, run, _) = carry_out(units(), LOCAL)
     assert isinstance(failure, Failure)
     assert message in failure.error
-    assert "test_engine.py" in failure.trace
+    assert "test_local.py" in failure.trace
     assert isinstance(run, Run)
     monkeypatch.undo()
     assert [kept for _, _, kept in carry_out(units(), LOCAL)] == [True, False]

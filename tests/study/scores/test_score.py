@@ -11,10 +11,10 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 from torchmetrics.classification import BinaryCalibrationError
 
-from dilated_ce.study.runs.store import LOWER_IS_BETTER, SCORES
 from dilated_ce.study.scores.calibration import classwise_ece
 from dilated_ce.study.scores.lesions import lesion_scores, lesion_table
 from dilated_ce.study.scores.score import score_case
+from dilated_ce.study.scores.table import LOWER_IS_BETTER, SCORES
 
 masks = arrays(np.uint8, st.tuples(*[st.integers(1, 9)] * 2), elements=st.integers(0, 2))
 images = arrays(np.uint8, st.tuples(*[st.integers(2, 9)] * 2), elements=st.integers(0, 2))

@@ -1,7 +1,8 @@
 import pytest
 
-from dilated_ce.study.settings.compare import CompareConfig, SettingsError, TrainingConfig
+from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.settings.file import build_config, read_settings
+from dilated_ce.study.training.settings import TrainingConfig
 
 GOOD = """\
 data:

@@ -7,11 +7,11 @@ import torch
 from toy import make_dataset
 
 from dilated_ce.study.data.prepare import prepare
-from dilated_ce.study.settings.compare import ResolvedTraining
 from dilated_ce.study.training import fit as fit_module
 from dilated_ce.study.training.fit import CHECKPOINT, Plan, build_optimizer, build_schedule, fit
 from dilated_ce.study.training.infer import mean_dice, predict
 from dilated_ce.study.training.loss_spec import parse_loss
+from dilated_ce.study.training.settings import ResolvedTraining
 
 TRAINING = ResolvedTraining(
     steps=9,

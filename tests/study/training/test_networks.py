@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from dilated_ce.study.settings.compare import TrainingConfig
 from dilated_ce.study.training.networks import build_network
+from dilated_ce.study.training.settings import TrainingConfig
 
 
 @pytest.mark.parametrize("network", ["unet", "dynunet", "segresnet"])

@@ -11,18 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dilated_ce.study.cases import Case, DataSet
 from dilated_ce.study.files import write_csv, write_json, write_text
-from dilated_ce.study.report import pictures, plots, radii, sentences, tables
-from dilated_ce.study.runs.store import SCORES, Failure, Run
+from dilated_ce.study.report import gallery, plots, radii, sentences, tables
+from dilated_ce.study.runs.store import Failure, Run
+from dilated_ce.study.scores.table import SCORES
 from dilated_ce.study.statistics.comparison import (
     Comparison,
     comparable,
     compare_to,
     rank_stability,
 )
-from dilated_ce.study.training.loss_spec import LossSpec
 from dilated_ce.study.wording import count
-
-MOST_CASES = 12  # in pictures: the worst, the median and the best one, and others
 
 
 def write_report(
@@ -44,7 +42,7 @@ def write_report(
     Args:
         out: folder of the study.
         dataset: what was compared on.
-        load_case: a case by name, for the pictures.
+        load_case: a case by name, for the gallery.
         runs: finished runs, at least one.
         failures: runs without a result.
         reference: the loss that the others are compared with.
@@ -116,11 +114,11 @@ def write_report(
         curves=plots.learning_curves(runs, specs),
         costs=tables.costs(runs),
         sizes=tables.recall_by_size(lesions).to_dict("records") if len(lesions) else [],
-        gallery=_gallery(dataset, cases, runs, specs, load_case),
+        gallery=gallery.choose(dataset, cases, runs, specs, load_case),
         colours={
-            "hit": pictures.HITS,
-            "false positive": pictures.FALSE_POSITIVES,
-            "false negative": pictures.FALSE_NEGATIVES,
+            "hit": gallery.HITS,
+            "false positive": gallery.FALSE_POSITIVES,
+            "false negative": gallery.FALSE_NEGATIVES,
         },
         failures=failures,
         settings=settings,
@@ -194,59 +192,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _gallery(
-    dataset: DataSet,
-    cases: pd.DataFrame,
-    runs: Sequence[Run],
-    specs: Sequence[LossSpec],
-    load_case: Callable[[str], Case],
-) -> list[dict[str, Any]]:
-    """Cases under every loss, first seed and fold: worst, median and best, then some others."""
-    first = [run for run in runs if (run.seed, run.fold) == (runs[0].seed, runs[0].fold)]
-    of_first = cases[(cases["seed"] == runs[0].seed) & (cases["fold"] == runs[0].fold)]
-    dice = of_first.groupby("case")["dice"].mean().dropna().sort_values(kind="stable")
-    picks = {"worst": 0, "median": len(dice) // 2, "best": len(dice) - 1} if len(dice) > 2 else {}
-    roles = {dice.index[place]: role for role, place in picks.items()}
-    others = [name for name in dice.index if name not in roles]
-    step = max(1, math.ceil(len(others) / (MOST_CASES - len(roles))))
-    by_loss = of_first.groupby(["loss", "case"])["dice"].mean() * 100
-    run_of = {run.loss: run for run in first}
-    gallery = []
-    for name in [*roles, *others[::step]]:
-        case = load_case(name)
-        of_case = {spec: run_of[spec].prediction(name) for spec in specs if spec in run_of}
-        num_classes = len(dataset.classes)
-        place = pictures.best_slice(
-            case,
-            {str(spec): part for spec, part in of_case.items()},
-            dataset.spatial_dims,
-            num_classes,
-        )
-        panels: list[dict[str, Any]] = [
-            {"title": "image", "source": pictures.photograph(case, place), "dice": None},
-            {
-                "title": "truth",
-                "source": pictures.overlay(case, case.labels, place, num_classes),
-                "dice": None,
-            },
-        ]
-        for spec, prediction in of_case.items():
-            score = float(by_loss[str(spec), name])
-            panels.append(
-                {
-                    "title": spec.title,
-                    "source": pictures.overlay(case, prediction, place, num_classes),
-                    "dice": None if math.isnan(score) else score,
-                }
-            )
-        gallery.append(
-            {
-                "name": name,
-                "role": roles.get(name, ""),
-                "slice": None if place is None else place[1],
-                "panels": panels,
-            }
-        )
-    return gallery

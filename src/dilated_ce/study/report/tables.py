@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dilated_ce.study.runs.store import IN_UNITS, LOWER_IS_BETTER, SCORES, Run
+from dilated_ce.study.runs.store import Run
+from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER, SCORES
 from dilated_ce.study.statistics.comparison import Comparison, comparable, compare_to
 
 TITLES = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dilated_ce.study.runs.local import StudyError, attempt
-from dilated_ce.study.settings.compare import ExecutionConfig
+from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.unit import Unit
 
 

@@ -21,9 +21,9 @@ from monai.metrics import (
 )
 from numpy.typing import NDArray
 
-from dilated_ce.study.runs.store import LOWER_IS_BETTER, SCORES
 from dilated_ce.study.scores.calibration import classwise_ece
 from dilated_ce.study.scores.lesions import lesion_scores
+from dilated_ce.study.scores.table import LOWER_IS_BETTER, SCORES
 
 
 def score_case(

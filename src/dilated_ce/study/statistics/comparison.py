@@ -18,7 +18,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from dilated_ce.study.runs.store import IN_UNITS, LOWER_IS_BETTER
+from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER
 from dilated_ce.study.statistics.bootstrap import CONFIDENCE, Scores
 
 RUN_AND_CASE = ["seed", "fold", "group", "case"]

@@ -21,14 +21,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dilated_ce.study.data.prepare import Prepared
-from dilated_ce.study.settings.compare import ResolvedTraining
-from dilated_ce.study.training.guest import as_guest
 from dilated_ce.study.training.infer import mean_dice, predict
 from dilated_ce.study.training.loss_spec import LossSpec
 from dilated_ce.study.training.losses import Setting
-from dilated_ce.study.training.memory import peak_memory, reset_peak_memory
 from dilated_ce.study.training.networks import build_network
 from dilated_ce.study.training.patches import Patches, StepSampler
+from dilated_ce.study.training.process import as_guest, peak_memory, reset_peak_memory
+from dilated_ce.study.training.settings import ResolvedTraining
 
 CHECKPOINT = "last.ckpt"
 # Of a checkpoint that a run can go on from.

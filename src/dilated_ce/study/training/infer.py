@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dilated_ce.study.cases import Case
-from dilated_ce.study.settings.compare import ResolvedTraining
+from dilated_ce.study.training.settings import ResolvedTraining
 
 WINDOWS = 8  # of 2D images at once; of volumes, one
 

@@ -3,7 +3,7 @@
 from monai.networks.nets import DynUNet, SegResNet, UNet
 from torch import nn
 
-from dilated_ce.study.settings.compare import TrainingConfig
+from dilated_ce.study.training.settings import TrainingConfig
 
 
 def build_network(

@@ -2,16 +2,78 @@
 
 import base64
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from dilated_ce.study.cases import Case
+from dilated_ce.study.cases import Case, DataSet
+from dilated_ce.study.runs.store import Run
+from dilated_ce.study.training.loss_spec import LossSpec
 
 HITS, FALSE_POSITIVES, FALSE_NEGATIVES = "#F2F2F2", "#FF9F1C", "#3DA5FF"
 MOST_PIXELS = 320  # of a side: more would only make the file large
+MOST_CASES = 12  # in pictures: the worst, the median and the best one, and others
+
+
+def choose(
+    dataset: DataSet,
+    cases: pd.DataFrame,
+    runs: Sequence[Run],
+    specs: Sequence[LossSpec],
+    load_case: Callable[[str], Case],
+) -> list[dict[str, Any]]:
+    """Cases under every loss, first seed and fold: worst, median and best, then some others."""
+    first = [run for run in runs if (run.seed, run.fold) == (runs[0].seed, runs[0].fold)]
+    of_first = cases[(cases["seed"] == runs[0].seed) & (cases["fold"] == runs[0].fold)]
+    dice = of_first.groupby("case")["dice"].mean().dropna().sort_values(kind="stable")
+    picks = {"worst": 0, "median": len(dice) // 2, "best": len(dice) - 1} if len(dice) > 2 else {}
+    roles = {dice.index[place]: role for role, place in picks.items()}
+    others = [name for name in dice.index if name not in roles]
+    step = max(1, math.ceil(len(others) / (MOST_CASES - len(roles))))
+    by_loss = of_first.groupby(["loss", "case"])["dice"].mean() * 100
+    run_of = {run.loss: run for run in first}
+    gallery = []
+    for name in [*roles, *others[::step]]:
+        case = load_case(name)
+        of_case = {spec: run_of[spec].prediction(name) for spec in specs if spec in run_of}
+        num_classes = len(dataset.classes)
+        place = best_slice(
+            case,
+            {str(spec): part for spec, part in of_case.items()},
+            dataset.spatial_dims,
+            num_classes,
+        )
+        panels: list[dict[str, Any]] = [
+            {"title": "image", "source": photograph(case, place), "dice": None},
+            {
+                "title": "truth",
+                "source": overlay(case, case.labels, place, num_classes),
+                "dice": None,
+            },
+        ]
+        for spec, prediction in of_case.items():
+            score = float(by_loss[str(spec), name])
+            panels.append(
+                {
+                    "title": spec.title,
+                    "source": overlay(case, prediction, place, num_classes),
+                    "dice": None if math.isnan(score) else score,
+                }
+            )
+        gallery.append(
+            {
+                "name": name,
+                "role": roles.get(name, ""),
+                "slice": None if place is None else place[1],
+                "panels": panels,
+            }
+        )
+    return gallery
 
 
 def best_slice(
