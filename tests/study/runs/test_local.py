@@ -7,15 +7,15 @@ import pytest
 import torch
 from toy import make_dataset
 
+from dilated_ce.study.data.prepare import prepare
+from dilated_ce.study.planning import plan_units
 from dilated_ce.study.runs import local
 from dilated_ce.study.runs.local import StudyError, carry_out
-from dilated_ce.study.training.loss_spec import parse_loss
-from dilated_ce.study.planning import plan_units
-from dilated_ce.study.data.prepare import prepare
-from dilated_ce.study.runs.store import Failure, Run
-from dilated_ce.study.settings.compare import CompareConfig
 from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.runs.unit import execute
+from dilated_ce.study.settings.compare import CompareConfig
+from dilated_ce.study.training.loss_spec import parse_loss
 
 LOCAL = ExecutionConfig()
 TRAINING = {

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dilated_ce.study.runs.local import StudyError
-from dilated_ce.study.training.fit import Plan, fit
-from dilated_ce.study.training.process import on_threads
-from dilated_ce.study.training.loss_spec import LossSpec
 from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.runs.local import StudyError
 from dilated_ce.study.runs.unit import Unit, judge
+from dilated_ce.study.training.fit import Plan, fit
+from dilated_ce.study.training.loss_spec import LossSpec
+from dilated_ce.study.training.process import on_threads
 
 MEASURED_STEPS = 6
 

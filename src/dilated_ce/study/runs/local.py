@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.runs.unit import Unit, execute
 
 

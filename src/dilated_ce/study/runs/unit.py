@@ -33,18 +33,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dilated_ce import __version__
-from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
-from dilated_ce.study.training.fit import PROGRESS, History, Plan, fit
-from dilated_ce.study.training.process import on_threads
-from dilated_ce.study.training.infer import predict
-from dilated_ce.study.scores.lesions import lesion_table
-from dilated_ce.study.training.loss_spec import LossSpec, source_file
 from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
 from dilated_ce.study.runs.store import PREDICTIONS, Run, storing_predictions
-from dilated_ce.study.scores.table import CASE_COLUMNS, LESION_COLUMNS
+from dilated_ce.study.scores.lesions import lesion_table
 from dilated_ce.study.scores.score import score_case
-from dilated_ce.study.training.settings import ResolvedTraining
 from dilated_ce.study.scores.settings import ScoringConfig
+from dilated_ce.study.scores.table import CASE_COLUMNS, LESION_COLUMNS
+from dilated_ce.study.training.fit import PROGRESS, History, Plan, fit
+from dilated_ce.study.training.infer import predict
+from dilated_ce.study.training.loss_spec import LossSpec, source_file
+from dilated_ce.study.training.process import on_threads
+from dilated_ce.study.training.settings import ResolvedTraining
 
 # What changes the arithmetic of a run on its machine, and not what it computes.
 SHAPELESS = {"device", "devices", "threads", "workers"}
