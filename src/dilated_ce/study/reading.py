@@ -15,10 +15,10 @@ from pydantic import (
 )
 
 from dilated_ce.study.cases import DataError, DataSet
+from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.folders import open_folder
 from dilated_ce.study.found import Found
 from dilated_ce.study.nnunet_raw import open_nnunet_raw
-from dilated_ce.study.splits import make_folds
 from dilated_ce.study.wording import some
 
 
