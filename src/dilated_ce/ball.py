@@ -1,7 +1,7 @@
 """The structuring elements: exact Euclidean balls as stacks of discs, and discs as rows.
 
-A voxel at the offset (dz, dy, dx) belongs to the ball if the norm of (dz sz, dy sy, dx sx), computed
-in double precision, is at most the radius: the very comparison that
+A voxel at the offset (dz, dy, dx) belongs to the ball if the norm of (dz sz, dy sy, dx sx), in
+double precision, is at most the radius: the very comparison that
 `scipy.ndimage.distance_transform_edt(..., sampling=spacing) <= radius` makes, so that both agree to
 the last bit. (So 3 voxels of 0.1 do not fit into 0.3, as 3 * 0.1 > 0.3 in doubles.)
 """
@@ -30,10 +30,10 @@ def norm(dz: int, dy: int, dx: int, spacing: Spacing) -> float:
 
 @lru_cache(maxsize=256)
 def discs(radii: tuple[float, ...], spacing: Spacing, shape: Shape) -> tuple[Disc, ...]:
-    """The discs that are the slices of balls, the smallest first, clipped to what fits into `shape`.
+    """The discs that are the slices of balls, the smallest first, clipped to `shape`.
 
-    The slices of all balls are nested, within a ball and between balls, so that each disc needs only
-    the rows that are longer than those of the disc before.
+    All slices are nested, those of one ball and those of different balls, so that each disc needs
+    only the rows that are longer than those of the disc before.
 
     Examples:
         >>> for disc in discs((1.0, 2.0), (1.0, 1.0, 1.0), (1, 9, 9)):
@@ -51,7 +51,7 @@ def discs(radii: tuple[float, ...], spacing: Spacing, shape: Shape) -> tuple[Dis
     found: list[Disc] = []
     before: tuple[int, ...] = ()
     for rows in sorted(uses, key=lambda rows: (sum(rows) + len(rows), rows)):
-        # Rounding may tell two slices apart that are the same disc, and then neither holds the other.
+        # Rounding may tell two slices apart that are the same disc; neither holds the other then.
         nested = len(before) <= len(rows) and all(
             short <= long for short, long in zip(before, rows, strict=False)
         )

@@ -3,11 +3,11 @@
 How it works. Masks are bits, 8 in a byte (`masks.py`), so that an OR of shifted planes dilates 8
 masks by any structuring element. Lines and slices get as many empty voxels behind them as the ball
 reaches, so that a shift along any axis is a shift of one long row: what leaves a line falls into
-the gap. A ball is a stack of discs and a disc is a stack of rows (`ball.py`). The rows are grown one
-voxel at a time. Each disc is the one before it and what is longer, and goes to the slices of the
-balls that it is. Balls of several radii share all of this; a mask takes part in the ball of its own
-radius alone, by an AND with a byte that lies on the device. Nothing is a float, nothing is read
-back from the device, and the result is exact.
+the gap. A ball is a stack of discs and a disc is a stack of rows (`ball.py`). Each row is made of
+shorter ones, and each disc of the disc before it and the rows that are longer; it goes to every
+slice of a ball that it is. Balls of several radii share all of this: a mask takes part in the ball
+of its own radius alone, by an AND with a byte that lies on the device. Nothing is a float, nothing
+is read back from the device, and the result is exact.
 """
 
 from collections.abc import Iterator, Sequence
@@ -231,13 +231,13 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
     inner = source.narrow(1, gap + border, length).view(num_planes, depth, -1, line)
     inner[:, :, :height, :width] = planes
     room = reach_z * area // WORD
-    dilated = planes.new_zeros(
-        (num_planes, room + length // WORD + room), dtype=torch.int64
-    )
+    dilated = planes.new_zeros((num_planes, room + length // WORD + room), dtype=torch.int64)
     # The same byte 8 times.
     wide = None if bits is None else (bits.long() * 0x0101_0101_0101_0101)[..., None]
     for which, part in _parts(source, length, border + gap, reach_x):
-        near = source[which].narrow(1, part.start, gap + border + part.stop - part.start + border + gap)
+        near = source[which].narrow(
+            1, part.start, gap + border + part.stop - part.start + border + gap
+        )
         rows = [
             row.narrow(1, gap, row.shape[1] - 2 * gap).view(torch.int64)
             for row in _grow_rows(near, reach_x)
@@ -259,9 +259,7 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
     return found.view(num_planes, depth, -1, line)[:, :, :height, :width].contiguous()
 
 
-def _parts(
-    source: Tensor, length: int, border: int, reach: int
-) -> Iterator[tuple[slice, slice]]:
+def _parts(source: Tensor, length: int, border: int, reach: int) -> Iterator[tuple[slice, slice]]:
     """Parts of planes to work on at a time: several of these, or an equal share of one.
 
     Args:

@@ -1,7 +1,7 @@
 """The two losses, as functions and as modules in the place of `nn.CrossEntropyLoss`.
 
-    DilatedBalancedCELoss(radius)   the paper's idea: one radius, and classes that count the same
-    AdaptiveDilatedCELoss()         ours: no radius to choose, and classes between equal and by size
+DilatedBalancedCELoss(radius)   the paper's idea: one radius, and classes that count the same
+AdaptiveDilatedCELoss()         ours: no radius to choose, and classes that count by their size, but less
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from dilated_ce.options import (
 )
 from dilated_ce.target import MODES, Target, as_target, plain
 from dilated_ce.weighted_ce import weighted_cross_entropy
-from dilated_ce.weighting import WeightMap, Weighting
+from dilated_ce.weighting import Weighting, WeightMap
 
 
 def dilated_balanced_cross_entropy(
@@ -178,7 +178,7 @@ def adaptive_dilated_cross_entropy(
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None. It
             tells how anisotropic voxels are; a common factor changes nothing.
         weight: how much each class counts, (C,); 1 for all when None. Classes then have the shares
-            weight_c sqrt(V / v_c). In mode="multilabel" a number, or one per channel: how much the
+            weight_c (V / v_c)^(1/d). In mode="multilabel" a number, or one per channel: how much the
             foreground counts where the background counts 1.
 
     Returns:

@@ -5,7 +5,7 @@ the weight of a voxel is looked up in a table with 256 entries.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -174,6 +174,11 @@ def countable(size: int) -> int:
     """The next larger number of bytes that `count_bits` counts without a copy."""
     step = 8 * 15 * 17 * SIDE_BY_SIDE
     return -(-size // step) * step
+
+
+def long_axes(shape: Sequence[int]) -> int:
+    """How many axes of an image have more than one voxel: a slice is 2D, in a volume of one, too."""
+    return sum(side > 1 for side in shape)
 
 
 def count_bits(planes: Tensor) -> Tensor:

@@ -141,9 +141,7 @@ def as_volumes(volumes: Volumes, shape: tuple[int | None, ...] | None = None) ->
         values = values[None]
     fits = shape is None or (
         values.ndim == len(shape)
-        and all(
-            want in (None, got) for want, got in zip(shape, values.shape, strict=True)
-        )
+        and all(want in (None, got) for want, got in zip(shape, values.shape, strict=True))
     )
     if not fits or values.ndim not in (1, 2):
         expected = ", ".join("C" if size is None else str(size) for size in shape or (None,))

@@ -19,8 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dilated_ce.masks import BITS, Masks, count_bits, countable
-
+from dilated_ce.masks import BITS, Masks, count_bits, countable, long_axes
 
 LEAST, MOST = 2.0, 8.0  # voxels
 STEPS = round(2 * math.log2(MOST / LEAST))  # of the ladder, each a factor of sqrt 2
@@ -65,8 +64,7 @@ def choose_radii(
     surface = torch.zeros_like(counts[0])
     for faces, size in zip(counts[1:], spacing, strict=True):
         surface += faces * (finest / size)
-    # A slice is the same in 2D and as the only one of a volume.
-    volume = counts[0] * sum(side > 1 for side in planes.shape[1:])
+    volume = counts[0] * long_axes(planes.shape[1:])
     rung = torch.zeros_like(volume)
     for step in range(STEPS):  # from half way, on the scale of logarithms, on
         rung += volume >= LEAST * 2 ** ((step + 0.5) / 2) * surface

@@ -20,18 +20,19 @@ def inverse_shares(volumes: Tensor) -> Tensor:
     return torch.where(volumes > 0, 1 / volumes, 0)
 
 
-def root_shares(volumes: Tensor, sizes: Tensor) -> Tensor:
-    """sqrt(V / v): half way between equal classes and plain cross entropy (ours).
+def root_shares(volumes: Tensor, sizes: Tensor, axes: int) -> Tensor:
+    """(V / v)^(1/d): how much longer the image is than the neighbourhood, in d axes (ours).
 
-    In an image of V voxels a neighbourhood of v voxels gives sqrt(V v) in all: more than by its
-    size, V v / V, and less than as much as all others, V.
+    That is between plain cross entropy, in which a voxel counts 1, and equal classes, V / v. As a
+    ratio of lengths it changes little from one voxel of an object to the next, in 3D as in 2D.
 
     Args:
         volumes: of the dilated masks of each image, (B, C), in voxels, >= 0; floats.
         sizes: the number of valid voxels V of each image, (B,).
+        axes: the number d of axes with more than one voxel.
 
     Examples:
-        >>> root_shares(torch.tensor([[16.0, 4.0, 0.0]]), torch.tensor([16.0]))
+        >>> root_shares(torch.tensor([[16.0, 4.0, 0.0]]), torch.tensor([16.0]), 2)
         tensor([[1., 2., 0.]])
     """
-    return torch.where(volumes > 0, (sizes[:, None] / volumes).sqrt(), 0)
+    return torch.where(volumes > 0, (sizes[:, None] / volumes) ** (1 / max(axes, 1)), 0)

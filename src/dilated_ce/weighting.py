@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dilated_ce.dilation import dilate_masks
-from dilated_ce.masks import look_up
+from dilated_ce.masks import long_axes, look_up
 from dilated_ce.options import (
     ProcessGroup,
     Radius,
@@ -119,11 +119,11 @@ def adaptive_dilated_weights(
     Each class of each image is dilated about as far as its objects are thick. With v_c the
     volume of the dilated mask D_c, and V the number of valid voxels of the image,
 
-        w(x) = the largest, over { c : x in D_c }, of sqrt(V / v_c)
+        w(x) = the largest, over { c : x in D_c }, of (V / v_c)^(1/d)
 
-    scaled to mean 1 over the valid voxels of the batch. No class is special, the background
-    neither. The radius of class c is d |M_c| / |dM_c| (d axes; |dM_c|: area of the faces between
-    voxels of the class and of others), kept between 2 and 8 voxels of the finest axis and rounded
+    with d axes of more than one voxel, scaled to mean 1 over the valid voxels of the batch. No class is special, the background
+    neither. The radius of class c is d |M_c| / |dM_c| (|dM_c|: area of the faces between voxels
+    of the class and of others), kept between 2 and 8 voxels of the finest axis and rounded
     to 2 times a power of sqrt 2. The rule is ours, not the paper's.
 
     Args:
@@ -147,8 +147,8 @@ def adaptive_dilated_weights(
         >>> labels[0, 8] = 1
         >>> weights = adaptive_dilated_weights(labels, num_classes=2)
         >>> ratio = weights[0, 8] / weights[0, 0]
-        >>> f"{ratio:.4f}"  # sqrt(16 / 5) over sqrt(16 / 16)
-        '1.7889'
+        >>> f"{ratio:.4f}"  # 16 / 5 over 16 / 16
+        '3.2000'
     """
     check_num_classes(num_classes)
     labels = as_labels("labels", labels)
@@ -293,7 +293,8 @@ class Weighting:
         weight = None if self.weight is None else self.weight.to(images.device, dtype)
         scale = None
         if self.radii is None:
-            shares = root_shares(volumes.to(dtype), sizes.to(dtype))
+            axes = long_axes(images.shape[1:])
+            shares = root_shares(volumes.to(dtype), sizes.to(dtype), axes)
         elif isinstance(self.volumes, Tensor):
             given = self.volumes.to(images.device, dtype).view(channels, classes)
             shares = inverse_shares(given)
