@@ -1,7 +1,8 @@
 """The two losses, as functions and as modules in the place of `nn.CrossEntropyLoss`.
 
-DilatedBalancedCELoss(radius)   the paper's idea: one radius, and classes that count the same
-AdaptiveDilatedCELoss()         ours: no radius to choose, and classes that count by their size, but less
+DilatedBalancedCELoss(radius) is the paper's idea: a radius, and classes that count the same.
+AdaptiveDilatedCELoss() is ours: no radius to choose, and larger classes count more, but less than
+by their size.
 """
 
 from collections.abc import Sequence
@@ -173,13 +174,19 @@ def adaptive_dilated_cross_entropy(
     ours. It is not the paper's loss, which is `dilated_balanced_cross_entropy`.
 
     Args:
-        logits, target, mode, ignore_index, label_smoothing, reduction, process_group: as in
-            `dilated_balanced_cross_entropy`.
+        logits: unnormalised scores (B, C, *spatial), as in `dilated_balanced_cross_entropy`.
+        target: class indices, probabilities or masks, as there.
+        mode: "multiclass", "multilabel" or "binary".
         spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None. It
             tells how anisotropic voxels are; a common factor changes nothing.
+        ignore_index: label of the voxels that take no part; None when every voxel has a class.
         weight: how much each class counts, (C,); 1 for all when None. Classes then have the shares
-            weight_c (V / v_c)^(1/d). In mode="multilabel" a number, or one per channel: how much the
-            foreground counts where the background counts 1.
+            weight_c (V / v_c)^(1/d). In mode="multilabel" a number, or one per channel: how much
+            the foreground counts where the background counts 1.
+        label_smoothing: 0 to 1, as in `F.cross_entropy`; the weight of a voxel stays w(x).
+        reduction: "mean", "sum", or "none", as in `dilated_balanced_cross_entropy`.
+        process_group: the processes that hold the other parts of the batch: "world", or a group of
+            `torch.distributed`; None: this process alone.
 
     Returns:
         As `dilated_balanced_cross_entropy`.

@@ -177,7 +177,7 @@ def countable(size: int) -> int:
 
 
 def long_axes(shape: Sequence[int]) -> int:
-    """How many axes of an image have more than one voxel: a slice is 2D, in a volume of one, too."""
+    """How many axes have more than one voxel: a slice is 2D, and so is a volume of one slice."""
     return sum(side > 1 for side in shape)
 
 

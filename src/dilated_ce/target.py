@@ -161,10 +161,10 @@ def most_probable(target: Tensor, ignore_index: int | None) -> Tensor:
     total = target.sum(1)
     highest, labels = target.max(1)  # 9 times as fast as argmax
     fits = (total - 1).abs_() <= _TOLERANCE
-    if on_host(target) and bool(fits.all()) and float(target.amin()) >= 0:
-        # The usual case. Ignored voxels of ignore_index = 1 in one class are told apart below.
-        if ignore_index is None or target.shape[1] * ignore_index != 1:
-            return labels
+    # The usual case: all add up to 1, so that 0 or the ignored label stands for no voxel's classes.
+    unlike_ignored = ignore_index is None or ignore_index * target.shape[1] != 1
+    if on_host(target) and unlike_ignored and bool(fits.all()) and float(target.amin()) >= 0:
+        return labels
     lowest = target.amin(1)
     ignored = (highest == 0) & (lowest == 0)
     if ignore_index is not None:

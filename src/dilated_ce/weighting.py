@@ -63,9 +63,21 @@ def dilated_balanced_weights(
 
     Args:
         labels: class indices (B, *spatial), any integer dtype, 1 to 3 spatial axes.
-        radius, spacing, volumes, ignore_index, weight, num_voxels, process_group: as in
-            `dilated_balanced_cross_entropy`.
+        radius: >= 0, `math.inf`, or a list with one such number per class; in the units of
+            `spacing`.
         num_classes: number of classes C, background included.
+        spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
+        volumes: v_c is counted over the "batch", or over each "image"; or the volumes (C,) of the
+            whole data set, as in `dilated_balanced_cross_entropy`.
+        ignore_index: label of the voxels that belong to no mask, are not counted and get weight 0;
+            None when every voxel has a class.
+        weight: how much each class counts, (C,); 1 for all when None. The shares become
+            weight_c / v_c.
+        num_voxels: number of valid voxels of the data set on which `volumes` were counted. The map
+            is then scaled to mean 1 over that data set, not over the batch.
+        process_group: the processes that hold the other parts of the batch: "world" for all of
+            them, or a group of `torch.distributed`. Volumes and mean are then those of the whole
+            batch. Every process of the group has to make the call. None: this process alone.
 
     Returns:
         float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
@@ -121,15 +133,21 @@ def adaptive_dilated_weights(
 
         w(x) = the largest, over { c : x in D_c }, of (V / v_c)^(1/d)
 
-    with d axes of more than one voxel, scaled to mean 1 over the valid voxels of the batch. No class is special, the background
-    neither. The radius of class c is d |M_c| / |dM_c| (|dM_c|: area of the faces between voxels
-    of the class and of others), kept between 2 and 8 voxels of the finest axis and rounded
-    to 2 times a power of sqrt 2. The rule is ours, not the paper's.
+    with d axes of more than one voxel, scaled to mean 1 over the valid voxels of the batch. No
+    class is special, the background neither. The radius of class c is d |M_c| / |dM_c| (|dM_c|:
+    area of the faces between voxels of the class and of others), kept between 2 and 8 voxels of
+    the finest axis and rounded to 2 times a power of sqrt 2. The rule is ours, not the paper's.
 
     Args:
         labels: class indices (B, *spatial), any integer dtype, 1 to 3 spatial axes.
-        spacing, ignore_index, weight, process_group: as in `adaptive_dilated_cross_entropy`.
         num_classes: number of classes C, background included.
+        spacing: size of a voxel along each spatial axis, in the order of the axes; 1 when None.
+        ignore_index: label of the voxels that belong to no mask, are not counted and get weight 0;
+            None when every voxel has a class.
+        weight: how much each class counts, (C,); 1 for all when None. The shares become
+            weight_c (V / v_c)^(1/d).
+        process_group: the processes that hold the other parts of the batch; the mean is then that
+            of the whole batch. None: this process alone.
 
     Returns:
         float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
