@@ -277,11 +277,16 @@ def weighted_loss(
     return total / torch.where(weights.num_valid > 0, weights.num_valid, 1)
 
 
+def forget_class_weights(state_dict: dict[str, Any], prefix: str) -> None:
+    """Take out of a checkpoint the class weights of a loss that stood here."""
+    kept = ("weight", "pos_weight", "class_weight")
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        if key.rpartition(".")[2] in kept:
+            del state_dict[key]
+
+
 class _Loss(nn.Module):
     """What both modules have in common: checked options, and no state."""
-
-    # What losses keep in checkpoints: an older one may hold those of the loss that stood here.
-    _OF_OTHER_LOSSES = ("weight", "pos_weight", "class_weight")
 
     def __init__(self, radius: Radius | None, options: dict[str, Any]) -> None:
         super().__init__()
@@ -321,9 +326,10 @@ class _Loss(nn.Module):
                 weight=weight,
             )
 
-    def _compute(
+    def compute(
         self, logits: Tensor, target: Tensor, mode: str, spacing: Sequence[float] | None
     ) -> Tensor:
+        """What `forward` does, in another mode, or for voxels of another size."""
         if isinstance(logits, Tensor):  # else told below
             self._move_to(logits.device)
         return _loss(
@@ -343,7 +349,7 @@ class _Loss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of `logits` (B, C, *spatial) against `target`, which `mode` describes."""
-        return self._compute(logits, target, self.mode, self.spacing)
+        return self.compute(logits, target, self.mode, self.spacing)
 
     def _move_to(self, device: torch.device) -> None:
         """Copy the numbers to the device, once."""
@@ -373,9 +379,7 @@ class _Loss(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
     ) -> None:
-        for key in [key for key in state_dict if key.startswith(prefix)]:
-            if key.rpartition(".")[2] in self._OF_OTHER_LOSSES:
-                del state_dict[key]
+        forget_class_weights(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def __getstate__(self) -> dict[str, Any]:

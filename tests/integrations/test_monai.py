@@ -6,7 +6,6 @@ import math
 import pickle
 
 import numpy as np
-import oracles
 import pytest
 import torch
 import torch.distributed as dist
@@ -17,8 +16,16 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.losses import DeepSupervisionLoss, DiceCELoss, DiceLoss
 from monai.transforms import Compose, EnsureChannelFirstd, RandSpatialCropd, Spacingd
 
-from dilated_ce import dilated_balanced_cross_entropy, dilated_balanced_weights
+from dilated_ce import (
+    adaptive_dilated_cross_entropy,
+    dilated_balanced_cross_entropy,
+    dilated_balanced_weights,
+)
 from dilated_ce.integrations.monai import (
+    AdaptiveDilatedCELoss,
+    AdaptiveDilatedDiceCELoss,
+    AdaptiveDilatedWeights,
+    AdaptiveDilatedWeightsd,
     DilatedBalancedCELoss,
     DilatedBalancedDiceCELoss,
     DilatedBalancedWeights,
@@ -89,7 +96,7 @@ CASES = [
 @pytest.mark.parametrize(("arguments", "input", "target", "expected"), CASES)
 def test_values(arguments, input, target, expected):
     for dtype in (torch.float32, torch.int64, torch.uint8):
-        loss = DilatedBalancedDiceCELoss(**arguments)
+        loss = DilatedBalancedDiceCELoss(**{"radius": 1, **arguments})
         value = loss(torch.tensor(input), torch.tensor(target).to(dtype))
         torch.testing.assert_close(value, torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
@@ -130,16 +137,22 @@ def test_the_arguments_have_the_order_of_dice_ce():
     ours = list(inspect.signature(DilatedBalancedDiceCELoss.__init__).parameters)
     assert ours[: len(theirs)] == theirs
     assert ours[len(theirs)] == "radius"
+    adaptive = list(inspect.signature(AdaptiveDilatedDiceCELoss.__init__).parameters)
+    assert adaptive[: len(theirs)] == theirs
+    assert adaptive == [name for name in ours if name not in ("radius", "volumes", "num_voxels")]
 
 
 def test_is_dice_plus_the_loss_of_the_core():
     labels = torch.randint(0, 3, (2, 1, 9, 8), generator=torch.manual_seed(0))
     logits = torch.randn(2, 3, 9, 8, generator=torch.manual_seed(1))
-    options = {"spacing": (1.0, 0.5), "overlap": "max", "balance": "image"}
+    options = {"spacing": (1.0, 0.5), "volumes": "image"}
     ours = DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True, radius=2, **options)
     dice = DiceLoss(to_onehot_y=True, softmax=True)(logits, labels)
     expected = dice + dilated_balanced_cross_entropy(logits, labels, 2, **options)
     torch.testing.assert_close(ours(logits, labels), expected)
+    adaptive = AdaptiveDilatedDiceCELoss(to_onehot_y=True, softmax=True, spacing=(1.0, 0.5))
+    expected = dice + adaptive_dilated_cross_entropy(logits, labels, spacing=(1.0, 0.5))
+    torch.testing.assert_close(adaptive(logits, labels), expected)
 
 
 def test_with_sigmoid_channels_may_overlap():
@@ -147,9 +160,11 @@ def test_with_sigmoid_channels_may_overlap():
     logits = torch.randn(2, 3, 9, 8, generator=torch.manual_seed(1))
     expected = dilated_balanced_cross_entropy(logits, target, 2, mode="multilabel")
     torch.testing.assert_close(DilatedBalancedCELoss(2, sigmoid=True)(logits, target), expected)
+    adaptive = adaptive_dilated_cross_entropy(logits, target, mode="multilabel")
+    torch.testing.assert_close(AdaptiveDilatedCELoss(sigmoid=True)(logits, target), adaptive)
     both = DilatedBalancedDiceCELoss(sigmoid=True, radius=2)(logits, target)
     torch.testing.assert_close(both, expected + DiceLoss(sigmoid=True)(logits, target))
-    assert DilatedBalancedDiceCELoss(sigmoid=True)(logits, target.bool()).isfinite()
+    assert AdaptiveDilatedDiceCELoss(sigmoid=True)(logits, target.bool()).isfinite()
 
 
 def test_with_sigmoid_class_indices_become_masks():
@@ -171,7 +186,7 @@ def test_with_sigmoid_class_indices_become_masks():
         ((2, 2, 3, 3), (1, 1, 3, 3), "ground truth has different shape"),
     ],
 )
-@pytest.mark.parametrize("loss", [DilatedBalancedCELoss, DilatedBalancedDiceCELoss])
+@pytest.mark.parametrize("loss", [AdaptiveDilatedCELoss, AdaptiveDilatedDiceCELoss])
 def test_shapes_that_do_not_fit(loss, input, target, message):
     with pytest.raises(ValueError, match=message):
         loss()(torch.zeros(input), torch.zeros(target))
@@ -193,14 +208,14 @@ def test_shapes_that_do_not_fit(loss, input, target, message):
 )
 def test_wrong_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
-        DilatedBalancedDiceCELoss(**arguments)
+        DilatedBalancedDiceCELoss(**{"radius": 1, **arguments})
 
 
 def test_a_label_that_was_interpolated_is_named():
     target = torch.zeros(1, 1, 4, 4)
     target[0, 0, 1, 1] = 0.5
     with pytest.raises(ValueError, match=r"target: got 0.5, expected whole numbers"):
-        DilatedBalancedCELoss()(torch.zeros(1, 2, 4, 4), target)
+        AdaptiveDilatedCELoss()(torch.zeros(1, 2, 4, 4), target)
 
 
 @pytest.mark.parametrize("options", [{"volumes": [900, 100]}, {"weight": 2.0}])
@@ -236,7 +251,7 @@ class TestDeepSupervision:
 
     def test_other_numbers_of_axes_are_named(self):
         with pytest.raises(ValueError, match="expected as many numbers each"):
-            DilatedBalancedCELoss(roi_size=(8, 8, 8))(
+            AdaptiveDilatedCELoss(roi_size=(8, 8, 8))(
                 torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4)
             )
 
@@ -250,17 +265,14 @@ class TestWeightMap:
         labels[2, 0, :2] = 255
         return torch.randn(3, num_classes, 12, 10, generator=generator), labels
 
-    @pytest.mark.parametrize("overlap", oracles.OVERLAPS)
     @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
     @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
-    def test_the_loss_is_the_same_as_with_the_volumes_of_each_image(
-        self, overlap, reduction, weight
-    ):
+    def test_the_loss_is_the_same_as_with_the_volumes_of_each_image(self, reduction, weight):
         logits, labels = self.batch()
-        options = {"overlap": overlap, "ignore_index": 255, "weight": weight}
+        options = {"ignore_index": 255, "weight": weight}
         transform = DilatedBalancedWeights(2, num_classes=3, **options)
         weights = torch.stack([transform(label) for label in labels])
-        loss = DilatedBalancedCELoss(2, balance="image", reduction=reduction, **options)
+        loss = DilatedBalancedCELoss(2, volumes="image", reduction=reduction, **options)
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
 
     @pytest.mark.parametrize("size", [{}, {"num_voxels": 360}])
@@ -272,7 +284,7 @@ class TestWeightMap:
         loss = DilatedBalancedCELoss(2, volumes=[340, 150, 120], ignore_index=255)
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
 
-    @pytest.mark.parametrize("volumes", [None, [[90.0, 40.0], [70.0, 30.0]]])
+    @pytest.mark.parametrize("volumes", ["image", [[90.0, 40.0], [70.0, 30.0]]])
     @pytest.mark.parametrize("radius", [2, [2, 2], [1, 2], [2, 3]])
     def test_a_radius_per_mask(self, radius, volumes):
         target = (torch.rand(3, 2, 9, 8, generator=torch.manual_seed(0)) < 0.2).float()
@@ -281,8 +293,7 @@ class TestWeightMap:
         options = {"volumes": volumes}
         transform = DilatedBalancedWeights(radius, num_classes=2, mode="multilabel", **options)
         weights = torch.stack([transform(label) for label in target])
-        balance = "image" if volumes is None else None
-        loss = DilatedBalancedCELoss(radius, sigmoid=True, balance=balance, **options)
+        loss = DilatedBalancedCELoss(radius, sigmoid=True, **options)
         torch.testing.assert_close(loss(logits, target, weights), loss(logits, target))
 
     @pytest.mark.parametrize("channels", [1, 3])
@@ -293,7 +304,7 @@ class TestWeightMap:
         logits = torch.randn(target.shape, generator=torch.manual_seed(1))
         transform = DilatedBalancedWeights(2, num_classes=channels, mode="multilabel")
         weights = torch.stack([transform(label) for label in target])
-        loss = DilatedBalancedCELoss(2, sigmoid=True, balance="image")
+        loss = DilatedBalancedCELoss(2, sigmoid=True, volumes="image")
         torch.testing.assert_close(loss(logits, target, weights), loss(logits, target))
 
     def test_one_hot_labels_give_the_map_of_their_indices(self):
@@ -310,27 +321,33 @@ class TestWeightMap:
         core = dilated_balanced_weights(labels[2], 2, num_classes=3, ignore_index=255)
         torch.testing.assert_close(ours / ours.sum(), core / core.sum())
 
-    @pytest.mark.parametrize("radius", [2, "auto"])
-    def test_dice_takes_it_too(self, radius):
+    def test_dice_takes_it_too(self):
         logits, labels = self.batch()
         labels = labels.clamp(max=2)
-        weights = torch.stack([DilatedBalancedWeights(radius, num_classes=3)(y) for y in labels])
-        loss = DilatedBalancedDiceCELoss(
-            to_onehot_y=True, softmax=True, radius=radius, balance="image"
-        )
+        weights = torch.stack([DilatedBalancedWeights(2, num_classes=3)(y) for y in labels])
+        options = {"to_onehot_y": True, "softmax": True}
+        loss = DilatedBalancedDiceCELoss(radius=2, volumes="image", **options)
+        torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
+        weights = torch.stack([AdaptiveDilatedWeights(num_classes=3)(y) for y in labels])
+        adaptive = AdaptiveDilatedDiceCELoss(**options)
+        torch.testing.assert_close(adaptive(logits, labels, weights), adaptive(logits, labels))
+
+    @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+    @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+    def test_adaptive_weights_are_those_of_the_loss(self, reduction, weight):
+        logits, labels = self.batch()
+        options = {"ignore_index": 255, "weight": weight}
+        weigh = AdaptiveDilatedWeights(num_classes=3, **options)
+        weigh_keys = AdaptiveDilatedWeightsd("y", num_classes=3, **options)
+        weights = torch.stack([weigh(label) for label in labels])
+        by_key = torch.stack([weigh_keys({"y": label})["y_weights"] for label in labels])
+        assert torch.equal(weights, by_key)
+        loss = AdaptiveDilatedCELoss(reduction=reduction, **options)
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
 
-    @pytest.mark.parametrize("transform", ["plain", "dictionary"])
-    def test_its_radius_is_that_of_the_loss_by_default(self, transform):
-        logits, labels = self.batch()
-        if transform == "plain":
-            weigh = DilatedBalancedWeights(num_classes=3, ignore_index=255)
-            weights = torch.stack([weigh(label) for label in labels])
-        else:
-            weigh_keys = DilatedBalancedWeightsd("y", num_classes=3, ignore_index=255)
-            weights = torch.stack([weigh_keys({"y": label})["y_weights"] for label in labels])
-        loss = DilatedBalancedCELoss(ignore_index=255)
-        torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
+    def test_a_transform_knows_no_batch(self):
+        with pytest.raises(ValueError, match="volumes: got 'batch', expected 'image'"):
+            DilatedBalancedWeights(2, num_classes=3, volumes="batch")
 
     def test_all_ignored_is_zero(self):
         logits = torch.randn(1, 2, 4, 4, requires_grad=True)
@@ -344,7 +361,7 @@ class TestWeightMap:
     def test_a_map_of_another_shape_is_named(self):
         logits, labels = self.batch()
         with pytest.raises(ValueError, match=r"weight_map: got shape \(3, 3, 12, 10\), expected"):
-            DilatedBalancedCELoss(ignore_index=255)(logits, labels, torch.ones_like(logits))
+            AdaptiveDilatedCELoss(ignore_index=255)(logits, labels, torch.ones_like(logits))
 
     @pytest.mark.parametrize("axes", [2, 3])
     def test_a_radius_in_mm_takes_the_spacing_of_the_image(self, axes):
@@ -398,7 +415,7 @@ class TestWeightMap:
         batch = next(iter(DataLoader(Dataset(items, transforms), batch_size=4, num_workers=2)))
         assert batch["label_weights"].shape == batch["label"].shape == (4, 1, 16, 16, 8)
         logits = torch.randn(4, 2, 16, 16, 8, generator=torch.manual_seed(0))
-        loss = DilatedBalancedCELoss(2.0, balance="image")
+        loss = DilatedBalancedCELoss(2.0, volumes="image")
         with_map = loss(logits, batch["label"], batch["label_weights"])
         assert type(with_map) is torch.Tensor
         torch.testing.assert_close(with_map, loss(logits, batch["label"]))
@@ -426,7 +443,7 @@ def test_gradients_reach_metatensors():
     logits = torch.randn(1, 2, 6, 5, requires_grad=True)
     image = MetaTensor(logits * 1)
     target = torch.randint(0, 2, (1, 1, 6, 5))
-    DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True)(image, target).backward()
+    AdaptiveDilatedDiceCELoss(to_onehot_y=True, softmax=True)(image, target).backward()
     assert logits.grad.abs().sum() > 0
 
 
@@ -450,7 +467,7 @@ def test_in_the_loss_of_an_auto3dseg_configuration():
         {
             "sigmoid": False,
             "loss": {
-                "_target_": "dilated_ce.integrations.monai.DilatedBalancedDiceCELoss",
+                "_target_": "dilated_ce.integrations.monai.AdaptiveDilatedDiceCELoss",
                 "include_background": True,
                 "squared_pred": True,
                 "smooth_nr": 0,
@@ -477,24 +494,51 @@ def test_copies_and_compilation():
     logits = torch.randn(2, 3, 9, 8, generator=torch.manual_seed(1))
     for loss in (
         DilatedBalancedCELoss(2, roi_size=(9, 8), process_group="world"),
-        DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True, weight=[1.0, 2.0, 3.0]),
+        AdaptiveDilatedCELoss(roi_size=(9, 8), process_group="world"),
+        AdaptiveDilatedDiceCELoss(to_onehot_y=True, softmax=True, weight=[1.0, 2.0, 3.0]),
     ):
         expected = loss(logits, labels)
         for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
             torch.testing.assert_close(twin(logits, labels), expected)
     torch.compiler.reset()
-    compiled = torch.compile(
-        DilatedBalancedCELoss(2, roi_size=(18, 16)), fullgraph=True, backend="aot_eager"
-    )
-    expected = DilatedBalancedCELoss(2, roi_size=(18, 16))(logits, labels)
-    torch.testing.assert_close(compiled(logits, labels), expected)
+    for loss in (
+        DilatedBalancedCELoss(2, roi_size=(18, 16)),
+        AdaptiveDilatedCELoss(roi_size=(18, 16)),
+    ):
+        compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(logits, labels), loss(logits, labels))
+
+
+class Network(torch.nn.Module):
+    def __init__(self, criterion):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, 3, 1)
+        self.criterion = criterion
+
+
+def test_checkpoints_with_the_weights_of_another_loss_load():
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    before = Network(DiceCELoss(to_onehot_y=True, softmax=True, weight=weights))
+    for weight in (None, [1.0, 1.0, 2.0]):
+        for loss in (
+            DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True, radius=1, weight=weight),
+            AdaptiveDilatedDiceCELoss(to_onehot_y=True, softmax=True, weight=weight),
+            DilatedBalancedCELoss(1, weight=weight),
+        ):
+            assert not loss.state_dict()
+            after = Network(loss)
+            after.load_state_dict(before.state_dict())
+            torch.testing.assert_close(after.layer.weight, before.layer.weight)
+            wrong = {**before.state_dict(), "criterion.head.bias": weights}
+            with pytest.raises(RuntimeError, match="criterion.head.bias"):
+                after.load_state_dict(wrong)
 
 
 def test_the_scale_of_a_map_means_nothing():
     logits = torch.randn(2, 2, 6, 5, generator=torch.manual_seed(0))
     labels = torch.randint(0, 2, (2, 1, 6, 5), generator=torch.manual_seed(1))
     weights = torch.rand(2, 1, 6, 5, generator=torch.manual_seed(2))
-    loss = DilatedBalancedCELoss()
+    loss = AdaptiveDilatedCELoss()
     values = [loss(logits, labels, weights * factor) for factor in (1e-6, 1.0, 1e6)]
     expected = (
         weights[:, 0] * F.cross_entropy(logits, labels[:, 0], reduction="none")

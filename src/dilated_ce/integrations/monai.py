@@ -1,46 +1,55 @@
-"""For MONAI: the losses in its own conventions, and a transform that computes the weight map.
+"""For MONAI: the losses in its own conventions, and transforms that compute the weight map.
 
-    DilatedBalancedDiceCELoss  in the place of monai.losses.DiceCELoss
-    DilatedBalancedCELoss      without Dice
-    DilatedBalancedWeightsd    the weight map in the workers of the data loader
+    DilatedBalancedDiceCELoss, AdaptiveDilatedDiceCELoss  in the place of monai.losses.DiceCELoss
+    DilatedBalancedCELoss, AdaptiveDilatedCELoss          without Dice
+    DilatedBalancedWeightsd, AdaptiveDilatedWeightsd      the map in the workers of the data loader
 
 All take what a bundle or an Auto3DSeg configuration can hold, under these names as `_target_`.
-The formula, and what of it is the paper's, is in `dilated_ce.dilated_balanced_cross_entropy`; all
-choices in this module are ours. Where MONAI has a default, it is kept; the radius is found from the
-labels unless one is given, so that the name of the class is the only thing to change.
+The formulas, and what of them is the paper's, are in `dilated_ce.dilated_balanced_cross_entropy`
+and `dilated_ce.adaptive_dilated_cross_entropy`; all choices in this module are ours. Where MONAI
+has a default, it is kept.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from monai.losses import DiceLoss
 from monai.utils import DiceCEReduction, look_up_option
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
-from dilated_ce._cross_entropy import compare
-from dilated_ce._labels import plain, valid_voxels
-from dilated_ce._targets import as_target
-from dilated_ce._validation import (
-    AUTO,
-    ProcessGroup,
-    Radius,
-    as_numbers,
-    as_process_group,
-    as_radius,
-)
+from dilated_ce import loss as core
 from dilated_ce.integrations._levels import as_size, level_spacing
 from dilated_ce.integrations._monai_transforms import (
+    AdaptiveDilatedWeights,
+    AdaptiveDilatedWeightsD,
+    AdaptiveDilatedWeightsd,
+    AdaptiveDilatedWeightsDict,
     DilatedBalancedWeights,
     DilatedBalancedWeightsD,
     DilatedBalancedWeightsd,
     DilatedBalancedWeightsDict,
     as_indices,
 )
-from dilated_ce.loss import DilatedBalancedCELoss as _CoreLoss
+from dilated_ce.options import (
+    ProcessGroup,
+    Radius,
+    Volumes,
+    Weight,
+    as_numbers,
+    as_process_group,
+)
+from dilated_ce.target import as_target, plain, valid_voxels
+from dilated_ce.weighting import WeightMap
 
 __all__ = [
+    "AdaptiveDilatedCELoss",
+    "AdaptiveDilatedDiceCELoss",
+    "AdaptiveDilatedWeights",
+    "AdaptiveDilatedWeightsD",
+    "AdaptiveDilatedWeightsDict",
+    "AdaptiveDilatedWeightsd",
     "DilatedBalancedCELoss",
     "DilatedBalancedDiceCELoss",
     "DilatedBalancedWeights",
@@ -50,22 +59,67 @@ __all__ = [
 ]
 
 
-class DilatedBalancedCELoss(_CoreLoss):
-    """Dilated balanced cross entropy for targets as MONAI users have them.
+class _ForMonai:
+    """Targets as MONAI users have them: what both losses do with them."""
+
+    sigmoid: bool
+    roi_size: tuple[int, ...] | None
+
+    def _set(self, sigmoid: bool, roi_size: Sequence[int] | None) -> None:
+        self.sigmoid = sigmoid
+        self.roi_size = None if roi_size is None else as_size("roi_size", roi_size)
+
+    def forward(
+        self: Any, input: Tensor, target: Tensor, weight_map: Tensor | None = None
+    ) -> Tensor:
+        """The loss of the logits `input` against `target`.
+
+        Args:
+            input: logits BNH[WD].
+            target: B1H[WD] with class indices, or BNH[WD] one-hot (with `sigmoid` or N = 1: masks).
+            weight_map: weights of the voxels, as `DilatedBalancedWeightsd` or
+                `AdaptiveDilatedWeightsd` computes them, B1H[WD] (with `sigmoid` or N = 1: BNH[WD]).
+                They take the place of those computed here.
+
+        Returns:
+            A scalar, or for reduction="none" a map BH[WD] (BNH[WD] with `sigmoid` or N = 1).
+
+        Raises:
+            ValueError: when input and target differ in their number of dimensions or in a size,
+                or the target has neither 1 channel nor as many as the input.
+        """
+        _check_shapes(input, target)
+        input, target = plain(input), plain(target)
+        mode = "multiclass" if input.shape[1] > 1 and not self.sigmoid else "multilabel"
+        if target.shape[1] != input.shape[1]:
+            target = as_indices(target)
+            if mode == "multilabel":
+                target = _one_hot(target, input.shape[1], self.ignore_index)
+        if weight_map is not None:
+            return _loss_under(self, plain(weight_map), mode, input, target)
+        spacing = level_spacing(input.shape[2:], self.roi_size, self.spacing)
+        return self.compute(input, target, mode, spacing)
+
+
+class DilatedBalancedCELoss(_ForMonai, core.DilatedBalancedCELoss):
+    """Dilated balanced cross entropy (the paper's idea) for targets as MONAI users have them.
 
     With one output channel, or with `sigmoid=True`, every channel is a mask of its own, which is
     balanced between its foreground and its background; otherwise a voxel has one class.
 
     Args:
         radius: of the ball that the masks are dilated by, in voxels or in the units of `spacing`;
-            one number, one per class, or "auto", which finds one for each class in each image.
+            one number, or a list with one per class.
         sigmoid: the channels are masks that may overlap.
         spacing: size of a voxel along each spatial axis; 1 when None.
         roi_size: size of the images in voxels at full resolution, for `DeepSupervisionLoss`: an
             output of half that size has voxels twice as large, so that `radius` is the same length
             at each level. None: every output counts as full resolution.
-        overlap, balance, volumes, num_voxels, ignore_index, process_group, label_smoothing: as in
-            `dilated_ce.dilated_balanced_cross_entropy`.
+        volumes: "batch", "image", or numbers, as in `dilated_ce.dilated_balanced_cross_entropy`.
+        num_voxels: of the data set of these numbers, as there.
+        ignore_index: label of the voxels that take no part; None when every voxel has a class.
+        process_group: of the processes that hold parts of the batch, as there.
+        label_smoothing: 0 to 1.
         reduction: "mean", "sum" or "none".
         weight: how much each class counts on top of the balance, (C,); for masks of their own how
             much the foreground counts where the background counts 1.
@@ -86,33 +140,27 @@ class DilatedBalancedCELoss(_CoreLoss):
 
     def __init__(
         self,
-        radius: Radius = AUTO,
+        radius: Radius,
         *,
         sigmoid: bool = False,
         spacing: Sequence[float] | None = None,
         roi_size: Sequence[int] | None = None,
-        overlap: str = "sum",
-        balance: str | None = None,
-        volumes: Tensor | Sequence[float] | None = None,
+        volumes: Volumes = "batch",
         num_voxels: float | None = None,
         ignore_index: int | None = -100,
         process_group: ProcessGroup = None,
         label_smoothing: float = 0.0,
         reduction: str = "mean",
-        weight: Tensor | Sequence[float] | float | None = None,
+        weight: Weight | None = None,
     ) -> None:
         # One channel is a mask of its own, which is known without input from some of the options.
-        two_axes = volumes is not None and as_numbers("volumes", volumes).ndim == 2
-        one_weight = weight is not None and as_numbers("weight", weight).ndim == 0
-        radii = as_radius(radius)
-        one_radius = isinstance(radii, tuple) and len(radii) == 1
-        masks = sigmoid or two_axes or one_weight or one_radius
+        two_axes = not isinstance(volumes, str) and as_numbers("volumes", volumes).ndim == 2
+        one_radius = isinstance(radius, list | tuple) and len(radius) == 1
+        masks = sigmoid or two_axes or one_radius or _is_number(weight)
         super().__init__(
             radius,
             mode="multilabel" if masks else "multiclass",
             spacing=spacing,
-            overlap=overlap,
-            balance=balance,
             volumes=volumes,
             num_voxels=num_voxels,
             ignore_index=ignore_index,
@@ -121,132 +169,74 @@ class DilatedBalancedCELoss(_CoreLoss):
             reduction=reduction,
             weight=weight,
         )
-        self.sigmoid = sigmoid
-        self.roi_size = None if roi_size is None else as_size("roi_size", roi_size)
-
-    def forward(self, input: Tensor, target: Tensor, weight_map: Tensor | None = None) -> Tensor:
-        """The loss of the logits `input` against `target`.
-
-        Args:
-            input: logits BNH[WD].
-            target: B1H[WD] with class indices, or BNH[WD] one-hot (with `sigmoid` or N = 1: masks).
-            weight_map: weights of the voxels, as `DilatedBalancedWeightsd` computes them, B1H[WD]
-                (with `sigmoid` or N = 1: BNH[WD]). They take the place of those computed here.
-
-        Returns:
-            A scalar, or for reduction="none" a map BH[WD] (BNH[WD] with `sigmoid` or N = 1).
-
-        Raises:
-            ValueError: when input and target differ in their number of dimensions or in a size,
-                or the target has neither 1 channel nor as many as the input.
-        """
-        _check_shapes(input, target)
-        input, target = plain(input), plain(target)
-        mode = "multiclass" if input.shape[1] > 1 and not self.sigmoid else "multilabel"
-        if target.shape[1] != input.shape[1]:
-            target = as_indices(target)
-            if mode == "multilabel":
-                target = _one_hot(target, input.shape[1], self.ignore_index)
-        if weight_map is not None:
-            return self._weigh_by(plain(weight_map), mode, input, target)
-        spacing = level_spacing(input.shape[2:], self.roi_size, self.spacing)
-        return self._compare(input, target, mode, spacing)
-
-    def _weigh_by(self, weights: Tensor, mode: str, logits: Tensor, target: Tensor) -> Tensor:
-        dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        found = as_target(mode, logits, target, self.ignore_index)
-        expected = logits.shape if mode == "multilabel" else (len(logits), 1, *logits.shape[2:])
-        if weights.shape != expected:
-            raise ValueError(
-                f"weight_map: got shape {tuple(weights.shape)}, expected {tuple(expected)} for "
-                f"input of shape {tuple(logits.shape)}. With DilatedBalancedWeightsd use the same "
-                "mode, and the same patches, as for the loss."
-            )
-        if mode == "multiclass":
-            weights = weights[:, 0]
-        weights = weights.to(logits.device, dtype)
-        valid = valid_voxels(found.labels, found.ignore_index)
-        where = torch.ones_like(weights, dtype=torch.bool) if valid is None else valid
-        weights = torch.where(where, weights, 0)
-        # To mean 1 over the batch, and over each channel that is a mask of its own.
-        axes = tuple(axis for axis in range(weights.ndim) if mode == "multiclass" or axis != 1)
-        sums = torch.stack([weights.sum(axes), where.sum(axes).to(dtype)])
-        group = as_process_group(self.process_group)
-        processes = 1
-        if group is not None:
-            dist.all_reduce(sums, group=group)
-            processes = dist.get_world_size(group)
-        total, num_valid = sums.unbind()
-        scale = torch.where(total > 0, num_valid / total, 0)
-        if mode == "multilabel":
-            scale = scale.view(-1, *[1] * (weights.ndim - 2))
-        loss = compare(
-            mode,
-            logits.to(dtype),
-            found,
-            weights * scale,
-            valid,
-            float(self.label_smoothing),
-            self.reduction,
-        )
-        if self.reduction != "mean":
-            return loss
-        return loss / (num_valid.sum() / processes).clamp(min=1 / processes)
+        self._set(sigmoid, roi_size)
 
 
-class DilatedBalancedDiceCELoss(_Loss):
-    """`monai.losses.DiceCELoss` with dilated balanced cross entropy in the place of cross entropy.
-
-    The arguments of `DiceCELoss` come first, in its order. The Dice part is MONAI's own, with all
-    of them; the cross entropy part takes `reduction`, `weight`, `lambda_ce` and `label_smoothing`.
-    Two things differ from `DiceCELoss`. With `sigmoid=True` every channel is a mask of its own in
-    both parts, while `DiceCELoss` takes a softmax in its cross entropy unless there is one channel.
-    And `weight` says how much a class counts on top of the balance, instead of a factor for its
-    voxels (with one channel: how much the foreground counts where the background counts 1).
-
-    As in `DiceCELoss` there is no `ignore_index`; use `DilatedBalancedCELoss` for that.
+class AdaptiveDilatedCELoss(_ForMonai, core.AdaptiveDilatedCELoss):
+    """Cross entropy with adaptive dilated weights (ours) for targets as MONAI users have them.
 
     Args:
-        radius, spacing, roi_size, overlap, balance, volumes, num_voxels, process_group: as in
-            `DilatedBalancedCELoss`.
+        sigmoid: the channels are masks that may overlap.
+        spacing: size of a voxel along each spatial axis; 1 when None.
+        roi_size: size of the images in voxels at full resolution, for `DeepSupervisionLoss`, from
+            which an output of another size tells how anisotropic its voxels are.
+        ignore_index: label of the voxels that take no part; None when every voxel has a class.
+        process_group: of the processes that hold parts of the batch.
+        label_smoothing: 0 to 1.
+        reduction: "mean", "sum" or "none".
+        weight: how much each class counts on top, (C,); for masks of their own how much the
+            foreground counts where the background counts 1.
 
     Raises:
-        TypeError, ValueError: as `DiceCELoss` and `DilatedBalancedCELoss`.
+        TypeError, ValueError: as `dilated_ce.AdaptiveDilatedCELoss`, and where the shapes of input
+            and target differ.
 
     Examples:
         >>> import torch
-        >>> from dilated_ce.integrations.monai import DilatedBalancedDiceCELoss
-        >>> loss = DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True)
-        >>> loss(torch.randn(2, 3, 16, 16), torch.randint(0, 3, (2, 1, 16, 16))).shape
-        torch.Size([])
+        >>> from dilated_ce.integrations.monai import AdaptiveDilatedCELoss
+        >>> loss = AdaptiveDilatedCELoss()
+        >>> f"{loss(torch.zeros(1, 2, 8, 8), torch.zeros(1, 1, 8, 8)):.4f}"
+        '0.6931'
     """
 
     def __init__(
         self,
-        include_background: bool = True,
-        to_onehot_y: bool = False,
-        sigmoid: bool = False,
-        softmax: bool = False,
-        other_act: Callable[[Tensor], Tensor] | None = None,
-        squared_pred: bool = False,
-        jaccard: bool = False,
-        reduction: str = "mean",
-        smooth_nr: float = 1e-5,
-        smooth_dr: float = 1e-5,
-        batch: bool = False,
-        weight: Tensor | Sequence[float] | float | None = None,
-        lambda_dice: float = 1.0,
-        lambda_ce: float = 1.0,
-        label_smoothing: float = 0.0,
-        radius: Radius = AUTO,
         *,
+        sigmoid: bool = False,
         spacing: Sequence[float] | None = None,
         roi_size: Sequence[int] | None = None,
-        overlap: str = "sum",
-        balance: str | None = None,
-        volumes: Tensor | Sequence[float] | None = None,
-        num_voxels: float | None = None,
+        ignore_index: int | None = -100,
         process_group: ProcessGroup = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+        weight: Weight | None = None,
+    ) -> None:
+        super().__init__(
+            mode="multilabel" if sigmoid or _is_number(weight) else "multiclass",
+            spacing=spacing,
+            ignore_index=ignore_index,
+            process_group=process_group,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            weight=weight,
+        )
+        self._set(sigmoid, roi_size)
+
+
+class _DiceAnd(_Loss):
+    """MONAI's Dice loss and one of the losses above, with the arguments of its `DiceCELoss`."""
+
+    def __init__(
+        self,
+        make: Callable[..., nn.Module],
+        include_background: bool,
+        sigmoid: bool,
+        reduction: str,
+        weight: Weight | None,
+        lambda_dice: float,
+        lambda_ce: float,
+        label_smoothing: float,
+        **dice: Any,
     ) -> None:
         super().__init__()
         reduction = look_up_option(reduction, DiceCEReduction).value
@@ -254,34 +244,21 @@ class DilatedBalancedDiceCELoss(_Loss):
             raise ValueError("lambda_dice should be no less than 0.0.")
         if lambda_ce < 0.0:
             raise ValueError("lambda_ce should be no less than 0.0.")
-        dice_weight = None if weight is None else as_numbers("weight", weight).float()
+        dice_weight = None if weight is None else as_numbers("weight", weight)
         if dice_weight is not None and not include_background and dice_weight.ndim > 0:
             dice_weight = dice_weight[1:]
         self.dice = DiceLoss(
             include_background=include_background,
-            to_onehot_y=to_onehot_y,
             sigmoid=sigmoid,
-            softmax=softmax,
-            other_act=other_act,
-            squared_pred=squared_pred,
-            jaccard=jaccard,
             reduction=reduction,
-            smooth_nr=smooth_nr,
-            smooth_dr=smooth_dr,
-            batch=batch,
             weight=dice_weight,
+            **dice,
         )
-        self.cross_entropy = DilatedBalancedCELoss(
-            radius,
+        # It follows the module to another device, and stays out of checkpoints.
+        self.dice.register_buffer("class_weight", self.dice.class_weight, persistent=False)
+        self.cross_entropy = make(
             sigmoid=sigmoid,
-            spacing=spacing,
-            roi_size=roi_size,
-            overlap=overlap,
-            balance=balance,
-            volumes=volumes,
-            num_voxels=num_voxels,
             ignore_index=None,
-            process_group=process_group,
             label_smoothing=label_smoothing,
             reduction=reduction,
             weight=weight,
@@ -306,6 +283,195 @@ class DilatedBalancedDiceCELoss(_Loss):
             target = target.to(input.dtype)
         total: Tensor = self.lambda_dice * self.dice(input, target)
         return total + self.lambda_ce * cross_entropy
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        core.forget_class_weights(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+class DilatedBalancedDiceCELoss(_DiceAnd):
+    """`monai.losses.DiceCELoss` with dilated balanced cross entropy (the paper's idea) as its CE.
+
+    The arguments of `DiceCELoss` come first, in its order. The Dice part is MONAI's own, with all
+    of them; the cross entropy part takes `reduction`, `weight`, `lambda_ce` and `label_smoothing`.
+    Two things differ from `DiceCELoss`. With `sigmoid=True` every channel is a mask of its own in
+    both parts, while `DiceCELoss` takes a softmax in its cross entropy unless there is one channel.
+    And `weight` says how much a class counts on top of the balance, instead of a factor for its
+    voxels (with one channel: how much the foreground counts where the background counts 1).
+
+    As in `DiceCELoss` there is no `ignore_index`; use `DilatedBalancedCELoss` for that.
+
+    Args:
+        radius, spacing, roi_size, volumes, num_voxels, process_group: as in
+            `DilatedBalancedCELoss`.
+
+    Raises:
+        TypeError, ValueError: as `DiceCELoss` and `DilatedBalancedCELoss`.
+
+    Examples:
+        >>> import torch
+        >>> from dilated_ce.integrations.monai import DilatedBalancedDiceCELoss
+        >>> loss = DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True, radius=8)
+        >>> loss(torch.randn(2, 3, 16, 16), torch.randint(0, 3, (2, 1, 16, 16))).shape
+        torch.Size([])
+    """
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Callable[[Tensor], Tensor] | None = None,
+        squared_pred: bool = False,
+        jaccard: bool = False,
+        reduction: str = "mean",
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        batch: bool = False,
+        weight: Weight | None = None,
+        lambda_dice: float = 1.0,
+        lambda_ce: float = 1.0,
+        label_smoothing: float = 0.0,
+        *,
+        radius: Radius,
+        spacing: Sequence[float] | None = None,
+        roi_size: Sequence[int] | None = None,
+        volumes: Volumes = "batch",
+        num_voxels: float | None = None,
+        process_group: ProcessGroup = None,
+    ) -> None:
+        def make(**options: Any) -> nn.Module:
+            return DilatedBalancedCELoss(
+                radius,
+                spacing=spacing,
+                roi_size=roi_size,
+                volumes=volumes,
+                num_voxels=num_voxels,
+                process_group=process_group,
+                **options,
+            )
+
+        super().__init__(
+            make,
+            include_background,
+            sigmoid,
+            reduction,
+            weight,
+            lambda_dice,
+            lambda_ce,
+            label_smoothing,
+            to_onehot_y=to_onehot_y,
+            softmax=softmax,
+            other_act=other_act,
+            squared_pred=squared_pred,
+            jaccard=jaccard,
+            smooth_nr=smooth_nr,
+            smooth_dr=smooth_dr,
+            batch=batch,
+        )
+
+
+class AdaptiveDilatedDiceCELoss(_DiceAnd):
+    """`monai.losses.DiceCELoss` with adaptive dilated cross entropy (ours) as its CE.
+
+    The arguments of `DiceCELoss` come first, in its order; they are taken as by
+    `DilatedBalancedDiceCELoss`. There is nothing more to choose: the name of the class is the only
+    thing to change.
+
+    Args:
+        spacing, roi_size, process_group: as in `AdaptiveDilatedCELoss`.
+
+    Raises:
+        TypeError, ValueError: as `DiceCELoss` and `AdaptiveDilatedCELoss`.
+
+    Examples:
+        >>> import torch
+        >>> from dilated_ce.integrations.monai import AdaptiveDilatedDiceCELoss
+        >>> loss = AdaptiveDilatedDiceCELoss(to_onehot_y=True, softmax=True)
+        >>> loss(torch.randn(2, 3, 16, 16), torch.randint(0, 3, (2, 1, 16, 16))).shape
+        torch.Size([])
+    """
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Callable[[Tensor], Tensor] | None = None,
+        squared_pred: bool = False,
+        jaccard: bool = False,
+        reduction: str = "mean",
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        batch: bool = False,
+        weight: Weight | None = None,
+        lambda_dice: float = 1.0,
+        lambda_ce: float = 1.0,
+        label_smoothing: float = 0.0,
+        *,
+        spacing: Sequence[float] | None = None,
+        roi_size: Sequence[int] | None = None,
+        process_group: ProcessGroup = None,
+    ) -> None:
+        def make(**options: Any) -> nn.Module:
+            return AdaptiveDilatedCELoss(
+                spacing=spacing, roi_size=roi_size, process_group=process_group, **options
+            )
+
+        super().__init__(
+            make,
+            include_background,
+            sigmoid,
+            reduction,
+            weight,
+            lambda_dice,
+            lambda_ce,
+            label_smoothing,
+            to_onehot_y=to_onehot_y,
+            softmax=softmax,
+            other_act=other_act,
+            squared_pred=squared_pred,
+            jaccard=jaccard,
+            smooth_nr=smooth_nr,
+            smooth_dr=smooth_dr,
+            batch=batch,
+        )
+
+
+def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: Tensor) -> Tensor:
+    """The loss under a map that was computed in the data loader."""
+    found = as_target(mode, logits, target, loss.ignore_index)
+    by_channel = mode == "multilabel"
+    expected = logits.shape if by_channel else (len(logits), 1, *logits.shape[2:])
+    if weights.shape != expected:
+        raise ValueError(
+            f"weight_map: got shape {tuple(weights.shape)}, expected {tuple(expected)} for "
+            f"input of shape {tuple(logits.shape)}. With the transform use the same mode, and the "
+            "same patches, as for the loss."
+        )
+    weights = weights if by_channel else weights[:, 0]
+    weights = weights.to(logits.device, core.computed_in(logits))
+    valid = valid_voxels(found.labels, found.ignore_index)
+    where = torch.ones_like(weights, dtype=torch.bool) if valid is None else valid
+    counted = where.movedim(1, 0) if by_channel else where[None]
+    weighed = WeightMap.of(
+        torch.where(where, weights, 0),
+        found.labels,
+        counted.flatten(1).sum(1),
+        found.ignore_index,
+        as_process_group(loss.process_group),
+    )
+    return core.weighted_loss(
+        logits, found, weighed, loss.label_smoothing, by_channel, loss.reduction
+    )
+
+
+def _is_number(weight: Weight | None) -> bool:
+    return weight is not None and as_numbers("weight", weight).ndim == 0
 
 
 def _check_shapes(input: Tensor, target: Tensor) -> None:
