@@ -13,10 +13,10 @@ REGIONS = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
 TRAINER = """
 import os
 
-from dilated_ce.integrations.nnunet import nnUNetTrainerDBCEDice
+from dilated_ce.integrations.nnunet import nnUNetTrainerAdaptiveDBCEDice
 
 
-class TinyTrainer(nnUNetTrainerDBCEDice):
+class TinyTrainer(nnUNetTrainerAdaptiveDBCEDice):
     radius = 2.5
     radius_in_mm = True
 

@@ -530,7 +530,7 @@ def test_checkpoints_with_the_weights_of_another_loss_load():
             after.load_state_dict(before.state_dict())
             torch.testing.assert_close(after.layer.weight, before.layer.weight)
             wrong = {**before.state_dict(), "criterion.head.bias": weights}
-            with pytest.raises(RuntimeError, match="criterion.head.bias"):
+            with pytest.raises(RuntimeError, match=r"criterion\.head\.bias"):
                 after.load_state_dict(wrong)
 
 

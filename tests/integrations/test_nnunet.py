@@ -27,14 +27,17 @@ from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from torch._dynamo import OptimizedModule
 from typer.testing import CliRunner
 
-from dilated_ce import cli, dilated_balanced_cross_entropy
+from dilated_ce import adaptive_dilated_cross_entropy, cli, dilated_balanced_cross_entropy
 from dilated_ce.integrations import nnunet
 from dilated_ce.integrations.nnunet import (
-    DBCEMixin,
-    DilatedBalancedLoss,
-    nnUNetTrainerDBCE,
-    nnUNetTrainerDBCEDice,
+    DilatedLoss,
+    DilatedMixin,
+    nnUNetTrainerAdaptiveDBCE,
+    nnUNetTrainerAdaptiveDBCEDice,
 )
+
+DBCE = nnunet.__getattr__("nnUNetTrainerDBCE_R3")
+DBCE_DICE = nnunet.__getattr__("nnUNetTrainerDBCEDice_R3")
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(nnunet.__file__).with_name("nnunet_trainers")
@@ -123,7 +126,7 @@ def value_and_gradients(loss, outputs, targets):
 
 @pytest.mark.parametrize("labels", LABEL_SETS)
 def test_with_an_infinite_radius_it_is_the_loss_of_nnunet(make, labels):
-    trainer = make(nnUNetTrainerDBCEDice, labels)
+    trainer = make(DBCE_DICE, labels)
     trainer.radius = math.inf
     ours, theirs = trainer._build_loss(), nnUNetTrainer._build_loss(trainer)
     assert ours.weight_factors == theirs.weight_factors
@@ -137,13 +140,8 @@ def test_with_an_infinite_radius_it_is_the_loss_of_nnunet(make, labels):
     assert gradients[2] is expected[2] is None  # the coarsest level has no weight
 
 
-@pytest.mark.parametrize("labels", LABEL_SETS)
-@pytest.mark.parametrize("in_mm", [False, True])
-def test_a_radius_has_the_same_length_at_every_level(make, labels, in_mm):
-    trainer = make(nnUNetTrainerDBCE, labels)
-    trainer.radius, trainer.radius_in_mm = 4, in_mm
-    outputs, targets = make_batch(labels)
-    value, gradients = value_and_gradients(trainer._build_loss(), outputs, targets)
+def loss_of_levels(labels, outputs, targets, in_mm, loss, **options):
+    """The loss with deep supervision, level by level."""
     expected = 0
     for output, target, (size, millimetres), factor in zip(
         outputs, targets, LEVELS, (2 / 3, 1 / 3, 0), strict=True
@@ -157,16 +155,42 @@ def test_a_radius_has_the_same_length_at_every_level(make, labels, in_mm):
         else:
             target = target.masked_fill(target == 3, 7)
             mode = "multiclass"
-        expected += factor * dilated_balanced_cross_entropy(
-            output, target, 4, mode=mode, spacing=millimetres if in_mm else voxel, ignore_index=7
+        spacing = millimetres if in_mm else voxel
+        expected += factor * loss(
+            output, target, mode=mode, spacing=spacing, ignore_index=7, **options
         )
+    return expected
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS)
+@pytest.mark.parametrize("in_mm", [False, True])
+def test_a_radius_has_the_same_length_at_every_level(make, labels, in_mm):
+    trainer = make(DBCE, labels)
+    trainer.radius, trainer.radius_in_mm = 4, in_mm
+    outputs, targets = make_batch(labels)
+    value, gradients = value_and_gradients(trainer._build_loss(), outputs, targets)
+    expected = loss_of_levels(
+        labels, outputs, targets, in_mm, dilated_balanced_cross_entropy, radius=4
+    )
+    torch.testing.assert_close(value, expected.detach())
+    expected = torch.autograd.grad(expected, outputs)
+    torch.testing.assert_close(gradients[:2], expected[:2])
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS)
+def test_the_adaptive_loss_knows_the_voxels_of_every_level(make, labels):
+    outputs, targets = make_batch(labels)
+    value, gradients = value_and_gradients(
+        make(nnUNetTrainerAdaptiveDBCE, labels)._build_loss(), outputs, targets
+    )
+    expected = loss_of_levels(labels, outputs, targets, False, adaptive_dilated_cross_entropy)
     torch.testing.assert_close(value, expected.detach())
     expected = torch.autograd.grad(expected, outputs)
     torch.testing.assert_close(gradients[:2], expected[:2])
 
 
 def test_a_radius_in_two_dimensions(make):
-    trainer = make(nnUNetTrainerDBCE, configuration="2d")
+    trainer = make(DBCE, configuration="2d")
     trainer.radius_in_mm = True
     loss = trainer._build_loss()
     assert loss.loss.spacing == (1, 1)
@@ -175,7 +199,7 @@ def test_a_radius_in_two_dimensions(make):
 
 
 @pytest.mark.parametrize("labels", ["labels, ignore", "regions, ignore"])
-@pytest.mark.parametrize("trainer", [nnUNetTrainerDBCE, nnUNetTrainerDBCEDice])
+@pytest.mark.parametrize("trainer", [DBCE, DBCE_DICE, nnUNetTrainerAdaptiveDBCE])
 def test_a_batch_without_labels_teaches_nothing(make, trainer, labels):
     loss = make(trainer, labels)._build_loss()
     outputs, targets = make_batch(labels)
@@ -185,7 +209,7 @@ def test_a_batch_without_labels_teaches_nothing(make, trainer, labels):
             target[:, -1] = True
     value, gradients = value_and_gradients(loss, outputs, targets)
     assert value.isfinite()
-    if trainer is nnUNetTrainerDBCE:
+    if trainer is not DBCE_DICE:
         assert value == 0
     for gradient in gradients[:2]:
         assert (gradient == 0).all()
@@ -195,7 +219,7 @@ def test_a_batch_without_labels_teaches_nothing(make, trainer, labels):
 def test_what_is_ignored_has_no_influence(make, labels):
     if "ignore" not in labels:
         pytest.skip("nothing is ignored")
-    loss = make(nnUNetTrainerDBCEDice, labels)._build_loss()
+    loss = make(DBCE_DICE, labels)._build_loss()
     outputs, targets = make_batch(labels)
     before = loss(outputs, targets)
     for output, target in zip(outputs, targets, strict=True):
@@ -209,7 +233,7 @@ def test_what_is_ignored_has_no_influence(make, labels):
 
 def test_targets_of_any_dtype_and_outputs_in_half_precision(make):
     for labels in ("labels, ignore", "regions, ignore"):
-        loss = make(nnUNetTrainerDBCEDice, labels)._build_loss()
+        loss = make(DBCE_DICE, labels)._build_loss()
         outputs, targets = make_batch(labels)
         expected = loss(outputs, targets)
         as_floats = loss(outputs, [target.float() for target in targets])
@@ -221,23 +245,23 @@ def test_targets_of_any_dtype_and_outputs_in_half_precision(make):
 
 
 def test_a_radius_for_too_few_classes_is_told_before_the_training(make):
-    trainer = make(nnUNetTrainerDBCE)
+    trainer = make(DBCE)
     trainer.radius = (1, 2)
     with pytest.raises(ValueError, match="radius: got 2 values for 3 classes"):
         trainer._build_loss()
 
 
 def test_without_deep_supervision(make):
-    trainer = make(nnUNetTrainerDBCEDice)
+    trainer = make(DBCE_DICE)
     trainer.enable_deep_supervision = False
     loss = trainer._build_loss()
-    assert isinstance(loss, DilatedBalancedLoss)
+    assert isinstance(loss, DilatedLoss)
     outputs, targets = make_batch("labels")
     assert loss(outputs[0], targets[0]).isfinite()
 
 
 def test_the_compiled_dice_of_the_base_trainer_is_kept(make, monkeypatch):
-    trainer = make(nnUNetTrainerDBCEDice)
+    trainer = make(DBCE_DICE)
     monkeypatch.setattr(trainer, "_do_i_compile", lambda: True)
     assert isinstance(trainer._build_loss().loss.dc, OptimizedModule)
     trainer.with_dice = False
@@ -255,12 +279,12 @@ def test_the_log_says_which_loss_it_is(make, capsys):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("nnUNetTrainerDBCE", ("auto", False, None, False)),
-        ("nnUNetTrainerDBCEDice", ("auto", False, None, True)),
-        ("nnUNetTrainerDBCE_R0", (0, False, None, False)),
-        ("nnUNetTrainerDBCE_R12", (12, False, None, False)),
-        ("nnUNetTrainerDBCE_image", ("auto", False, "image", False)),
-        ("nnUNetTrainerDBCEDice_R2.5mm", (2.5, True, None, True)),
+        ("nnUNetTrainerAdaptiveDBCE", (None, False, "batch", False)),
+        ("nnUNetTrainerAdaptiveDBCEDice", (None, False, "batch", True)),
+        ("nnUNetTrainerDBCE_R0", (0, False, "batch", False)),
+        ("nnUNetTrainerDBCE_R12", (12, False, "batch", False)),
+        ("nnUNetTrainerDBCE_R4_image", (4, False, "image", False)),
+        ("nnUNetTrainerDBCEDice_R2.5mm", (2.5, True, "batch", True)),
         ("nnUNetTrainerDBCEDice_R3mm_image", (3, True, "image", True)),
     ],
 )
@@ -269,16 +293,27 @@ def test_nnunet_finds_the_trainers_by_name(name, expected):
     assert trainer is find(name)
     assert issubclass(trainer, nnUNetTrainer)
     assert trainer.__name__ == name
-    assert (trainer.radius, trainer.radius_in_mm, trainer.balance, trainer.with_dice) == expected
+    assert (trainer.radius, trainer.radius_in_mm, trainer.volumes, trainer.with_dice) == expected
     folder = f"results/Dataset001_Tiny/{name}__nnUNetPlans__3d_fullres"
     assert parse_dataset_trainer_plans_configuration_from_path(folder)[1] == name
 
 
 @pytest.mark.parametrize(
-    "name", ["nnUNetTrainerDBCE_R", "nnUNetTrainerDBCE_R-1", "nnUNetTrainerDBCE_r2", "MyTrainer"]
+    "name",
+    [
+        *("nnUNetTrainerDBCE_R", "nnUNetTrainerDBCE_R-1", "nnUNetTrainerDBCE_r2", "MyTrainer"),
+        *("nnUNetTrainerAdaptiveDBCE_R4", "nnUNetTrainerDBCE_image"),
+    ],
 )
 def test_other_names_are_not_found(name):
     assert find(name) is None
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerDBCE", "nnUNetTrainerDBCEDice"])
+def test_a_name_without_a_radius_says_what_is_missing(name):
+    adaptive = name.replace("Trainer", "TrainerAdaptive")
+    with pytest.raises(ValueError, match=rf"{name}: got no radius.*{name}_R4.*{adaptive}"):
+        find(name)
 
 
 def find(name):
@@ -293,7 +328,7 @@ def test_the_mixin_before_another_trainer(make):
         def _get_deep_supervision_scales(self):
             return super()._get_deep_supervision_scales()[:2]
 
-    class Mine(DBCEMixin, Other):
+    class Mine(DilatedMixin, Other):
         radius = (0, 2, 4)
 
     loss = make(Mine)._build_loss()
@@ -304,8 +339,10 @@ def test_the_mixin_before_another_trainer(make):
 
 
 def test_the_mixin_after_the_trainer_is_an_error():
-    with pytest.raises(TypeError, match=r"got the parents \(nnUNetTrainer, DBCEMixin\), expected"):
-        type("Mine", (nnUNetTrainer, DBCEMixin), {})
+    with pytest.raises(
+        TypeError, match=r"got the parents \(nnUNetTrainer, DilatedMixin\), expected"
+    ):
+        type("Mine", (nnUNetTrainer, DilatedMixin), {})
 
 
 def test_a_trainer_with_another_loss_is_an_error(make):
@@ -314,15 +351,15 @@ def test_a_trainer_with_another_loss_is_an_error(make):
             return MemoryEfficientSoftDiceLoss()
 
     with pytest.raises(TypeError, match="Mine: got the loss MemoryEfficientSoftDiceLoss"):
-        make(type("Mine", (DBCEMixin, OnlyDice), {}))._build_loss()
+        make(type("Mine", (DilatedMixin, OnlyDice), {}))._build_loss()
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
-    [("radius", -1, "radius: got -1"), ("balance", "all", "balance"), ("overlap", "x", "overlap")],
+    [("radius", -1, "radius: got -1"), ("volumes", "all", "volumes: got 'all'")],
 )
 def test_wrong_settings_are_named_before_the_training(make, setting, value, message):
-    trainer = make(type("Mine", (nnUNetTrainerDBCE,), {setting: value}))
+    trainer = make(type("Mine", (DBCE,), {setting: value}))
     with pytest.raises(ValueError, match=message):
         trainer._build_loss()
 
@@ -330,8 +367,8 @@ def test_wrong_settings_are_named_before_the_training(make, setting, value, mess
 def check_process(rank, port):
     whole_batch = {
         # nnU-Net gathers its Dice loss over parts of the same size.
-        nnUNetTrainerDBCEDice: (4, [slice(0, 2), slice(2, 4)]),
-        nnUNetTrainerDBCE: (3, [slice(0, 1), slice(1, 3)]),
+        nnUNetTrainerAdaptiveDBCEDice: (4, [slice(0, 2), slice(2, 4)]),
+        DBCE: (3, [slice(0, 1), slice(1, 3)]),
     }
     address = f"tcp://127.0.0.1:{port}"
     for trainer, (batch_size, parts) in whole_batch.items():

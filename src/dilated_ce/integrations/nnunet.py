@@ -1,18 +1,19 @@
-"""Trainers for nnU-Net 2.8 and newer: all that nnU-Net does, under the dilated balanced loss.
+"""Trainers for nnU-Net 2.8 and newer: all that nnU-Net does, under a dilated loss.
 
     export nnUNet_extTrainer="$(dilated-ce nnunet-path)"
-    nnUNetv2_train 4 3d_fullres 0 -tr nnUNetTrainerDBCE
+    nnUNetv2_train 4 3d_fullres 0 -tr nnUNetTrainerAdaptiveDBCEDice
 
 nnU-Net keeps of a trainer only its name, in the checkpoint and in the name of the folder, and looks
 it up again to continue and to predict. So the settings are in the name:
 
-    nnUNetTrainerDBCE             the loss alone, with the automatic radius
-    nnUNetTrainerDBCEDice         the loss in the place of CE, beside nnU-Net's Dice loss
-    nnUNetTrainerDBCE_R2          a radius of your choice, any number, in voxels
-    nnUNetTrainerDBCE_R2.5mm      or in mm, with the spacing of the plans
-    nnUNetTrainerDBCEDice_R2_image  volumes counted over each image instead of the batch
+    nnUNetTrainerDBCE_R4            the paper's idea with a radius of 4 voxels, any number
+    nnUNetTrainerDBCE_R2.5mm        or in mm, with the spacing of the plans
+    nnUNetTrainerDBCE_R4_image      volumes counted over each image instead of the batch
+    nnUNetTrainerDBCEDice_R4        in the place of CE, beside nnU-Net's Dice loss
+    nnUNetTrainerAdaptiveDBCE       our adaptive loss
+    nnUNetTrainerAdaptiveDBCEDice   in the place of CE, beside nnU-Net's Dice loss
 
-For anything else, inherit from one of them, or put `DBCEMixin` before another trainer.
+For anything else, inherit from one of them, or put `DilatedMixin` before another trainer.
 """
 
 import re
@@ -26,41 +27,40 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, nn
 
-from dilated_ce._validation import (
-    AUTO,
+from dilated_ce.integrations._levels import level_spacing
+from dilated_ce.loss import adaptive_dilated_cross_entropy, dilated_balanced_cross_entropy
+from dilated_ce.options import (
     Radius,
-    as_balance,
     as_radii,
     as_radius,
     as_spacing,
-    check_weighting,
+    check_choice,
+    check_ignore_index,
 )
-from dilated_ce.integrations._levels import level_spacing
-from dilated_ce.loss import dilated_balanced_cross_entropy
 
 # No label of nnU-Net's, which are 0 and more.
 _IGNORED = -1
 
 _PRESET = re.compile(
-    r"nnUNetTrainerDBCE(?P<dice>Dice)?(_R(?P<radius>\d+(\.\d+)?)(?P<mm>mm)?)?(?P<image>_image)?"
+    r"nnUNetTrainer(?P<adaptive>Adaptive)?DBCE(?P<dice>Dice)?"
+    r"(_R(?P<radius>\d+(\.\d+)?)(?P<mm>mm)?(?P<image>_image)?)?"
 )
 
 
-class DilatedBalancedLoss(nn.Module):
-    """Dilated balanced cross entropy on the targets of nnU-Net, alone or beside its Dice loss.
+class DilatedLoss(nn.Module):
+    """A dilated cross entropy on the targets of nnU-Net, alone or beside its Dice loss.
 
     It takes what nnU-Net's `DC_and_CE_loss` takes, and with `regions` what its `DC_and_BCE_loss`
     takes. Unlike there, an ignore label leaves the cross entropy of regions a mean over the
     regions, and does not make it their sum.
 
     Args:
-        radius: as in `dilated_balanced_cross_entropy`, at the full resolution.
+        radius: as in `dilated_balanced_cross_entropy`, at the full resolution; None for
+            `adaptive_dilated_cross_entropy`.
         full_size: voxels per axis at the full resolution. A smaller output (deep supervision)
             has larger voxels, in which the same radius is as long as in the full resolution.
         spacing: size of a voxel at the full resolution; 1 when None.
-        balance: volumes are counted over the "batch", or over each "image"; None: "image" with
-            radius="auto", "batch" with any other.
-        overlap: "sum" or "max", as in `dilated_balanced_cross_entropy`.
+        volumes: with a radius, counted over the "batch", or over each "image".
         regions: whether targets hold a mask for each region, instead of one label per voxel.
         ignore_label: label of the voxels that take no part. With `regions` any number says that
             the last channel of the target marks them.
@@ -74,8 +74,8 @@ class DilatedBalancedLoss(nn.Module):
 
     Examples:
         >>> import torch
-        >>> from dilated_ce.integrations.nnunet import DilatedBalancedLoss
-        >>> loss = DilatedBalancedLoss(4, full_size=(32, 32), ignore_label=3)
+        >>> from dilated_ce.integrations.nnunet import DilatedLoss
+        >>> loss = DilatedLoss(4, full_size=(32, 32), ignore_label=3)
         >>> logits = torch.zeros(2, 3, 16, 16)  # the level below: here 4 voxels are 2 pixels
         >>> f"{loss(logits, torch.zeros(2, 1, 16, 16)):.4f}"
         '1.0986'
@@ -83,12 +83,11 @@ class DilatedBalancedLoss(nn.Module):
 
     def __init__(
         self,
-        radius: Radius = AUTO,
+        radius: Radius | None,
         *,
         full_size: Sequence[int],
         spacing: Sequence[float] | None = None,
-        balance: str | None = None,
-        overlap: str = "sum",
+        volumes: str = "batch",
         regions: bool = False,
         ignore_label: int | None = None,
         distributed: bool = False,
@@ -97,13 +96,12 @@ class DilatedBalancedLoss(nn.Module):
         weight_dice: float = 1.0,
     ) -> None:
         super().__init__()
-        balance = as_balance(balance, radius, None)
-        check_weighting(overlap, balance, None, ignore_label)
-        self.radius = as_radius(radius)
+        check_choice("volumes", volumes, ("batch", "image"))
+        check_ignore_index(ignore_label)
+        self.radius = None if radius is None else as_radius(radius)
         self.full_size = tuple(full_size)
         self.spacing = None if spacing is None else as_spacing(spacing, len(self.full_size))
-        self.balance = balance
-        self.overlap = overlap
+        self.volumes = volumes
         self.regions = regions
         self.ignore_label = ignore_label
         self.process_group = "world" if distributed else None
@@ -118,17 +116,19 @@ class DilatedBalancedLoss(nn.Module):
             labels = torch.where(mask, known.to(torch.int16), _IGNORED)
         else:
             labels = known.to(torch.int16) if known.is_floating_point() else known
-        loss = self.weight_ce * dilated_balanced_cross_entropy(
-            net_output,
-            labels,
-            self.radius,
-            mode="multilabel" if self.regions else "multiclass",
-            spacing=level_spacing(net_output.shape[2:], self.full_size, self.spacing),
-            overlap=self.overlap,
-            balance=self.balance,
-            ignore_index=None if mask is None else _IGNORED,
-            process_group=self.process_group,
-        )
+        options: dict[str, Any] = {
+            "mode": "multilabel" if self.regions else "multiclass",
+            "spacing": level_spacing(net_output.shape[2:], self.full_size, self.spacing),
+            "ignore_index": None if mask is None else _IGNORED,
+            "process_group": self.process_group,
+        }
+        if self.radius is None:
+            loss = adaptive_dilated_cross_entropy(net_output, labels, **options)
+        else:
+            loss = dilated_balanced_cross_entropy(
+                net_output, labels, self.radius, volumes=self.volumes, **options
+            )
+        loss = self.weight_ce * loss
         if self.dc is not None:
             loss = loss + self.weight_dice * self.dc(net_output, known, loss_mask=mask)
         return loss
@@ -144,54 +144,52 @@ class DilatedBalancedLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, for `print` and nnU-Net's debug.json."""
-        names = ("radius", "full_size", "spacing", "balance", "overlap", "regions", "ignore_label")
+        names = ("radius", "full_size", "spacing", "volumes", "regions", "ignore_label")
         shown = {name: getattr(self, name) for name in (*names, "process_group", "weight_ce")}
         if self.dc is not None:
             shown["weight_dice"] = self.weight_dice
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
-class DBCEMixin:
-    """Gives a trainer of nnU-Net the dilated balanced loss; first in the list of parents.
+class DilatedMixin:
+    """Gives a trainer of nnU-Net a dilated loss; first in the list of parents.
 
     The loss that the trainer would have built gives its deep supervision, its Dice loss and their
     weights, and its cross entropy is replaced. Everything else is left to the trainer.
 
     Attributes:
-        radius: "auto"; or in voxels at the full resolution, or in mm; or one such number per class,
-            or per region. Every level of deep supervision has the same radius in mm.
+        radius: in voxels at the full resolution, or in mm; or one such number per class, or per
+            region. Every level of deep supervision has the same radius in mm. None: the adaptive
+            loss, which is ours, instead of the paper's.
         radius_in_mm: whether the plans' spacing measures the radius. In voxels, a ball is as
             anisotropic as they are.
-        balance: volumes are counted over the "batch", on all GPUs together, or each "image"; None:
-            "image" with radius = "auto", "batch" with any other.
-        overlap: "sum" or "max", as in `dilated_balanced_cross_entropy`.
+        volumes: with a radius, counted over the "batch", on all GPUs together, or each "image".
         with_dice: whether nnU-Net's Dice loss is added.
 
     Examples:
         In a file of a folder that nnUNet_extTrainer names, too:
 
-            from dilated_ce.integrations.nnunet import DBCEMixin
+            from dilated_ce.integrations.nnunet import DilatedMixin
             from nnunetv2.training.nnUNetTrainer.variants.data_augmentation import (
                 nnUNetTrainerNoMirroring as no_mirroring,
             )
 
-            class MyTrainer(DBCEMixin, no_mirroring.nnUNetTrainerNoMirroring):
+            class MyTrainer(DilatedMixin, no_mirroring.nnUNetTrainerNoMirroring):
                 radius = (0, 4, 2)  # background and two classes
     """
 
-    radius: Radius = AUTO
+    radius: Radius | None = None
     radius_in_mm: bool = False
-    balance: str | None = None
-    overlap: str = "sum"
+    volumes: str = "batch"
     with_dice: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         parents = cls.__mro__
-        if nnUNetTrainer in parents and parents.index(nnUNetTrainer) < parents.index(DBCEMixin):
+        if nnUNetTrainer in parents and parents.index(nnUNetTrainer) < parents.index(DilatedMixin):
             names = ", ".join(parent.__name__ for parent in cls.__bases__)
             raise TypeError(
-                f"{cls.__name__}: got the parents ({names}), expected DBCEMixin before the "
+                f"{cls.__name__}: got the parents ({names}), expected DilatedMixin before the "
                 "trainer, whose own loss is taken otherwise."
             )
 
@@ -206,13 +204,13 @@ class DBCEMixin:
                 "trainer that does not change the loss."
             )
         settings = self.configuration_manager
-        as_radii(self.radius, self.label_manager.num_segmentation_heads)  # not in the first step
-        ours = DilatedBalancedLoss(
+        if self.radius is not None:  # not in the first step
+            as_radii(self.radius, self.label_manager.num_segmentation_heads)
+        ours = DilatedLoss(
             self.radius,
             full_size=settings.patch_size,
             spacing=settings.spacing if self.radius_in_mm else None,
-            balance=self.balance,
-            overlap=self.overlap,
+            volumes=self.volumes,
             regions=self.label_manager.has_regions,
             ignore_label=self.label_manager.ignore_label,
             distributed=self.is_ddp,
@@ -220,42 +218,52 @@ class DBCEMixin:
             weight_ce=compound.weight_ce,
             weight_dice=compound.weight_dice,
         )
-        self.print_to_log_file(
-            f"Loss: dilated balanced cross entropy, radius {self.radius} "
-            f"{'mm' if self.radius_in_mm else 'voxels'}, volumes of the {ours.balance}"
-            f"{', and Dice' if self.with_dice else ''}\n{ours}"
-        )
+        kind = "adaptive dilated cross entropy"
+        if self.radius is not None:
+            unit = "mm" if self.radius_in_mm else "voxels"
+            kind = (
+                f"dilated balanced cross entropy, radius {self.radius} {unit}, volumes of the "
+                f"{self.volumes}"
+            )
+        self.print_to_log_file(f"Loss: {kind}{', and Dice' if self.with_dice else ''}\n{ours}")
         if supervised:
             theirs.loss = ours
             return theirs
         return ours
 
 
-class nnUNetTrainerDBCE(DBCEMixin, nnUNetTrainer):  # noqa: N801, as nnU-Net writes it
-    """nnU-Net's trainer with dilated balanced cross entropy as its loss."""
+class nnUNetTrainerAdaptiveDBCE(DilatedMixin, nnUNetTrainer):  # noqa: N801, as nnU-Net writes it
+    """nnU-Net's trainer with our adaptive dilated cross entropy as its loss."""
 
 
-class nnUNetTrainerDBCEDice(nnUNetTrainerDBCE):  # noqa: N801
-    """nnU-Net's trainer with dilated balanced cross entropy and Dice as its loss."""
+class nnUNetTrainerAdaptiveDBCEDice(nnUNetTrainerAdaptiveDBCE):  # noqa: N801
+    """nnU-Net's trainer with our adaptive dilated cross entropy and Dice as its loss."""
 
     with_dice = True
 
 
-def __getattr__(name: str) -> type[nnUNetTrainerDBCE]:
+def __getattr__(name: str) -> type[nnUNetTrainer]:
     """The trainer of which the name holds the settings, made when it is first asked for."""
     return _preset(name)
 
 
 @cache
-def _preset(name: str) -> type[nnUNetTrainerDBCE]:
+def _preset(name: str) -> type[nnUNetTrainer]:
     match = _PRESET.fullmatch(name)
-    if match is None:
+    if match is None or (match["adaptive"] and match["radius"]):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    parent = nnUNetTrainerDBCEDice if match["dice"] else nnUNetTrainerDBCE
-    settings: dict[str, Any] = {"__module__": __name__, "__doc__": parent.__doc__}
-    if match["radius"]:
-        settings["radius"] = float(match["radius"])
-        settings["radius_in_mm"] = match["mm"] is not None
-    if match["image"]:
-        settings["balance"] = "image"
-    return type(name, (parent,), settings)
+    if not match["radius"]:
+        raise ValueError(
+            f"{name}: got no radius, expected one in the name, such as {name}_R4 (voxels) or "
+            f"{name}_R2.5mm. For the loss that needs none: "
+            f"{name.replace('Trainer', 'TrainerAdaptive')}."
+        )
+    settings: dict[str, Any] = {
+        "__module__": __name__,
+        "__doc__": "nnU-Net's trainer with dilated balanced cross entropy, the paper's idea.",
+        "radius": float(match["radius"]),
+        "radius_in_mm": match["mm"] is not None,
+        "volumes": "image" if match["image"] else "batch",
+        "with_dice": match["dice"] is not None,
+    }
+    return type(name, (DilatedMixin, nnUNetTrainer), settings)

@@ -2,6 +2,6 @@
 
 from dilated_ce.integrations.nnunet import (  # noqa: F401
     __getattr__,  # the trainers with a radius in their name
-    nnUNetTrainerDBCE,
-    nnUNetTrainerDBCEDice,
+    nnUNetTrainerAdaptiveDBCE,
+    nnUNetTrainerAdaptiveDBCEDice,
 )
