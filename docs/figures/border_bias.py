@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dilated_ce import dilated_balanced_weights
+from dilated_ce import adaptive_dilated_weights, dilated_balanced_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUE_RADIUS, SIGMA = 8.0, 2.0
@@ -27,7 +27,14 @@ IMAGES, SIDE = 2000, 64
 BIN = 0.5  # px
 RADII = (0, 1, 2, 3, 4, 6, 12, math.inf)
 BATCH, IMAGE = "batch", "image"  # where the volumes are counted
-SHOWN = {0: "balanced CE (R = 0)", 2: "DBCE, R = 2", 6: "DBCE, R = 6", math.inf: "CE (R = ∞)"}
+ADAPTIVE = ("adaptive", IMAGE)  # no radius; its volumes are those of the image
+SHOWN = {
+    (0, BATCH): ("balanced CE (R = 0)", "#E69F00", "-"),
+    (2, BATCH): ("DBCE, R = 2", "#56B4E9", "-"),
+    (6, BATCH): ("DBCE, R = 6", "#0072B2", "-"),
+    ADAPTIVE: ("Adaptive DBCE", "#009E73", "-."),
+    (math.inf, BATCH): ("CE (R = ∞)", "#767676", "--"),
+}
 
 
 def noisy_discs(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -59,30 +66,26 @@ def crossing(centres: Tensor, shares: Tensor) -> float:
 
 
 def experiment() -> dict[tuple[float | str, str], tuple[Tensor, Tensor]]:
-    """Bin centres and object shares for each radius of the dilation and scope of the volumes."""
+    """Bin centres and object shares for each radius and scope of the volumes, and for adaptive."""
     labels, distance = noisy_discs()
-    settings = [*((radius, scope) for scope in (BATCH, IMAGE) for radius in RADII), ("auto", IMAGE)]
-    return {
-        (radius, scope): object_shares(
-            labels, distance, dilated_balanced_weights(labels, radius, num_classes=2, balance=scope)
-        )
-        for radius, scope in settings
+    maps: dict[tuple[float | str, str], Tensor] = {
+        (radius, scope): dilated_balanced_weights(labels, radius, num_classes=2, volumes=scope)
+        for scope in (BATCH, IMAGE)
+        for radius in RADII
     }
+    maps[ADAPTIVE] = adaptive_dilated_weights(labels, num_classes=2)
+    return {key: object_shares(labels, distance, weights) for key, weights in maps.items()}
 
 
 def draw(results: dict[tuple[float | str, str], tuple[Tensor, Tensor]]) -> Figure:
-    """Shares along the distance, and the border against the radius of the dilation."""
+    """Shares along the distance, and the border against the radius."""
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
     left.axhline(0.5, color="#bbbbbb", linewidth=0.8)
     left.axvline(TRUE_RADIUS, color="#bbbbbb", linewidth=0.8)
-    colours = ("#E69F00", "#56B4E9", "#0072B2", "#767676")
-    for (radius, name), colour, style in zip(
-        SHOWN.items(), colours, ("-", "-", "-", "--"), strict=True
-    ):
-        centres, shares = results[radius, BATCH]
-        left.plot(centres, shares, style, color=colour, label=name)
+    for setting, (name, colour, style) in SHOWN.items():
+        left.plot(*results[setting], style, color=colour, label=name)
     left.set(
         xlim=(2, 16),
         xlabel="distance from the centre (px)",
@@ -96,7 +99,10 @@ def draw(results: dict[tuple[float | str, str], tuple[Tensor, Tensor]]) -> Figur
     right.annotate("true border", (12, TRUE_RADIUS), (0, 4), textcoords="offset points", ha="right")
     for scope, colour, style in ((BATCH, "#0072B2", "o-"), (IMAGE, "#D55E00", "s--")):
         borders = [crossing(*results[radius, scope]) for radius in finite]
-        right.plot(finite, borders, style, color=colour, label=f"{scope} volumes")
+        right.plot(finite, borders, style, color=colour, label=f"DBCE, {scope} volumes")
+    right.axhline(
+        crossing(*results[ADAPTIVE]), linestyle="-.", color="#009E73", label="Adaptive DBCE"
+    )
     right.legend(frameon=False, fontsize=8)
     right.set(
         xlabel="radius R of the dilation (px)",
@@ -117,7 +123,7 @@ def main() -> None:
         for (radius, scope), result in results.items():
             border = crossing(*result)
             writer.writerow([radius, scope, f"{border:.2f}", f"{border - TRUE_RADIUS:+.2f}"])
-            print(f"R = {radius:>4}, {scope} volumes: border at {border:5.2f} px")
+            print(f"R = {radius!s:>8}, {scope} volumes: border at {border:5.2f} px")
     mpl.rcParams["svg.hashsalt"] = "dilated-ce"  # the same figure gives the same file
     draw(results).savefig(
         ROOT / "docs" / "figures" / "border_bias.svg", metadata={"Date": None}, facecolor="white"

@@ -17,13 +17,14 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dilated_ce import dilated_balanced_weights
+from dilated_ce import adaptive_dilated_weights, dilated_balanced_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 128
 CLASSES = ("background", "organ", "vessel", "lesion")
 COLOURS = ("#f2f2f2", "#0072B2", "#E69F00", "#D55E00")
-SHOWN = (0, 2, 8, 32, math.inf, "auto")
+ADAPTIVE = "adaptive"
+SHOWN = (0, 2, 8, 32, math.inf, ADAPTIVE)
 RADII = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
 LESION, BESIDE, FAR = (30, 92), (30, 102), (120, 120)  # pixels whose weights are followed
 
@@ -40,7 +41,9 @@ def scene() -> Tensor:
 
 
 def weigh(radius: float | str) -> Tensor:
-    """The weight map (SIDE, SIDE), 1 on average."""
+    """The weight map (SIDE, SIDE), 1 on average: of a radius, or adaptive."""
+    if radius == ADAPTIVE:
+        return adaptive_dilated_weights(scene(), num_classes=len(CLASSES))[0]
     return dilated_balanced_weights(scene(), radius, num_classes=len(CLASSES))[0]
 
 
@@ -57,7 +60,7 @@ def draw_maps() -> Figure:
         text = f"{name}, {share:.1f} %"
         key.plot([], [], "s", color=colour, markeredgecolor="#767676", label=text)
     key.legend(frameon=False, fontsize=9, loc="center", title="class, of the pixels")
-    names = {0: "R = 0: balanced CE", math.inf: "R = ∞: CE", "auto": 'radius="auto"'}
+    names = {0: "R = 0: balanced CE", math.inf: "R = ∞: CE", ADAPTIVE: "Adaptive DBCE"}
     for axes, radius in zip(panels.flat[1:7], SHOWN, strict=True):
         shown = axes.imshow(weigh(radius), norm=LogNorm(0.2, 60), cmap="viridis")
         axes.set_title(names.get(radius, f"R = {radius}"), fontsize=10)
@@ -70,7 +73,7 @@ def draw_maps() -> Figure:
 
 def path() -> pd.DataFrame:
     """The weight of three pixels along the radius."""
-    maps = {radius: weigh(radius) for radius in (*RADII, math.inf, "auto")}
+    maps = {radius: weigh(radius) for radius in (*RADII, math.inf, ADAPTIVE)}
     return pd.DataFrame(
         {
             "radius": list(map(str, maps)),
@@ -87,7 +90,7 @@ def draw_path(table: pd.DataFrame) -> Figure:
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(6, 3.2), layout="constrained")
         axes = figure.subplots()
-    fixed = table[table["radius"] != "auto"]
+    fixed = table[table["radius"] != ADAPTIVE]
     places = range(len(fixed))
     for column, label, colour, style in (
         ("lesion", "in the lesion", "#D55E00", "o-"),
