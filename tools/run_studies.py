@@ -1,7 +1,7 @@
-"""Run the demo and the studies under results/studies/, and keep their tables there. It takes hours.
+"""Run the studies under results/studies/, and keep their tables there. It takes hours.
 
     make studies                                  all of them, one run after the other
-    make studies ARGS="demo kvasir"               some
+    make studies ARGS="kvasir stare"              some
     make studies ARGS="--engine ray"              as many runs at once as there are cores
 
 The data lie, or are linked, under data/ (see docs/results.md for what they are and where they come
@@ -10,7 +10,6 @@ predictions and the pictures of cases stay in runs/studies/; tables and reports 
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,6 @@ from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"
-RULES = ROOT / "results" / "rules"  # losses that some of the settings name
 DISTANCES = (0.0, 2.0, 5.0, 10.0, 20.0)
 KEPT = ("cases.csv", "curves.csv", "study.json", "summary.json")
 
@@ -48,13 +46,6 @@ def write_stare(folder: Path) -> None:
                 Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
 
 
-def run_demo() -> None:
-    """What README shows of the demo."""
-    subprocess.run([sys.executable, "-m", "dilated_ce", "demo"], cwd=ROOT, check=True)
-    for table in ("cases.csv", "study.json", "summary.json"):
-        shutil.copy(ROOT / "runs" / "demo" / table, ROOT / "results" / "demo" / table)
-
-
 def run(name: str, options: list[str]) -> None:
     """Carry out one study, or what is left of it."""
     settings = STUDIES / name / "study.yaml"
@@ -66,11 +57,7 @@ def run(name: str, options: list[str]) -> None:
         return
     out = ROOT / "runs" / "studies" / name
     command = ["compare", str(settings), "--out", str(out), *options]
-    paths = [str(RULES), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    subprocess.run(
-        [sys.executable, "-m", "dilated_ce", *command], cwd=ROOT, env=environment, check=True
-    )
+    subprocess.run([sys.executable, "-m", "dilated_ce", *command], cwd=ROOT, check=True)
     for table in KEPT:
         shutil.copy(out / table, STUDIES / name / table)
     report = (out / "report.html").read_text(encoding="utf-8")
@@ -134,15 +121,11 @@ def false_positives(out: Path) -> pd.DataFrame:
 
 def main() -> None:
     """Run the studies named on the command line, or all."""
-    sys.path.append(str(RULES))
-    known = ["demo", *sorted(path.parent.name for path in STUDIES.glob("*/study.yaml"))]
+    known = sorted(path.parent.name for path in STUDIES.glob("*/study.yaml"))
     wanted = [word for word in sys.argv[1:] if word in known]
     options = [word for word in sys.argv[1:] if word not in known]
     for name in wanted or known:
-        if name == "demo":
-            run_demo()
-        else:
-            run(name, options)
+        run(name, options)
 
 
 if __name__ == "__main__":

@@ -4,59 +4,29 @@ python tools/update_readme.py           rewrite what lies between the markers
 python tools/update_readme.py --check   fail if a page is not what the files say
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
-from evidence import CLAIMS, GOALS
 from marked import renew, row, write_or_check
-from result_tables import claims_table
-
-from dilated_ce.study.report.tables import TITLES, show, summarise
-from dilated_ce.study.scores.table import read_cases
-from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]
-SCORES = ("dice", "recall", "precision")  # of the demo
 
 
-def demo_table() -> str:
-    """What the demo measured: how, the scores, and the differences in words."""
-    folder = ROOT / "results" / "demo"
-    cases = read_cases(folder / "cases.csv")
-    study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    if study["data"]["name"] != "STARE":
-        raise SystemExit(f"{folder} holds {study['data']['name']}, expected STARE.")
-    seeds = cases["seed"].nunique()
-    intro = (
-        f"{cases['case'].nunique()} test images, mean ± half the range over {seeds} seeds; the "
-        f"{summary['runs']} runs took {summary['seconds'] / 60:.1f} minutes on "
-        f"{summary['device']}, {study['training']['threads']} cores:"
-    )
-    header = ["loss", *(f"{TITLES[score].capitalize()} (%)" for score in SCORES)]
-    lines = [row(header), row(["---", *["---:"] * len(SCORES)])]
-    for mean in summarise(cases):
-        cells = [show(score, mean.mean[score], mean.spread[score]) for score in SCORES]
-        lines.append(row([parse_loss(mean.loss).title, *cells]))
-    return "\n".join([intro, "", *lines, "", *(f"- {text}" for text in summary["sentences"])])
-
-
-def border_table(scope: str, with_default: bool = False) -> str:
-    """Where the border of a disc of radius 8 px is predicted, by radius."""
+def border_table() -> str:
+    """Where the border of a disc of radius 8 px is predicted, by loss, radius and scope."""
     table = pd.read_csv(ROOT / "results" / "border_bias" / "crossings.csv", dtype=str)
-    default = (table["radius"] == "auto") & with_default  # whose volumes are those of the image
-    table = table[(table["volumes"] == scope) | default]
-    ends = {"0": "0 (balanced CE)" if scope == "batch" else "0", "inf": "∞ (CE)"}
-    if with_default:
-        ends["auto"] = "auto (default)"
-    return "\n".join(
-        [
-            row(["R (px)", *table["radius"].replace(ends)]),
-            row(["---", *["---:"] * len(table)]),
-            row(["predicted border (px)", *table["predicted_border_px"]]),
-        ]
-    )
+    radii = table[table["volumes"] == "batch"]["radius"]
+    border = table.set_index(["volumes", "radius"])["predicted_border_px"]
+    ends = {"0": "0 (balanced CE)", "inf": "∞ (CE)"}
+    lines = [
+        row(["R (px)", *radii.replace(ends), "Adaptive DBCE"]),
+        row(["---", *["---:"] * (len(radii) + 1)]),
+    ]
+    for scope in ("batch", "image"):
+        adaptive = border["image", "adaptive"] if scope == "image" else ""
+        borders = [border[scope, radius] for radius in radii]
+        lines.append(row([f"border (px), volumes of the {scope}", *borders, adaptive]))
+    return "\n".join(lines)
 
 
 def _benchmark() -> tuple[pd.DataFrame, pd.Series]:
@@ -133,16 +103,8 @@ def parts() -> dict[str, dict[str, str]]:
     """The tables by page and by the name of their marker."""
     cost = {"cost": cost_table()}
     return {
-        "README.md": {
-            "border-bias": border_table("batch", with_default=True),
-            "demo": demo_table(),
-            "claims": claims_table((*CLAIMS, GOALS[-1])),
-            **cost,
-        },
-        "docs/method.md": {
-            "border-bias": border_table("batch"),
-            "border-bias-image": border_table("image"),
-        },
+        "README.md": {"border-bias": border_table(), **cost},
+        "docs/method.md": {"border-bias": border_table()},
         "docs/performance.md": {**cost, "dilation": dilation_table(), "step": step_table()},
     }
 
