@@ -421,7 +421,7 @@ def test_bad_data_end_before_any_training(run, images, tmp_path, spoil, message)
 def test_inspect_shows_classes_and_the_radius(run, volumes, tmp_path):
     code, text = run(volumes, "--weight-maps", "-1", command="inspect")
     assert code == 2
-    assert "got '-1', expected a number, 0 or more, or auto" in text
+    assert "got '-1', expected a number, 0 or more, or adaptive" in text
     code, text = run(*(volumes, "--out", tmp_path / "out", "--weight-maps", 2.5), command="inspect")
     assert code == 0, text
     assert "ball" in text

@@ -18,7 +18,7 @@ from matplotlib import colormaps
 from PIL import Image
 from scipy import ndimage
 
-from dilated_ce import dilated_balanced_weights
+from dilated_ce import adaptive_dilated_weights, dilated_balanced_weights
 from dilated_ce.inspection import (
     advise,
     default_radii,
@@ -137,15 +137,15 @@ def test_depth_is_the_mean_distance_to_the_complement(layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_automatic_radius_is_that_of_the_loss(layout):
+def test_the_adaptive_radius_is_that_of_the_loss(layout):
     shape, dims, spacing = LAYOUTS[layout]
     labels = blobs(shape, seed=3)
     measured = measure(make_data([make_case("a", labels, spacing)], spatial_dims=dims), [0])
     images = labels if layout == "stack" else labels[None]
-    radii = oracles.automatic_radii(images, len(CLASSES), spacing[-dims:])
+    radii = oracles.adaptive_radii(images, len(CLASSES), spacing[-dims:])
     for index, name in enumerate(CLASSES):
         row = measured.cases[measured.cases["class"] == name].iloc[0]
-        assert row["automatic"] == np.median(radii[radii[:, index] > 0, index])
+        assert row["adaptive"] == pytest.approx(np.median(radii[radii[:, index] > 0, index]))
 
 
 def test_depth_of_a_disc_is_a_third_of_its_radius():
@@ -208,7 +208,7 @@ def test_mean_weights_are_those_of_the_core_over_the_whole_training_part(scope, 
             radius,
             num_classes=3,
             spacing=spacing,
-            balance="batch" if scope == "data" else "image",
+            volumes="batch" if scope == "data" else "image",
             ignore_index=ignore,
         ).numpy()
         places = np.stack([place_masks(image, radius, spacing, ignore) for image in images], 1)
@@ -303,10 +303,12 @@ def test_weights_are_those_of_the_core(layout, radius):
     data = make_data([case], spatial_dims=dims, ignore_index=255)
     labels = torch.from_numpy(case.labels if layout == "stack" else case.labels[None])
     options = {"num_classes": 3, "spacing": spacing[-dims:], "ignore_index": 255}
-    for balance in ("batch", "image"):
-        expected = dilated_balanced_weights(labels, radius, balance=balance, **options)
-        found = weigh(case, data, radius, balance=balance)
+    for volumes in ("batch", "image"):
+        expected = dilated_balanced_weights(labels, radius, volumes=volumes, **options)
+        found = weigh(case, data, radius, volumes=volumes)
         np.testing.assert_array_equal(found, expected.numpy().reshape(shape))
+    adaptive = adaptive_dilated_weights(labels, **options)
+    np.testing.assert_array_equal(weigh(case, data, None), adaptive.numpy().reshape(shape))
     measured = measure(data, [radius])
     # The only case is the whole data set, so that its volumes are those of the data set.
     np.testing.assert_allclose(
@@ -355,14 +357,12 @@ def test_weight_maps_of_stacks_have_their_slices_last(tmp_path):
 def test_weight_maps_of_images_are_arrays_and_pictures(tmp_path):
     cases = [make_case(name, blobs((16, 20), seed, True)) for seed, name in enumerate("ab")]
     data = make_data(cases, ignore_index=255)
-    paths = write_weight_maps(tmp_path, data, math.inf, ["a", "b"], balance="image")
+    paths = write_weight_maps(tmp_path, data, math.inf, ["a", "b"], volumes="image")
     assert [path.name for path in paths] == ["a_Rinf.npy", "a_Rinf.png", "b_Rinf.npy", "b_Rinf.png"]
     measured = measure(data, [1])
-    (path, _) = write_weight_maps(tmp_path, data, "auto", ["a"], measured=measured)
-    assert path.name == "a_Rauto.npy"
-    by_hand = oracles.weights(
-        cases[0].labels[None], "auto", len(CLASSES), balance="image", ignore_index=255
-    )
+    (path, _) = write_weight_maps(tmp_path, data, None, ["a"], measured=measured)
+    assert path.name == "a_adaptive.npy"
+    by_hand = oracles.adaptive_weights(cases[0].labels[None], len(CLASSES), ignore_index=255)
     np.testing.assert_allclose(np.load(path), by_hand[0], rtol=1e-5)
     paths = write_weight_maps(tmp_path, data, 1, ["a", "b"])
     maps = [np.load(path) for path in paths[::2]]
@@ -435,8 +435,9 @@ def test_the_radii_to_try_follow_the_depth():
     data = make_data([make_case("a", disc(24, 192))], classes=("background", "disc"))
     advice = advise(data, measure(data))
     assert advice.radii == (8, 16, 32)  # the depth is a third of 24
-    fixed = [f"dbce:radius={radius},balance=image" for radius in (8, 16, 32)]
-    assert advice.losses == ("ce", "dice-ce", "dbce", "dbce-dice", *fixed)
+    fixed = [f"dbce-dice:radius={radius}" for radius in (8, 16, 32)]
+    adaptive = ("adaptive-dbce", "adaptive-dbce-dice")
+    assert advice.losses == ("ce", "dice-ce", *adaptive, *fixed)
 
 
 def test_the_suggested_command_is_quoted_and_can_be_read_by_the_comparison():
@@ -446,8 +447,8 @@ def test_the_suggested_command_is_quoted_and_can_be_read_by_the_comparison():
     assert words[:4] == ["dilated-ce", "compare", "--data", "my data/it's $HOME"]
     assert words[4:6] == ["--group-by", "(a|b)"]
     specs = parse_losses(words[words.index("--losses") + 1])
-    radii = {spec.settings["radius"] for spec in specs if spec.name == "dbce"}
-    assert radii == {"auto", 4, 8, 16}
+    radii = {spec.settings["radius"] for spec in specs if spec.name == "dbce-dice"}
+    assert radii == {4, 8, 16}
     assert len(set(specs)) == len(specs)
 
 
@@ -536,10 +537,10 @@ def test_the_page_shows_the_weights_of_the_core(tmp_path):
         "∞ (plain CE)",
     ]
     batch = torch.from_numpy(np.stack([case.labels for case in cases]))
-    for scope, balance in (("data", "batch"), ("image", "image")):
+    for scope, volumes in (("data", "batch"), ("image", "image")):
         # One scale for all radii.
         maps = {
-            radius: dilated_balanced_weights(batch, radius, num_classes=2, balance=balance).numpy()
+            radius: dilated_balanced_weights(batch, radius, num_classes=2, volumes=volumes).numpy()
             for radius in measured.radii
         }
         limits = min(m.min() for m in maps.values()), max(m.max() for m in maps.values())

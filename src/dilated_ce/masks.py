@@ -95,13 +95,14 @@ class Masks:
         labels = labels if valid is None else torch.where(valid, labels, 0)
         masks = Masks.empty(labels, num_classes)
         lanes, depth = masks.lanes, masks.depth
-        planes = masks.planes.view(-1, depth, labels[:1].numel())
-        images = labels.flatten(1)
+        size = math.prod(labels.shape[1:])
+        planes = masks.planes.view(masks.planes.shape[0] // depth, depth, size)
+        images = labels.reshape(labels.shape[0], size)
         # The bit of each class in each lane and plane: (lanes, depth, C).
         classes = torch.arange(num_classes, device=labels.device)
         inside = classes // BITS == torch.arange(depth, device=labels.device)[:, None]
-        lane = torch.arange(lanes, device=labels.device)[:, None, None] * num_classes
-        tables = (2 ** (classes % BITS + lane) * inside).to(torch.uint8)
+        first = torch.arange(lanes, device=labels.device)[:, None, None] * num_classes
+        tables = (2 ** (classes % BITS + first) * inside).to(torch.uint8)
         for lane in range(min(lanes, masks.batch)):
             own = images[lane::lanes]  # may be one fewer, in the last plane
             for which, part in blocks(own):
@@ -132,11 +133,12 @@ class Masks:
     def everywhere(self, valid: Tensor) -> Tensor:
         """All bits of every image at its valid voxels, none at others: uint8 (P, *spatial)."""
         every = valid.to(torch.uint8) * (2**self.bits_per_lane - 1)
-        shared = every[:: self.lanes].clone()
+        shared: Tensor = every[:: self.lanes].clone()
         for lane in range(1, min(self.lanes, self.batch)):
             own = every[lane :: self.lanes] * 2 ** (lane * self.num_classes)
             shared[: len(own)].bitwise_or_(own)
-        return shared.repeat_interleave(self.depth, 0)
+        repeated: Tensor = shared.repeat_interleave(self.depth, 0)
+        return repeated
 
     def select(self, chosen: Tensor) -> Tensor:
         """The bits of the masks chosen, bool (..., B, C), in every plane: uint8 (..., P)."""

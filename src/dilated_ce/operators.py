@@ -14,7 +14,7 @@ import torch
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_LIBRARY = torch.library.Library("dilated_ce", "FRAGMENT")
+_LIBRARY: Any = torch.library.Library("dilated_ce", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def operator(schema: str, fake: Callable[..., Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:

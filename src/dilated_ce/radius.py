@@ -60,10 +60,10 @@ def choose_radii(
         if inside is not None:  # the edge of what is not known is no border
             faces &= inside.narrow(axis, 0, pairs) & inside.narrow(axis, 1, pairs)
     counts = masks.by_image(count_bits(bytes_.flatten(0, 1)).view(planes.ndim, -1, BITS)).float()
-    finest = min(spacing)
+    finest: float = min(spacing)
     surface = torch.zeros_like(counts[0])
-    for faces, size in zip(counts[1:], spacing, strict=True):
-        surface += faces * (finest / size)
+    for area, voxel in zip(counts[1:], spacing, strict=True):
+        surface += area * (finest / voxel)
     volume = counts[0] * long_axes(planes.shape[1:])
     rung = torch.zeros_like(volume)
     for step in range(STEPS):  # from half way, on the scale of logarithms, on

@@ -52,7 +52,7 @@ def weighted_cross_entropy(
         logits = torch.where(valid[:, None], logits, 0)
         labels = None if labels is None else torch.where(valid, labels, 0)
         truth = None if truth is None else torch.where(valid[:, None], truth, 0)
-    told = labels if truth is None else truth.to(logits.dtype)
+    told: Any = labels if truth is None else truth.to(logits.dtype)
     loss = F.cross_entropy(logits, told, label_smoothing=label_smoothing, reduction="none")
     return weights * loss if by_voxel else (weights * loss).sum()
 

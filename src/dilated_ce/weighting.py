@@ -317,8 +317,8 @@ class Weighting:
             given = self.volumes.to(images.device, dtype).view(channels, classes)
             shares = inverse_shares(given)
             if self.num_voxels is not None:  # the weights of the data set add up to this
-                total = (given > 0) * (1 if weight is None else weight.view_as(given))
-                scale = self.num_voxels / total.to(dtype).sum(1)
+                counting = (given > 0) * (1 if weight is None else weight.view_as(given))
+                scale = self.num_voxels / counting.to(dtype).sum(1)
         elif self.volumes == "image":
             shares = inverse_shares(volumes.to(dtype))
         else:
@@ -338,7 +338,7 @@ class Weighting:
         if self.by_channel:
             values = values.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
         sizes = sizes.view(by_channel).sum(1)
-        total = None
+        total: Tensor | None = None
         if self.radii is not None:  # a sum over masks adds up to a sum over volumes
             total = (volumes.to(dtype) * table).view(channels, -1).sum(1)
         return WeightMap.of(

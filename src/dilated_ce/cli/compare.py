@@ -97,8 +97,9 @@ def compare(
     losses: Annotated[
         str | None,
         typer.Option(
-            help="ce, balanced-ce, dbce, dice, dice-ce, dbce-dice, dice-focal, tversky, top-k, or "
-            "module:Class of your own; with parameters: ce,dbce:radius=8,balance=image.",
+            help="ce, balanced-ce, dbce:radius=R, adaptive-dbce, dice, dice-ce, "
+            "dbce-dice:radius=R, adaptive-dbce-dice, dice-focal, tversky, top-k, or module:Class "
+            "of your own.",
             show_default=DEFAULT_LOSSES,
             autocompletion=complete_losses,
         ),

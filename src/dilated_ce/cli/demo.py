@@ -36,8 +36,8 @@ def demo(
     losses: Annotated[
         str,
         typer.Option(
-            help="Those of `dilated-ce compare`; dbce and dbce-dice take radius=auto or a number, "
-            "balance=batch|image and overlap=sum|max: ce,dbce:radius=4,balance=image."
+            help="Those of `dilated-ce compare`; dbce and dbce-dice take a radius, and "
+            "volumes=image instead of batch: ce,dbce:radius=4,volumes=image."
         ),
     ] = DEFAULT_LOSSES,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each loss.")] = 2,

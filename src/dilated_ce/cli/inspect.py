@@ -68,8 +68,8 @@ def inspect(
     weight_maps: Annotated[
         str | None,
         typer.Option(
-            help="Write the weight maps of three cases for this radius, a number or auto: NIfTI, "
-            "or PNG and .npy.",
+            help="Write the weight maps of three cases for this radius, a number, or adaptive: "
+            "NIfTI, or PNG and .npy.",
             metavar="RADIUS",
         ),
     ] = None,
@@ -182,8 +182,9 @@ def _inspect(
     )
     if weight_maps is not None:
         names = [case.name for case in data.cases[:3]]
+        radius = weight_maps if isinstance(weight_maps, float) else None
         written = inspection.write_weight_maps(
-            folder / "weights", data, weight_maps, names, measured=measured
+            folder / "weights", data, radius, names, measured=measured
         )
         where = escape(str(folder / "weights"))
         console.print(f"\nWeight maps: {_count(len(written), 'file')} in {where}")
@@ -198,12 +199,12 @@ def _print_classes(data: "DataSet", measured: "Measured") -> None:
     from dilated_ce.inspection.page import number
 
     table = Table(title="training part", title_justify="left")
-    for column in ("class", "voxels", "share", "cases", "depth", "automatic R"):
+    for column in ("class", "voxels", "share", "cases", "depth", "adaptive R"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for _, row in measured.classes.iterrows():
-        depth, automatic = (
+        depth, adaptive = (
             f"{row[column]:.1f} {data.unit}" if math.isfinite(row[column]) else number(row[column])
-            for column in ("depth", "automatic")
+            for column in ("depth", "adaptive")
         )
         table.add_row(
             escape(str(row["class"])),
@@ -211,14 +212,14 @@ def _print_classes(data: "DataSet", measured: "Measured") -> None:
             f"{row['share']:.2%}",
             str(int(row["cases"])),
             depth,
-            automatic,
+            adaptive,
         )
     console.print(table)
 
 
 def _radius_of_maps(text: str | None) -> float | str | None:
-    """A number as such, and "auto" as it is."""
-    if text in (None, "auto"):
+    """A number as such, and "adaptive" as it is."""
+    if text in (None, "adaptive"):
         return text
     try:
         if (radius := float(text)) >= 0:
@@ -226,7 +227,7 @@ def _radius_of_maps(text: str | None) -> float | str | None:
     except ValueError:
         pass
     raise typer.BadParameter(
-        f"got {text!r}, expected a number, 0 or more, or auto.", param_hint="--weight-maps"
+        f"got {text!r}, expected a number, 0 or more, or adaptive.", param_hint="--weight-maps"
     )
 
 

@@ -11,10 +11,11 @@ import typer
 if TYPE_CHECKING:
     from dilated_ce.study.settings.compare import CompareConfig
 
-DEFAULT_LOSSES = "ce,balanced-ce,dice-ce,dbce,dbce-dice"
+DEFAULT_LOSSES = "ce,balanced-ce,dice-ce,adaptive-dbce,adaptive-dbce-dice"
 # Those of the study, which takes seconds to import: too long for a shell that completes a word.
 LOSS_NAMES = (
-    *("ce", "balanced-ce", "dbce:radius=", "dice", "dice-ce", "dbce-dice:radius="),
+    *("ce", "balanced-ce", "dice", "dice-ce", "dbce:radius=", "dbce-dice:radius="),
+    *("adaptive-dbce", "adaptive-dbce-dice"),
     *("dice-focal", "tversky", "top-k"),
 )
 

@@ -80,8 +80,8 @@ def advise(data: DataSet, measured: Measured) -> Advice:
     shown = [f"{radius:g}" for radius in radii]
     losses = ["ce", "dice-ce"]
     if shown:
-        losses += ["dbce", "dbce-dice"]
-        losses += [f"dbce:radius={radius},balance=image" for radius in shown]
+        losses += ["adaptive-dbce", "adaptive-dbce-dice"]
+        losses += [f"dbce-dice:radius={radius}" for radius in shown]
     points = [
         *_start(data, measured, depth, radii),
         *_border(),
@@ -130,9 +130,9 @@ def _start(
     thinnest = next(row["class"] for row in present if row["depth"] == depth)
     which = ", the thinnest class," if len(present) > 1 else ""
     yield Point(
-        f"Start with the automatic radius, and R = {_listed([f'{radius:g}' for radius in radii])} "
-        f"{data.unit} beside it",
-        "By default each class has a radius of its own in each image, from the labels alone. "
+        f"Compare the adaptive loss with R = {_listed([f'{radius:g}' for radius in radii])} "
+        f"{data.unit}, each beside Dice",
+        "The adaptive loss finds a radius for each class in each image, from the labels alone. "
         f"A voxel of {thinnest}{which} lies {depth:.2g} {data.unit} from the border on average "
         "(median over the training cases); fixed radii to compare are about once, twice and four "
         "times this depth.",
@@ -160,7 +160,7 @@ def _errors(data: DataSet, measured: Measured, radii: Sequence[float]) -> Iterat
         f"Background farther than R from any object is cheap: with R = {radii[0]:g} {data.unit} "
         f"one of its voxels weighs {row['far']:.2g}, and a foreground voxel "
         f"{row['foreground']:.2g}. If false positives lie far from the objects, a larger R or "
-        "volumes of each image (balance=image) may help; labels alone cannot tell.",
+        "volumes of each image (volumes=image) may help; labels alone cannot tell.",
     )
 
 
@@ -172,8 +172,8 @@ def _thin(measured: Measured) -> Iterator[Point]:
         yield Point(
             f"Thin: {names}",
             f"On average {'its' if len(thin) == 1 else 'their'} voxels are less than "
-            f"{THIN:g} voxels from the border. On the retinal vessels of our studies the automatic "
-            "radius and fixed ones of 1 to 4 pixels did best, and hardly differed.",
+            f"{THIN:g} voxels from the border. On the retinal vessels of our studies radii of 1 to "
+            "4 pixels did best, and hardly differed.",
         )
 
 
@@ -241,7 +241,7 @@ def _uneven(measured: Measured) -> Iterator[Point]:
             "Objects of very different sizes",
             f"The foreground is {foreground.min():.2%} of the smallest training case and "
             f"{foreground.max():.1%} of the largest. Volumes counted over the batch let the large "
-            "ones dominate; volumes of each image (balance=image) give every image the same say, "
+            "ones dominate; volumes of each image (volumes=image) give every image the same say, "
             "but may draw the border of small objects a little too tight.",
         )
 

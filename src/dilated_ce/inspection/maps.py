@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dilated_ce import dilated_balanced_weights
+from dilated_ce import adaptive_dilated_weights, dilated_balanced_weights
 from dilated_ce.inspection.measuring import Measured, images_of
 from dilated_ce.study.cases import Case, DataSet
 
@@ -26,21 +26,19 @@ COLOURS = "cividis"  # the same to people with and without colour blindness
 def weigh(
     case: Case,
     data: DataSet,
-    radius: float | str,
+    radius: float | None,
     *,
-    balance: str | None = None,
-    volumes: Sequence[float] | None = None,
+    volumes: str | Sequence[float] = "batch",
     num_voxels: float | None = None,
 ) -> NDArray[np.float32]:
-    """The weight of every voxel of a case: what `dilated_balanced_weights` gives, and no more.
+    """The weight of every voxel of a case: what the functions of the core give, and no more.
 
     Args:
         case: of the data set; the slices of a stack, in 2D, are a batch of images.
         data: says what is a class, what is ignored, and in how many dimensions to dilate.
-        radius: in the data's unit, or "auto".
-        balance: "batch" for the volumes of the whole case, "image" for those of each slice; None:
-            "image" with "auto", "batch" with a number.
-        volumes: to balance by instead; `Measured.balancing` gives both.
+        radius: in the data's unit; None for adaptive weights.
+        volumes: with a radius: "batch" for those of the whole case, "image" for those of each
+            slice, or numbers, of which `Measured.balancing` gives both.
         num_voxels: on which the volumes were counted; the mean weight of these is then 1.
 
     Returns:
@@ -59,16 +57,19 @@ def weigh(
         >>> weigh(Case("a", np.zeros((1, 1, 7), np.float32), labels), data, 1).round(2)
         array([[0.5 , 0.5 , 0.5 , 1.67, 1.67, 1.67, 0.5 ]], dtype=float32)
     """
-    weights = dilated_balanced_weights(
-        torch.from_numpy(np.ascontiguousarray(images_of(case.labels, data.spatial_dims))),
-        radius,
-        num_classes=len(data.classes),
-        spacing=case.spacing[-data.spatial_dims :],
-        balance=balance,
-        volumes=volumes,
-        num_voxels=num_voxels,
-        ignore_index=data.ignore_index,
-    )
+    images = np.ascontiguousarray(images_of(case.labels, data.spatial_dims))
+    labels = torch.from_numpy(images)
+    options: dict[str, Any] = {
+        "num_classes": len(data.classes),
+        "spacing": case.spacing[-data.spatial_dims :],
+        "ignore_index": data.ignore_index,
+    }
+    if radius is None:
+        weights = adaptive_dilated_weights(labels, **options)
+    else:
+        weights = dilated_balanced_weights(
+            labels, radius, volumes=volumes, num_voxels=num_voxels, **options
+        )
     array: NDArray[np.float32] = weights.numpy().reshape(case.labels.shape)
     return array
 
@@ -76,15 +77,16 @@ def weigh(
 def write_weight_maps(
     folder: Path,
     data: DataSet,
-    radius: float | str,
+    radius: float | None,
     cases: Sequence[str],
     *,
-    balance: str | None = None,
+    volumes: str = "batch",
     measured: Measured | None = None,
 ) -> list[Path]:
     """Write the weight maps of some cases.
 
-    Of a volume, or a stack of slices, it is a file such as `case_R2.nii.gz` (float32, with the
+    Of a volume, or a stack of slices, it is a file such as `case_R2.nii.gz` or
+    `case_adaptive.nii.gz` (float32, with the
     affine of the labels, so that viewers lay it over them; the slices of a stack run along the last
     axis). Of an image it is `case_R2.npy` with the weights (float32) and `case_R2.png` to look at:
     one logarithmic colour scale for all images of the call, whose ends the PNG's text "weights"
@@ -93,11 +95,12 @@ def write_weight_maps(
     Args:
         folder: made if it is missing.
         data: the data set.
-        radius: in the data's unit, or "auto".
+        radius: in the data's unit; None for adaptive weights.
         cases: names of cases.
-        balance: as in `weigh`.
+        volumes: with a radius, of the "batch" or the "image", as in `weigh`.
         measured: take the volumes of the whole training part instead, so that the mean weight is 1
-            over that part and not over each case. Nothing to "auto", which balances each image.
+            over that part and not over each case. Nothing to adaptive weights, as these depend on
+            each image alone.
 
     Returns:
         The files.
@@ -114,15 +117,14 @@ def write_weight_maps(
             f"cases: {', '.join(unknown[:5])} {'is' if len(unknown) == 1 else 'are'} not among the "
             f"{len(data.cases)} cases of {data.name}, such as {data.cases[0].name}."
         )
-    if measured is None or isinstance(radius, str):
-        balancing: dict[str, Any] = {"balance": balance}
-    else:
+    balancing: dict[str, Any] = {"volumes": volumes}
+    if measured is not None and radius is not None:
         balancing = measured.balancing(radius)
-    name_of_radius = radius if isinstance(radius, str) else f"{radius:g}"
+    ending = "_adaptive" if radius is None else f"_R{radius:g}"
     folder.mkdir(parents=True, exist_ok=True)
     written, arrays = [], []
     low, high = np.inf, 0.0
-    for name, stem in zip(cases, _stems(cases, f"_R{name_of_radius}"), strict=True):
+    for name, stem in zip(cases, _stems(cases, ending), strict=True):
         case = data.by_name[name].load()
         weights = weigh(case, data, radius, **balancing)
         if weights.ndim == 3:

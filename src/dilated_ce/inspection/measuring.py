@@ -27,13 +27,13 @@ class Measured:
             "train", "validation", "test", or "" for none), `class`, `voxels`, `share` (of the
             case's valid voxels), `depth` (mean distance of the class's voxels to the nearest voxel
             that is not of the class, in the data's unit; NaN where there is none, and for the
-            background), `automatic` (the radius that "auto" finds, the median over the slices with
-            the class where slices are trained on; NaN without the class), and `components` (number
-            of connected ones, diagonal neighbours included).
+            background), `adaptive` (the radius of the adaptive loss, the median over the slices
+            with the class where slices are trained on; NaN without the class), and `components`
+            (number of connected ones, diagonal neighbours included).
         dilated: a row per case, class and radius: `case`, `part`, `class`, `radius`, and `volume`
             of the dilated mask, in voxels.
         classes: a row per class: `class`, `voxels`, `share`, `cases` (in how many it occurs),
-            `depth`, `automatic` and `components` (medians over the cases that it occurs in).
+            `depth`, `adaptive` and `components` (medians over the cases that it occurs in).
         volumes: volumes of the dilated masks, in voxels, by radius (index) and class (columns):
             what `dilated_balanced_weights` takes as `volumes`.
         weights: a row per radius and scope, which is "data" for volumes counted over the whole
@@ -234,7 +234,7 @@ def _describe(case: Case, data: DataSet) -> list[dict[str, Any]]:
                 "voxels": int(counts[index]),
                 "share": float(counts[index] / max(1, counts.sum())),
                 "depth": float(total / number) if number else math.nan,
-                "automatic": float(np.median(found)) if len(found) else math.nan,
+                "adaptive": float(np.median(found)) if len(found) else math.nan,
                 "components": int(ndimage.label(mask, neighbours)[1]),
             }
         )
@@ -254,7 +254,7 @@ def _by_class(cases: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
                 "share": float(of_class["voxels"].sum() / max(1, cases["voxels"].sum())),
                 "cases": len(present),
                 "depth": float(present["depth"].median()),
-                "automatic": float(present["automatic"].median()),
+                "adaptive": float(present["adaptive"].median()),
                 "components": float(present["components"].median()),
             }
         )

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dilated_ce import dilate_labels
-from dilated_ce._automatic import automatic_radii
-from dilated_ce._labels import valid_voxels
-from dilated_ce._packing import Packing, pack, valid_planes
+from dilated_ce.masks import Masks
+from dilated_ce.radius import choose_radii
+from dilated_ce.target import valid_voxels
 
 # Foreground; background within the radius of it; background beyond.
 PLACES = ("foreground", "rim", "far")
@@ -129,20 +129,21 @@ def radii_by_image(
     spacing: Sequence[float],
     ignore_index: int | None,
 ) -> NDArray[np.float64]:
-    """The automatic radius of each class in each image (B, C); 0 where there is no such class.
+    """The adaptive radius of each class in each image (B, C); 0 where there is no such class.
 
     Examples:
         >>> image = np.zeros((1, 9, 9), np.uint8)
         >>> image[:, :, 3:7] = 1  # a band 4 wide: the axes, 2, times its area over its two sides
         >>> radii_by_image(image, 2, (1.0, 1.0), None)
-        array([[inf,  4.]])
+        array([[5.65685425, 4.        ]])
     """
     labels = torch.from_numpy(images)
-    packing = Packing(num_classes)
     valid = valid_voxels(labels, ignore_index)
-    known = None if valid is None else valid_planes(valid, packing)
-    planes = pack(labels, valid, packing)
-    return np.array(automatic_radii(planes, packing, len(labels), spacing, known))
+    masks = Masks.of(labels, valid, num_classes)
+    inside = None if valid is None else masks.everywhere(valid)
+    radii, chosen = choose_radii(masks, inside, spacing)
+    taken = np.tensordot(radii, chosen.numpy(), 1)
+    return np.where(masks.volumes().numpy() > 0, taken, 0.0)
 
 
 def sum_depths(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, int]:

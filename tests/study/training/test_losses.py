@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, GeneralizedDiceLoss, TverskyLoss
 
-from dilated_ce import dilated_balanced_cross_entropy
+from dilated_ce import adaptive_dilated_cross_entropy, dilated_balanced_cross_entropy
 from dilated_ce.study.training.loss_spec import parse_loss, parse_losses
 from dilated_ce.study.training.losses import LOSSES, Setting
 
@@ -18,6 +18,9 @@ DICE_BY_TVERSKY = TverskyLoss(True, True, softmax=True)(LOGITS, LABELS)
 HARDEST = F.cross_entropy(LOGITS, LABELS[:, 0], reduction="none").flatten().sort().values
 OWN = "monai.losses:GeneralizedDiceLoss:to_onehot_y=true,softmax=true,w_type=simple"
 GENERALISED = GeneralizedDiceLoss(to_onehot_y=True, softmax=True, w_type="simple")(LOGITS, LABELS)
+
+
+ADAPTIVE = adaptive_dilated_cross_entropy(LOGITS, LABELS)
 
 
 def dbce(radius, **options):
@@ -33,7 +36,9 @@ def dbce(radius, **options):
             F.cross_entropy(LOGITS, LABELS[:, 0], weight=1 / torch.bincount(LABELS.flatten())),
         ),
         ("dbce:radius=2", dbce(2)),
-        ("dbce:radius=2.5,balance=image,overlap=max", dbce(2.5, balance="image", overlap="max")),
+        ("dbce:radius=2.5,volumes=image", dbce(2.5, volumes="image")),
+        ("adaptive-dbce", ADAPTIVE),
+        ("adaptive-dbce-dice", DICE + ADAPTIVE),
         ("dbce:radius=inf", F.cross_entropy(LOGITS, LABELS[:, 0])),
         ("dice-ce", DiceCELoss(to_onehot_y=True, softmax=True)(LOGITS, LABELS)),
         ("dice-ce", DICE + F.cross_entropy(LOGITS, LABELS[:, 0])),
@@ -48,7 +53,7 @@ def dbce(radius, **options):
             GENERALISED,
         ),
         ("dbce-dice:radius=2", DICE + dbce(2)),
-        ("dbce-dice:radius=2,balance=image", DICE + dbce(2, balance="image")),
+        ("dbce-dice:radius=2,volumes=image", DICE + dbce(2, volumes="image")),
     ],
 )
 def test_each_loss_is_what_its_name_says(text, expected):
@@ -62,12 +67,14 @@ def test_each_loss_is_what_its_name_says(text, expected):
         ("balanced-ce", "Balanced CE", 0, "balanced-ce"),
         ("dbce:radius=2.0", "DBCE (R = 2)", 2, "dbce-radius2"),
         (
-            "dbce:balance=image,radius=8",
-            "DBCE (R = 8, balance = image)",
+            "dbce:volumes=image,radius=8",
+            "DBCE (R = 8, volumes = image)",
             8,
-            "dbce-radius8-balanceimage",
+            "dbce-radius8-volumesimage",
         ),
         ("dice-ce", "Dice + CE", None, "dice-ce"),
+        ("adaptive-dbce", "Adaptive DBCE", None, "adaptive-dbce"),
+        ("adaptive-dbce-dice", "Dice + Adaptive DBCE", None, "adaptive-dbce-dice"),
         ("dbce-dice:radius=0.5", "Dice + DBCE (R = 0.5)", 0.5, "dbce-dice-radius0.5"),
     ],
 )
@@ -78,10 +85,10 @@ def test_names(text, title, radius, slug):
 
 
 def test_a_list_keeps_parameters_with_their_loss():
-    specs = parse_losses(" ce, dbce:radius=2,balance=image ,dice-ce,dbce:radius=4")
+    specs = parse_losses(" ce, dbce:radius=2,volumes=image ,dice-ce,dbce:radius=4")
     assert list(map(str, specs)) == [
         "ce",
-        "dbce:radius=2,balance=image",
+        "dbce:radius=2,volumes=image",
         "dice-ce",
         "dbce:radius=4",
     ]
@@ -96,12 +103,14 @@ def test_a_list_keeps_parameters_with_their_loss():
         ("CE", "Did you mean ce?"),
         ("torch.nn:Threshold", "threshold is missing; write torch.nn:Threshold:threshold=..."),
         ("dbce:radius", "got 'radius', expected radius=..."),
-        ("dbce:radus=2", "got 'radus=2', expected radius=..., balance=..., overlap=..."),
-        ("dbce:radius=two", "radius: got 'two', expected a number, or a sequence"),
+        ("dbce:radus=2", "got 'radus=2', expected radius=..., volumes=..."),
+        ("dbce", "radius is missing; write dbce:radius=..."),
+        ("adaptive-dbce:radius=2", "got 'radius=2', expected no parameters"),
+        ("dbce:radius=two", "got 'radius=two', expected a number after '='"),
         ("dbce:radius=-1", "got -1.0, expected >= 0"),
         ("dbce:radius=nan", "got nan, expected >= 0"),
         ("dbce:radius=1,radius=2", "radius is given twice"),
-        ("dbce:radius=1,balance=world", "balance: got 'world', expected 'batch' or 'image'"),
+        ("dbce:radius=1,volumes=world", "volumes: got 'world', expected 'batch' or 'image'"),
         ("ce:radius=1", "got 'radius=1', expected no parameters"),
     ],
 )
@@ -113,25 +122,17 @@ def test_wrong_names(text, message):
 
 def test_every_loss_accepts_what_the_study_gives_it():
     for name in LOSSES:
-        text = f"{name}:radius=1" if "dbce" in name else name
+        text = f"{name}:radius=1" if name.startswith("dbce") else name
         loss = parse_loss(text).build()(LOGITS, LABELS.to(torch.uint8))
         assert loss.ndim == 0
         assert loss.isfinite()
 
 
 def test_a_parameter_at_its_default_makes_no_other_loss():
-    spec = parse_loss("dbce:radius=2,balance=batch,overlap=sum")
+    spec = parse_loss("dbce:radius=2,volumes=batch")
     assert spec == parse_loss("dbce:radius=2")
     assert str(spec) == "dbce:radius=2"
-    assert spec.settings == {"radius": 2, "balance": "batch", "overlap": "sum"}
-
-
-def test_the_automatic_radius_is_the_default_and_shown():
-    spec = parse_loss("dbce")
-    assert str(spec) == "dbce:radius=auto"
-    assert spec == parse_loss("dbce:radius=auto,balance=image")
-    assert spec.settings == {"radius": "auto", "balance": "image", "overlap": "sum"}
-    assert str(parse_loss("dbce-dice:balance=batch")) == "dbce-dice:radius=auto,balance=batch"
+    assert spec.settings == {"radius": 2, "volumes": "batch"}
 
 
 @pytest.mark.parametrize("radius", [1234567.0, 0.1 + 0.2, 1e-7, 1e20, math.inf])

@@ -23,14 +23,14 @@ def families(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
 
     Examples:
         >>> from dilated_ce.study.training.loss_spec import parse_losses
-        >>> text = "ce,dbce:radius=8,dbce:radius=2,dbce:radius=2,balance=image"
+        >>> text = "ce,dbce:radius=8,dbce:radius=2,dbce:radius=2,volumes=image"
         >>> [[str(spec) for spec in family] for family in families(parse_losses(text))]
         [['dbce:radius=2', 'dbce:radius=8']]
     """
     found: dict[tuple[str, str], list[LossSpec]] = {}
     for spec in specs:
         rest = {key: value for key, value in spec.settings.items() if key != "radius"}
-        if isinstance(dict(spec.parameters).get("radius"), float):  # not "auto"
+        if isinstance(dict(spec.parameters).get("radius"), float):
             found.setdefault((spec.name, repr(rest)), []).append(spec)
     return [
         sorted(family, key=lambda spec: spec.settings["radius"])

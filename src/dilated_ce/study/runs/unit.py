@@ -61,20 +61,15 @@ SHAPING_MODULES = (
 )
 # Those of our own loss; a change of them leaves the runs of these others as they are.
 LOSS_MODULES = (
-    "_automatic",
-    "_ball",
-    "_cross_entropy",
-    "_dilation",
-    "_labels",
-    "_packing",
-    "_targets",
-    "_triton_dilation",
-    "_triton_dilation_kernels",
-    "_triton_loss",
-    "_triton_loss_kernels",
+    "ball",
+    "dilation",
     "loss",
-    "morphology",
-    "weights",
+    "masks",
+    "radius",
+    "shares",
+    "target",
+    "weighted_ce",
+    "weighting",
 )
 RESULTS = {"cases.csv", "lesions.csv", "losses.csv", "curve.csv", PREDICTIONS}
 OTHER_LOSSES = {"ce", "dice", "dice-ce", "dice-focal", "tversky", "top-k"}
@@ -219,7 +214,7 @@ def judge(
             ignore_index=index["ignore_index"],
             probabilities=probabilities,
         )
-        options = {key: settings.get(key) for key in ("radius", "balance", "overlap")}
+        options = {key: settings.get(key) for key in ("radius", "volumes")}
         group = {"group": index["cases"][name]["group"]}
         for class_name, values in zip(index["classes"][1:], by_class, strict=True):
             scores.append({**who, **options, **group, "class": class_name, **values})

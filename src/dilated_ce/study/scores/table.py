@@ -19,7 +19,7 @@ SCORES = (
 LOWER_IS_BETTER = {"hd95", "assd", "ece"}
 IN_UNITS = {"hd95", "assd"}  # of the data's spacing; the others are fractions
 CASE_COLUMNS = [
-    *("loss", "radius", "balance", "overlap", "seed", "fold", "case", "group", "class"),
+    *("loss", "radius", "volumes", "seed", "fold", "case", "group", "class"),
     *SCORES,
     *("true_voxels", "predicted_voxels"),
 ]
@@ -28,7 +28,7 @@ LESION_COLUMNS = ["loss", "seed", "fold", "case", "class", "lesion", "volume", "
 
 def read_cases(path: Path) -> pd.DataFrame:
     """Read a `cases.csv`; a case may well be called "null" or "NA"."""
-    missing = {column: [""] for column in (*SCORES, "radius", "balance", "overlap")}
+    missing = {column: [""] for column in (*SCORES, "radius", "volumes")}
     text = dict.fromkeys(("loss", "case", "group", "class"), str)
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 

@@ -1,6 +1,6 @@
 """The grammar that names a loss with its parameters.
 
-ce      dbce:radius=2      dbce-dice:radius=2,balance=image      my_module:MyLoss:alpha=0.3
+ce   adaptive-dbce   dbce:radius=2   dbce-dice:radius=2,volumes=image   my_module:MyLoss:alpha=0.3
 """
 
 import difflib
@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 from torch import nn
 
-from dilated_ce._validation import as_balance
 from dilated_ce.study import plain_yaml
 from dilated_ce.study.training.losses import LOSSES, Setting
 
@@ -52,7 +51,7 @@ class LossSpec:
             return dict(self.parameters)
         implied = {"ce": {"radius": math.inf}, "balanced-ce": {"radius": 0.0}}
         parameters = dict(self.parameters)
-        return {**implied.get(self.name, {}), **_defaults(self.name, parameters), **parameters}
+        return {**implied.get(self.name, {}), **_defaults(self.name), **parameters}
 
     @property
     def slug(self) -> str:
@@ -78,7 +77,7 @@ class LossSpec:
 
 
 def parse_loss(text: str) -> LossSpec:
-    """Parse one loss, such as `dbce:radius=2,balance=image`, and build it once to check it.
+    """Parse one loss, such as `dbce:radius=2,volumes=image`, and build it once to check it.
 
     Raises:
         ValueError: an unknown loss or parameter, or a value that the loss does not take.
@@ -86,8 +85,8 @@ def parse_loss(text: str) -> LossSpec:
     Examples:
         >>> parse_loss("dbce:radius=2").title
         'DBCE (R = 2)'
-        >>> str(parse_loss("dbce"))
-        'dbce:radius=auto'
+        >>> str(parse_loss("adaptive-dbce"))
+        'adaptive-dbce'
     """
     name, values = _name_and_values(text.strip())
     signature = _parameters(name)
@@ -101,9 +100,7 @@ def parse_loss(text: str) -> LossSpec:
         if key in parameters:
             raise ValueError(f"loss {name!r}: {key} is given twice.")
         parameters[key] = _value(name, part, value, signature.get(key))
-    defaults = _defaults(name, parameters)
-    if name in LOSSES and "radius" in defaults:
-        parameters.setdefault("radius", defaults["radius"])
+    defaults = _defaults(name)
     missing = [
         key
         for key, p in signature.items()
@@ -131,7 +128,7 @@ def parse_loss(text: str) -> LossSpec:
 
 
 def parse_losses(text: str) -> tuple[LossSpec, ...]:
-    """Parse a list such as `ce,dbce:radius=2,balance=image,dice-ce`.
+    """Parse a list such as `ce,dbce:radius=2,volumes=image,dice-ce`.
 
     A part that holds "=" but names no loss belongs to the loss before it.
 
@@ -139,8 +136,8 @@ def parse_losses(text: str) -> tuple[LossSpec, ...]:
         ValueError: as `parse_loss`, or an empty list.
 
     Examples:
-        >>> [str(spec) for spec in parse_losses("ce,dbce:radius=2,balance=image")]
-        ['ce', 'dbce:radius=2,balance=image']
+        >>> [str(spec) for spec in parse_losses("ce,dbce:radius=2,volumes=image")]
+        ['ce', 'dbce:radius=2,volumes=image']
     """
     entries: list[str] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -211,13 +208,9 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
     return {key: p for key, p in parameters.items() if key != "setting" or name not in LOSSES}
 
 
-def _defaults(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that have a default; that of `balance` depends on the radius."""
-    defaults = {key: p.default for key, p in _parameters(name).items() if p.default is not p.empty}
-    if name in LOSSES and "balance" in defaults:
-        radius = parameters.get("radius", defaults["radius"])
-        defaults["balance"] = as_balance(defaults["balance"], radius, None)
-    return defaults
+def _defaults(name: str) -> dict[str, Any]:
+    """The parameters that have a default."""
+    return {key: p.default for key, p in _parameters(name).items() if p.default is not p.empty}
 
 
 def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None) -> Any:

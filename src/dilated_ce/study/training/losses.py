@@ -11,7 +11,7 @@ import torch
 from monai.losses import DiceFocalLoss, DiceLoss, TverskyLoss
 from torch import Tensor, nn
 
-from dilated_ce import DilatedBalancedCELoss
+from dilated_ce import AdaptiveDilatedCELoss, DilatedBalancedCELoss
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,19 @@ def balanced_ce(setting: Setting) -> nn.Module:
     return dbce(setting, 0.0)
 
 
-def dbce(
-    setting: Setting, radius: float | str = "auto", balance: str | None = None, overlap: str = "sum"
-) -> nn.Module:
-    """Dilated balanced cross entropy."""
+def dbce(setting: Setting, radius: float, volumes: str = "batch") -> nn.Module:
+    """Dilated balanced cross entropy, the paper's idea."""
     return DilatedBalancedCELoss(
         radius,
-        balance=balance,
-        overlap=overlap,
+        volumes=volumes,
         ignore_index=_index(setting),
         process_group=setting.process_group,
     )
+
+
+def adaptive_dbce(setting: Setting) -> nn.Module:
+    """Adaptive dilated cross entropy, which is ours."""
+    return AdaptiveDilatedCELoss(ignore_index=_index(setting), process_group=setting.process_group)
 
 
 def dice(setting: Setting) -> nn.Module:
@@ -55,11 +57,14 @@ def dice_ce(setting: Setting) -> nn.Module:
     return SumLoss(dice(setting), ce(setting))
 
 
-def dbce_dice(
-    setting: Setting, radius: float | str = "auto", balance: str | None = None, overlap: str = "sum"
-) -> nn.Module:
+def dbce_dice(setting: Setting, radius: float, volumes: str = "batch") -> nn.Module:
     """Dice + DBCE, one to one: `dice-ce` with its CE replaced."""
-    return SumLoss(dice(setting), dbce(setting, radius, balance, overlap))
+    return SumLoss(dice(setting), dbce(setting, radius, volumes))
+
+
+def adaptive_dbce_dice(setting: Setting) -> nn.Module:
+    """Dice + adaptive DBCE, one to one: `dice-ce` with its CE replaced."""
+    return SumLoss(dice(setting), adaptive_dbce(setting))
 
 
 def dice_focal(setting: Setting, gamma: float = 2.0) -> nn.Module:
@@ -159,9 +164,11 @@ LOSSES: dict[str, tuple[str, Callable[..., nn.Module]]] = {
     "ce": ("CE", ce),
     "balanced-ce": ("Balanced CE", balanced_ce),
     "dbce": ("DBCE", dbce),
+    "adaptive-dbce": ("Adaptive DBCE", adaptive_dbce),
     "dice": ("Dice", dice),
     "dice-ce": ("Dice + CE", dice_ce),
     "dbce-dice": ("Dice + DBCE", dbce_dice),
+    "adaptive-dbce-dice": ("Dice + Adaptive DBCE", adaptive_dbce_dice),
     "dice-focal": ("Dice + focal", dice_focal),
     "tversky": ("Tversky", tversky),
     "top-k": ("Top-k CE", top_k),
