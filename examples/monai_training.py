@@ -3,9 +3,10 @@
     python examples/monai_training.py
 
 What it shows, each with a short training on 3D images with voxels of 1 x 1 x 3 mm:
-  1. one line replaces `DiceCELoss(to_onehot_y=True, softmax=True)`;
+  1. one line replaces `DiceCELoss(to_onehot_y=True, softmax=True)`: the paper's idea;
   2. the weight map computed in the transforms, with a radius in mm from the affine matrix;
-  3. deep supervision, with a radius that is the same length at every resolution.
+  3. deep supervision, with a radius that is the same length at every resolution;
+  4. the adaptive loss, which needs no radius.
 """
 
 import tempfile
@@ -28,7 +29,11 @@ from monai.transforms import (
 )
 from torch import nn
 
-from dilated_ce.integrations.monai import DilatedBalancedDiceCELoss, DilatedBalancedWeightsd
+from dilated_ce.integrations.monai import (
+    AdaptiveDilatedDiceCELoss,
+    DilatedBalancedDiceCELoss,
+    DilatedBalancedWeightsd,
+)
 
 NUM_CLASSES = 3
 PATCH = (32, 32, 16)
@@ -92,7 +97,7 @@ def make_unet() -> nn.Module:
 
 
 def main() -> None:
-    """Train in the three ways."""
+    """Train in the four ways."""
     with tempfile.TemporaryDirectory() as folder:
         files = write_images(Path(folder))
 
@@ -104,7 +109,7 @@ def main() -> None:
         # Last, so that it is that of the patch. num_workers=... of the loader takes it off the
         # training process.
         weigh = DilatedBalancedWeightsd("label", radius=4, num_classes=NUM_CLASSES, spacing="meta")
-        criterion = DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True)
+        criterion = DilatedBalancedDiceCELoss(to_onehot_y=True, softmax=True, radius=4)
         train(make_unet(), criterion, make_loader(files, weigh))
 
         print("3. deep supervision, radius of 4 mm at every level")
@@ -123,6 +128,10 @@ def main() -> None:
             )
         )
         train(network, criterion, make_loader(files))
+
+        print("4. adaptive, in the place of DiceCELoss")
+        criterion = AdaptiveDilatedDiceCELoss(to_onehot_y=True, softmax=True, spacing=(1, 1, 3))
+        train(make_unet(), criterion, make_loader(files))
 
 
 if __name__ == "__main__":

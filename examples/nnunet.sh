@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# nnU-Net with the dilated balanced loss, from a data set in nnU-Net's raw format to predictions.
+# nnU-Net with a dilated loss, from a data set in nnU-Net's raw format to predictions.
 #
 #   export nnUNet_raw=... nnUNet_preprocessed=... nnUNet_results=...
-#   examples/nnunet.sh 4                               # Dataset004_..., on a GPU
-#   examples/nnunet.sh 4 nnUNetTrainerDBCEDice_R2mm    # radius 2 mm, and Dice
-#   examples/nnunet.sh 4 nnUNetTrainerDBCE cpu
+#   examples/nnunet.sh 4                                  # Dataset004_..., on a GPU: adaptive, and Dice
+#   examples/nnunet.sh 4 nnUNetTrainerDBCEDice_R2mm       # the paper's idea, radius 2 mm, and Dice
+#   examples/nnunet.sh 4 nnUNetTrainerAdaptiveDBCE cpu    # adaptive, alone
 #
 # What it shows: one line tells nnU-Net where the trainers are. Everything else stays as it was.
 set -euo pipefail
 dataset=${1:?which data set? Its number, such as 4 for Dataset004_...}
-trainer=${2:-nnUNetTrainerDBCE}
+trainer=${2:-nnUNetTrainerAdaptiveDBCEDice}
 device=${3:-cuda}
 for name in nnUNet_raw nnUNet_preprocessed nnUNet_results; do
   [ -n "${!name:-}" ] || { echo "$name is not set: nnU-Net needs a folder there" >&2; exit 1; }

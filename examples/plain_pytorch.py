@@ -2,7 +2,8 @@
 
     python examples/plain_pytorch.py
 
-What it shows: one line replaces `nn.CrossEntropyLoss()`. Everything else stays as it was.
+What it shows: one line replaces `nn.CrossEntropyLoss()`. Everything else stays as it was. In its
+place `AdaptiveDilatedCELoss()` needs no radius.
 """
 
 import torch

@@ -2,9 +2,10 @@
 
     python examples/smp.py
 
-What it shows: `DilatedBalancedCELoss(mode=...)` takes the `mode`, the logits and the masks that
-`smp.losses` take. Where the package is not installed, a small network with the same interface
-stands in for `smp.Unet`; the lines that concern the loss are the same.
+What it shows: `DilatedBalancedCELoss(radius, mode=...)` takes the `mode`, the logits and the masks
+that `smp.losses` take, and so does `AdaptiveDilatedCELoss(mode=...)`. Where the package is not
+installed, a small network with the same interface stands in for `smp.Unet`; the lines that concern
+the loss are the same.
 """
 
 import torch

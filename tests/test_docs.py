@@ -54,17 +54,17 @@ def test_the_configurations_on_the_monai_page_make_the_loss():
         for block in blocks(ROOT / "docs" / "how-to" / "monai.md", "yaml")
     )
     assert isinstance(bundle, monai.DilatedBalancedDiceCELoss)
-    assert bundle.cross_entropy.radius == "auto"
-    assert isinstance(auto3dseg, monai.DilatedBalancedDiceCELoss)
+    assert bundle.cross_entropy.radius == 8
+    assert isinstance(auto3dseg, monai.AdaptiveDilatedDiceCELoss)
     assert auto3dseg.cross_entropy.roi_size == (224, 224, 144)
 
 
 def test_the_trainers_and_commands_that_pages_name_exist():
     text = "".join(path.read_text() for path in TEXTS)
-    trainers = set(re.findall(r"nnUNetTrainerDBCE\w*(?:\.\d+mm)?", text))
-    assert len(trainers) > 3
+    trainers = set(re.findall(r"nnUNetTrainer(?:Adaptive)?DBCE\w*(?:\.\d+mm)?", text))
+    assert len(trainers) > 5
     for name in trainers:
-        assert issubclass(getattr(nnunet, name), nnunet.nnUNetTrainerDBCE)
+        assert issubclass(getattr(nnunet, name), nnunet.DilatedMixin)
     commands = set(re.findall(r"dilated-ce ([a-z][a-z-]+)", text))
     assert "nnunet-path" in commands
     assert commands <= set(get_command(cli.app).commands)

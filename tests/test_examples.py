@@ -72,7 +72,7 @@ def test_smp_learns_in_every_mode():
 
 def test_monai_learns_in_every_way():
     lines = [line for line in run("monai_training.py").splitlines() if line.startswith("  loss")]
-    assert len(lines) == 3
+    assert len(lines) == 4
     for start, end in map(numbers_in, lines):
         assert end < 0.7 * start
 
