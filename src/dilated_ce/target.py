@@ -210,6 +210,7 @@ def channel_labels(target: Tensor, ignore_index: int | None) -> Tensor:
 
 def _computable(target: Tensor) -> Tensor:
     """The target in a dtype that torch computes with and in which probabilities add up."""
+    target = target.detach()  # one that is learnt must not warn that its values are read
     if target.dtype in (torch.float32, torch.float64):
         return target
     return target.float()
