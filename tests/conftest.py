@@ -10,10 +10,6 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-# Without a GPU, Triton's kernels run in its interpreter; it is asked for before Triton is imported.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
 # Small tensors are faster on one thread, and parallel test workers do not crowd each other.
 torch.set_num_threads(1)
 

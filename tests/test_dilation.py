@@ -1,5 +1,8 @@
+"""Dilated masks, against scipy's exact distance transform."""
+
 import math
 
+import accelerator
 import hypothesis.strategies as st
 import numpy as np
 import oracles
@@ -7,10 +10,8 @@ import pytest
 import strategies
 import torch
 from hypothesis import given
-from scipy import ndimage
 
-from dilated_ce import dilate_labels
-from dilated_ce._ball import ball_lines
+from dilated_ce import adaptive_dilated_weights, dilate_labels, dilation, masks
 
 
 @given(st.data())
@@ -129,20 +130,28 @@ def test_input_is_left_as_it_was():
     assert torch.equal(labels, before)
 
 
-@given(radius=strategies.radii(), spacing=strategies.spacings(3))
-def test_ball_lines_are_the_ball(radius, spacing):
-    spacing = spacing or (1.0, 1.0, 1.0)
-    shape = (4, 5, 6)
-    ball = np.zeros(shape, bool)
-    for half_length, offsets in enumerate(ball_lines(radius, spacing, shape)):
-        for dz, dy in offsets:
-            ball[: dz + 1, dy, : half_length + 1] = True
-    origin = np.ones(shape, bool)
-    origin[0, 0, 0] = False
-    distance = ndimage.distance_transform_edt(origin, sampling=spacing)
-    np.testing.assert_array_equal(ball, distance <= radius)
-    # No segment that the next slice brings already.
-    reach = (distance <= radius).sum(-1) - 1
-    beyond = np.concatenate([reach[1:], np.full((1, shape[1]), -1)])
-    segments = [[*place] for lines in ball_lines(radius, spacing, shape) for place in lines]
-    assert sorted(segments) == np.argwhere(reach > beyond).tolist()
+@pytest.mark.parametrize("size", [40, 1000])
+@pytest.mark.parametrize("on_host", [True, False])
+def test_the_size_of_the_pieces_changes_nothing(monkeypatch, size, on_host):
+    """On a CPU they stay in the cache; on an accelerator they bound the memory."""
+    rng = np.random.default_rng(0)
+    cases = [
+        (rng.integers(0, 3, (5, 37, 41)), (0.0, 3.0, 7.5), (1.0, 1.0)),
+        (rng.integers(0, 2, (3, 6, 14, 11)), (2.0, 2.0), (2.5, 0.8, 0.8)),
+        (rng.integers(0, 9, (2, 70)), (4.0,) * 9, (1.0,)),
+        (rng.integers(0, 2, (9, 4, 5, 6)), None, (1.0, 1.0, 1.0)),
+    ]
+    for labels, radii, spacing in cases:
+        classes = int(labels.max()) + 1
+        arguments = ("labels", torch.from_numpy(labels), classes, radii, spacing, 1)
+        whole = dilation.dilate_masks(*arguments)
+        weights = adaptive_dilated_weights(arguments[1], num_classes=classes, ignore_index=1)
+        with monkeypatch.context() as patch:
+            if on_host:
+                patch.setattr(masks, "PIECE", size)
+            else:
+                accelerator.imitate(patch, size)
+            for part, of_whole in zip(dilation.dilate_masks(*arguments), whole, strict=True):
+                assert torch.equal(part, of_whole)
+            in_parts = adaptive_dilated_weights(arguments[1], num_classes=classes, ignore_index=1)
+            assert torch.equal(in_parts, weights)

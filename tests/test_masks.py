@@ -1,82 +1,129 @@
 """The layout of masks as bits, against counting and indexing in numpy."""
 
 import numpy as np
-import oracles
 import pytest
 import torch
 
-from dilated_ce._packing import MASKS_PER_PLANE, Packing, count, look_up, pack, valid_planes
+from dilated_ce import masks as module
+from dilated_ce.masks import BITS, Masks, blocks, count_bits, countable, look_up, pieces
 
 CLASSES = [1, 2, 3, 4, 5, 8, 9, 16, 17]
+REDUCE = {False: np.sum, True: np.max}  # largest or sum
 
 
-def mask_of(planes, packing, image, class_index):
-    """The mask of one class of one image, read out as `Packing` says."""
-    bit = image % packing.images_per_plane * packing.num_classes + class_index % MASKS_PER_PLANE
-    group = image // packing.images_per_plane
-    plane = group * packing.planes_per_image + class_index // MASKS_PER_PLANE
+def mask_of(planes, layout, image, class_index):
+    """The mask of one class of one image, read out as `Masks` says."""
+    bit = image % layout.lanes * layout.num_classes + class_index % BITS
+    plane = image // layout.lanes * layout.depth + class_index // BITS
     return planes[plane].numpy() >> bit & 1
+
+
+@pytest.fixture(params=[None, 7, 64])
+def piece(request, monkeypatch):
+    """Pieces as they are, and small ones."""
+    if request.param is not None:
+        monkeypatch.setattr(module, "PIECE", request.param)
 
 
 @pytest.mark.parametrize("num_classes", CLASSES)
 @pytest.mark.parametrize("batch", [1, 2, 5, 9])
-@pytest.mark.parametrize("shape", [(7,), (40, 41)])  # 41 * 40 is more than count adds up at a time
-def test_masks_lie_where_packing_says_and_are_counted(num_classes, batch, shape):
+@pytest.mark.parametrize("shape", [(7,), (40, 41)])
+@pytest.mark.usefixtures("piece")
+def test_masks_lie_where_the_layout_says_and_are_counted(num_classes, batch, shape):
     generator = torch.manual_seed(0)
     labels = torch.randint(0, num_classes, (batch, *shape), generator=generator)
     valid = torch.rand(labels.shape, generator=generator) < 0.7
-    packing = Packing(num_classes)
-    planes = pack(labels, valid, packing)
-    assert planes.shape == (packing.num_planes(batch), *shape)
-    volumes = count(planes, packing, batch)
-    keep = valid_planes(valid, packing)
-    for image in range(batch):
-        for class_index in range(num_classes):
-            expected = ((labels[image] == class_index) & valid[image]).numpy()
-            found = mask_of(planes, packing, image, class_index)
-            np.testing.assert_array_equal(found, expected)
-            assert volumes[image, class_index] == expected.sum()
-            np.testing.assert_array_equal(
-                mask_of(keep, packing, image, class_index), valid[image].numpy()
-            )
+    for dtype in (torch.int64, torch.uint8, torch.int32):
+        masks = Masks.of(labels.to(dtype), valid, num_classes)
+        assert masks.planes.dtype == torch.uint8
+        assert masks.planes.shape == (-(-batch // masks.lanes) * masks.depth, *shape)
+        volumes = masks.volumes()
+        keep = masks.everywhere(valid)
+        unpacked = masks.unpack().numpy()
+        for image in range(batch):
+            for c in range(num_classes):
+                expected = ((labels[image] == c) & valid[image]).numpy()
+                np.testing.assert_array_equal(mask_of(masks.planes, masks, image, c), expected)
+                np.testing.assert_array_equal(unpacked[image, c], expected)
+                assert volumes[image, c] == expected.sum()
+                np.testing.assert_array_equal(mask_of(keep, masks, image, c), valid[image].numpy())
 
 
 @pytest.mark.parametrize("num_classes", CLASSES)
-@pytest.mark.parametrize("overlap", oracles.OVERLAPS)
+@pytest.mark.parametrize("batch", [1, 2, 5, 9])
+def test_bits_of_chosen_masks(num_classes, batch):
+    labels = torch.zeros(batch, 1, dtype=torch.long)
+    layout = Masks.of(labels, None, num_classes)
+    chosen = torch.rand(3, batch, num_classes, generator=torch.manual_seed(0)) < 0.5
+    bits = layout.select(chosen)
+    assert bits.shape == (3, len(layout.planes))
+    for each, of_each in zip(chosen, bits, strict=True):
+        for image in range(batch):
+            found = [mask_of(of_each, layout, image, c) for c in range(num_classes)]
+            assert found == each[image].int().tolist()
+
+
+@pytest.mark.parametrize("num_classes", CLASSES)
+@pytest.mark.parametrize("largest", [True, False])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_weights_are_the_shares_of_the_masks_that_hold_a_voxel(num_classes, overlap, rows):
-    batch, packing = 5, Packing(num_classes)
-    generator = torch.manual_seed(0)
-    shape = (packing.num_planes(batch), 30)
-    planes = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    shares = torch.rand(rows, num_classes, generator=generator)
-    weights = look_up(planes, shares, batch, overlap)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("piece")
+def test_what_voxels_get_from_the_masks_that_hold_them(num_classes, largest, rows, dtype):
+    batch, generator = 5, torch.manual_seed(0)
+    layout = Masks.of(torch.zeros(batch, 30, dtype=torch.long), None, num_classes)
+    planes = torch.randint(0, 256, layout.planes.shape, dtype=torch.uint8, generator=generator)
+    table = torch.rand(rows, num_classes, generator=generator, dtype=dtype)
+    found = look_up(planes, table, batch, largest)
+    assert found.dtype == dtype
     for image in range(batch):
-        masks = [mask_of(planes, packing, image, index) for index in range(num_classes)]
-        each = np.stack(masks) * shares[image if rows > 1 else 0].numpy()[:, None]
-        expected = oracles.OVERLAPS[overlap](each, axis=0)
-        np.testing.assert_allclose(weights[image], expected, rtol=1e-6)
+        masks = [mask_of(planes, layout, image, index) for index in range(num_classes)]
+        each = np.stack(masks) * table[image if rows > 1 else 0].numpy()[:, None]
+        np.testing.assert_allclose(found[image], REDUCE[largest](each, axis=0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("overlap", oracles.OVERLAPS)
-def test_a_share_that_no_voxel_has_does_not_matter(overlap):
+@pytest.mark.parametrize("largest", [True, False])
+def test_a_share_that_no_voxel_has_does_not_matter(largest):
     planes = torch.tensor([[0b01, 0b01]], dtype=torch.uint8)
-    shares = torch.tensor([[0.5, torch.inf]])
-    assert look_up(planes, shares, 1, overlap).tolist() == [[0.5, 0.5]]
+    table = torch.tensor([[0.5, torch.inf]])
+    assert look_up(planes, table, 1, largest).tolist() == [[0.5, 0.5]]
 
 
-def test_counts_do_not_overflow_a_byte():
+def test_counts_do_not_overflow():
     for side in (300, 600):
         planes = torch.full((1, side, side), 255, dtype=torch.uint8)
-        assert count(planes, Packing(8), 1).tolist() == [[side**2] * 8]
+        assert count_bits(planes).tolist() == [[side**2] * 8]
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 130_559, 130_560, 130_561, 300_000])
+@pytest.mark.usefixtures("piece")
+def test_bits_are_counted_one_by_one(size):
+    planes = torch.randint(0, 256, (2, size), dtype=torch.uint8, generator=torch.manual_seed(0))
+    expected = np.unpackbits(planes.numpy()[..., None], axis=-1, bitorder="little").sum(1)
+    np.testing.assert_array_equal(count_bits(planes), expected)
+    assert countable(size) >= size
+    assert countable(countable(size)) == countable(size)
 
 
 @pytest.mark.parametrize("voxels", [0, 7])
 def test_volumes_are_whole_numbers_and_planes_bytes(voxels):
     labels = torch.zeros(2, voxels, dtype=torch.long)
-    packing = Packing(3)
-    planes = pack(labels, None, packing)
-    volumes = count(planes, packing, 2)
+    masks = Masks.of(labels, None, 3)
+    volumes = masks.volumes()
     assert volumes.dtype == torch.int64
     assert volumes.tolist() == [[voxels, 0, 0]] * 2
-    assert planes.dtype == valid_planes(labels == 0, packing).dtype == torch.uint8
+    assert masks.planes.dtype == masks.everywhere(labels == 0).dtype == torch.uint8
+
+
+@pytest.mark.parametrize("shape", [(1, 100), (7, 10), (3, 64), (5, 0), (0, 9), (2, 33)])
+@pytest.mark.parametrize("size", [1, 32, 1000])
+def test_blocks_cover_every_element_once_and_are_no_larger(monkeypatch, shape, size):
+    monkeypatch.setattr(module, "PIECE", size)
+    seen = torch.zeros(shape, dtype=torch.int)
+    for which, part in blocks(seen):
+        seen[which, part] += 1
+        assert seen[which, part].numel() <= size
+    assert (seen == 1).all()
+
+
+def test_pieces_of_nothing():
+    assert list(pieces(0, 4)) == list(pieces(0, 0)) == []

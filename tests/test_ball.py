@@ -1,0 +1,96 @@
+"""Balls as discs and rows, against scipy's distance transform of a single voxel."""
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given
+from scipy import ndimage
+
+from dilated_ce.ball import discs, norm
+
+
+def by_scipy(radius, spacing, shape):
+    """The octant of the ball with offsets >= 0."""
+    origin = np.ones(shape, bool)
+    origin[0, 0, 0] = False
+    return ndimage.distance_transform_edt(origin, sampling=spacing) <= radius
+
+
+def put_together(found, balls, shape):
+    """The octants of all balls, from the discs as their description says."""
+    octants = np.zeros((balls, *shape), bool)
+    disc = np.zeros(shape[1:], bool)
+    for from_nothing, rows, slices in found:
+        if from_nothing:
+            disc[:] = False
+        for dy, half in rows:
+            disc[dy, : half + 1] = True
+        for ball, dz in slices:
+            octants[ball, dz] |= disc
+    return octants
+
+
+@given(
+    radii=st.lists(strategies.radii(), min_size=1, max_size=5, unique=True),
+    spacing=strategies.spacings(3),
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(1, 9)),
+)
+def test_balls_are_put_together_from_discs(radii, spacing, shape):
+    spacing = spacing or (1.0, 1.0, 1.0)
+    found = discs(tuple(radii), spacing, shape)
+    octants = put_together(found, len(radii), shape)
+    for octant, radius in zip(octants, radii, strict=True):
+        np.testing.assert_array_equal(octant, by_scipy(radius, spacing, shape))
+
+
+@given(radius=strategies.radii(), spacing=strategies.spacings(3))
+def test_no_row_is_longer_than_needed_or_brought_twice(radius, spacing):
+    spacing, shape = spacing or (1.0, 1.0, 1.0), (4, 5, 6)
+    before = np.zeros(shape[1:], bool)
+    for from_nothing, rows, _ in discs((radius,), spacing, shape):
+        if from_nothing:
+            before[:] = False
+        for dy, half in rows:
+            assert not before[dy, half]  # the row grows
+            before[dy, : half + 1] = True
+
+
+@pytest.mark.parametrize("radius", [2, 2 * math.sqrt(2), 5, 8, 10.5])
+def test_nested_slices_start_from_nothing_once(radius):
+    shape = (30, 30, 30)
+    found = discs((radius, 2.0 * radius), (1.0, 1.0, 1.0), shape)
+    assert [disc.from_nothing for disc in found] == [False] * len(found)
+    # One slice of the ball for each dz, and none twice.
+    slices = [place for disc in found for place in disc.slices]
+    assert sorted(slices) == [
+        (ball, dz) for ball, r in enumerate((radius, 2 * radius)) for dz in range(int(r) + 1)
+    ]
+
+
+def test_a_ball_is_clipped_to_the_image():
+    [disc] = discs((math.inf,), (1.0, 1.0, 1.0), (1, 2, 4))
+    assert disc.rows == ((0, 3), (1, 3))
+    assert disc.slices == ((0, 0),)
+
+
+def test_a_long_signal_takes_no_longer_than_its_ball(monkeypatch):
+    """The rows of a ball are found from its radius, not from the size of the image."""
+    calls = []
+
+    def counting(*arguments):
+        calls.append(arguments)
+        return norm(*arguments)
+
+    monkeypatch.setattr("dilated_ce.ball.norm", counting)
+    discs.cache_clear()
+    [disc] = discs((2.0,), (1.0, 1.0, 1.0), (1, 1, 1_000_000))
+    assert disc.rows == ((0, 2),)
+    assert len(calls) < 10
+
+
+def test_the_length_of_an_offset():
+    assert norm(1, 2, 2, (1.0, 1.0, 1.0)) == 3
+    assert norm(-2, 0, 0, (1.5, 1.0, 1.0)) == norm(0, 0, 3, (9.0, 9.0, 1.0)) == 3

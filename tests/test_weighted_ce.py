@@ -1,0 +1,317 @@
+"""The weighted cross entropy and its derivatives, against PyTorch's own of plain operations."""
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import oracles
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from losses import LOSSES, WEIGHTS
+
+from dilated_ce import dilated_balanced_cross_entropy
+from dilated_ce.target import Target
+from dilated_ce.weighted_ce import weighted_cross_entropy
+
+both = pytest.mark.parametrize("name", LOSSES)
+SMOOTHINGS = [0.0, 0.2]
+# In float64, with weights counted in float64.
+EXACT = {"rtol": 1e-9, "atol": 1e-11}
+
+
+def labels_and_logits(shape=(2, 4, 4), num_classes=3, ignored=1, dtype=torch.float64):
+    generator = torch.manual_seed(0)
+    labels = torch.randint(0, num_classes, shape, generator=generator)
+    labels.view(-1)[:ignored] = -100
+    full = (shape[0], num_classes, *shape[1:])
+    return labels, torch.randn(full, generator=generator, dtype=dtype, requires_grad=True)
+
+
+def soft_and_logits(shape=(2, 3, 4, 3), unlabelled=True):
+    generator = torch.manual_seed(0)
+    soft = torch.rand(shape, generator=generator, dtype=torch.float64).softmax(1)
+    if unlabelled:
+        soft[0, :, 0, 1:] = 0
+    return soft, torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+
+def plain(logits, target, weights, valid, smoothing, by_channel):
+    """The sum of w CE, by operations that PyTorch differentiates itself."""
+    if by_channel:
+        truth = target * (1 - smoothing) + smoothing / 2
+        losses = F.softplus(logits) - truth * logits
+    else:
+        if target.ndim < logits.ndim:
+            target = F.one_hot(target.clamp(min=0), logits.shape[1]).movedim(-1, 1)
+        truth = target * (1 - smoothing) + smoothing / logits.shape[1]
+        losses = -(truth * logits.log_softmax(1)).sum(1)
+    return torch.where(valid, weights * losses, 0)
+
+
+@given(
+    kind=st.sampled_from(["indices", "soft", "channels"]),
+    smoothing=st.sampled_from([0.0, 0.1, 1.0]),
+    by_voxel=st.booleans(),
+    ignoring=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 2**32 - 1),
+    spatial=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+)
+def test_values_and_gradients(kind, smoothing, by_voxel, ignoring, dtype, seed, spatial):
+    generator = torch.manual_seed(seed)
+    shape = (2, 3, *spatial)
+    single = shape if kind == "channels" else (2, *spatial)
+    logits = (3 * torch.randn(shape, generator=generator, dtype=dtype)).requires_grad_()
+    valid = torch.rand(single, generator=generator) < (0.6 if ignoring else 2)
+    weights = torch.rand(single, generator=generator, dtype=dtype) * valid
+    labels = torch.randint(0, 3, (2, *spatial), generator=generator)
+    truth = torch.rand(shape, generator=generator, dtype=dtype)
+    if kind == "soft":  # which add up to about 1
+        truth = truth.softmax(1) * 1.003
+    told = labels if kind == "indices" else truth
+    if kind == "indices":
+        told = torch.where(valid, labels, -100)
+    ours = weighted_cross_entropy(
+        logits,
+        Target(told if kind == "indices" else labels, None if kind == "indices" else truth, None),
+        weights,
+        valid if ignoring else None,
+        smoothing,
+        kind == "channels",
+        by_voxel,
+    )
+    expected = plain(logits, told, weights, valid, smoothing, kind == "channels")
+    expected = expected if by_voxel else expected.sum()
+    torch.testing.assert_close(ours, expected)
+    factor = torch.rand(expected.shape, generator=generator, dtype=dtype)
+    wanted = torch.autograd.grad((factor * expected).sum(), logits)
+    torch.testing.assert_close(torch.autograd.grad((factor * ours).sum(), logits), wanted)
+
+
+@pytest.mark.parametrize("shape", [(2, 7), (2, 5, 4), (1, 3, 4, 3)])
+@both
+def test_gradcheck(name, shape):
+    labels, logits = labels_and_logits(shape)
+    for options in ({"reduction": "mean"}, {"reduction": "none"}, {"label_smoothing": 0.2}):
+        assert torch.autograd.gradcheck(
+            lambda z, options=options: LOSSES[name](z, labels, **options), logits
+        )
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
+@both
+def test_gradcheck_of_probabilities(name, mode, smoothing):
+    soft, logits = soft_and_logits(unlabelled=mode == "multiclass")
+    if mode == "multilabel":
+        soft[0, :, 0, 1:] = -100
+    for reduction in ("mean", "none"):
+        options = {"mode": mode, "label_smoothing": smoothing, "reduction": reduction}
+        assert torch.autograd.gradcheck(
+            lambda z, options=options: LOSSES[name](z, soft, **options), logits
+        )
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@both
+def test_second_derivatives(name, smoothing):
+    labels, logits = labels_and_logits()
+    soft, others = soft_and_logits()
+    for z, target in ((logits, labels), (others, soft)):
+        assert torch.autograd.gradgradcheck(
+            lambda z, target=target: LOSSES[name](z, target, label_smoothing=smoothing), z
+        )
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@both
+def test_a_gradient_to_differentiate_is_the_same_gradient(name, smoothing):
+    labels, logits = labels_and_logits()
+    loss = LOSSES[name](logits, labels, label_smoothing=smoothing)
+    weights = expected_weights(name, labels)
+    losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    (expected,) = torch.autograd.grad((weights * losses).sum() / 31, logits)
+    for create_graph in (True, False):
+        (ours,) = torch.autograd.grad(loss, logits, create_graph=create_graph)
+        torch.testing.assert_close(ours, expected, **EXACT)
+
+
+def expected_weights(name, labels, num_classes=3):
+    if name == "adaptive":
+        weights = oracles.adaptive_weights(labels, num_classes, ignore_index=-100)
+    else:
+        weights = oracles.weights(labels, 1.5, num_classes, volumes=name, ignore_index=-100)
+    return torch.from_numpy(weights)
+
+
+@pytest.mark.parametrize("kind", ["indices", "soft"])
+@both
+def test_a_graph_may_be_differentiated_again_and_again(name, kind):
+    labels, logits = labels_and_logits() if kind == "indices" else soft_and_logits()
+    loss = LOSSES[name](logits, labels)
+    gradients = [torch.autograd.grad(loss, logits, retain_graph=True)[0] for _ in range(3)]
+    (gradients[0] * 1).zero_()
+    gradients[0].zero_()  # it is the caller's
+    gradients.append(torch.autograd.grad(loss, logits)[0])
+    assert len({gradient.data_ptr() for gradient in gradients}) == 4
+    for gradient in gradients[2:]:
+        torch.testing.assert_close(gradient, gradients[1], **EXACT)
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(loss, logits)
+
+
+@both
+def test_the_gradient_of_a_part_of_a_sum_of_losses(name):
+    """A factor reaches the gradient, and a loss that is not used has none."""
+    labels, logits = labels_and_logits()
+    (alone,) = torch.autograd.grad(LOSSES[name](logits, labels), logits)
+    loss = 3 * LOSSES[name](logits, labels) + 0 * LOSSES[name](logits, labels)
+    torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], 3 * alone, **EXACT)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@both
+def test_a_target_that_is_learnt(name, smoothing):
+    """As in distillation: the gradient to the probabilities is that of the cross entropy."""
+    soft, logits = soft_and_logits(unlabelled=False)
+    soft.requires_grad_()
+    weights = expected_weights(name, soft.argmax(1))
+    loss = LOSSES[name](logits, soft, label_smoothing=smoothing)
+    losses = F.cross_entropy(logits, soft, label_smoothing=smoothing, reduction="none")
+    expected = torch.autograd.grad((weights * losses).mean(), (logits, soft))
+    torch.testing.assert_close(torch.autograd.grad(loss, (logits, soft)), expected, **EXACT)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@both
+def test_function_transforms_over_the_logits(name):
+    labels, _ = labels_and_logits((2, 8, 8))
+    several = torch.randn(3, 2, 3, 8, 8, generator=torch.manual_seed(0))
+
+    def loss(logits):
+        return LOSSES[name](logits, labels)
+
+    values = torch.vmap(loss)(several)
+    gradients = torch.vmap(torch.func.grad(loss))(several)
+    for logits, gradient, value in zip(several, gradients, values, strict=True):
+        logits.requires_grad_()
+        torch.testing.assert_close(value, loss(logits))
+        torch.testing.assert_close(gradient, torch.autograd.grad(loss(logits), logits)[0])
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
+@both
+def test_function_transforms_with_probabilities(name, mode):
+    soft, logits = soft_and_logits(unlabelled=False)
+
+    def loss(logits):
+        return LOSSES[name](logits, soft, mode=mode)
+
+    several = torch.stack([logits.detach(), 2 * logits.detach()])
+    gradients = torch.vmap(torch.func.grad(loss))(several)
+    for z, gradient in zip(several, gradients, strict=True):
+        z.requires_grad_()
+        torch.testing.assert_close(gradient, torch.autograd.grad(loss(z), z)[0], **EXACT)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@both
+def test_forward_derivatives(name, smoothing):
+    labels, logits = labels_and_logits((1, 3, 4))
+    logits = logits.detach()
+    weights = expected_weights(name, labels)
+
+    def loss(logits):
+        return LOSSES[name](logits, labels, label_smoothing=smoothing)
+
+    def expected(logits):
+        entropy = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        return (weights * entropy).sum() / 11
+
+    for transform in (torch.func.hessian, torch.func.jacfwd, torch.func.jacrev):
+        torch.testing.assert_close(transform(loss)(logits), transform(expected)(logits), **EXACT)
+    tangent = torch.ones_like(logits).cumsum(-1)
+    ours, wanted = (torch.func.jvp(f, (logits,), (tangent,)) for f in (loss, expected))
+    torch.testing.assert_close(ours, wanted, **EXACT)
+
+
+@both
+def test_a_network_in_transforms(name):
+    """The gradient to parameters, as `torch.func.functional_call` users take it."""
+    labels, _ = labels_and_logits((2, 8, 8), dtype=torch.float32)
+    layer = torch.nn.Conv2d(1, 3, 3, padding=1)
+    image = torch.randn(2, 1, 8, 8, generator=torch.manual_seed(0))
+
+    def loss(parameters):
+        return LOSSES[name](torch.func.functional_call(layer, parameters, (image,)), labels)
+
+    ours = torch.func.grad(loss)({k: v.detach() for k, v in layer.named_parameters()})
+    LOSSES[name](layer(image), labels).backward()
+    for key, parameter in layer.named_parameters():
+        torch.testing.assert_close(ours[key], parameter.grad)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@both
+def test_nothing_but_numbers_where_an_ignored_voxel_is_not_finite(name, smoothing, value):
+    labels = torch.tensor([[0, 1, -100, 1]])
+    logits = torch.randn(1, 2, 4, generator=torch.manual_seed(0))
+    options = {"label_smoothing": smoothing}
+    wanted = logits.clone().requires_grad_()
+    expected = LOSSES[name](wanted, labels, **options)
+    expected.backward()
+    for whole in (False, True):
+        logits[0, slice(None) if whole else 1, 2] = value
+        leaf = logits.clone().requires_grad_()
+        loss = LOSSES[name](leaf, labels, **options)
+        assert loss == expected
+        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
+        (again,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        (third,) = torch.autograd.grad(loss, leaf)
+        by_voxel = LOSSES[name](leaf, labels, reduction="none", **options)
+        (of_map,) = torch.autograd.grad(by_voxel.sum() / 3, leaf)
+        for found in (gradient, again, third, of_map):
+            torch.testing.assert_close(found, wanted.grad)
+            assert (found[0, :, 2] == 0).all()
+
+
+@both
+def test_probabilities_at_ignored_voxels_that_are_not_finite(name):
+    soft, logits = soft_and_logits()
+    expected = LOSSES[name](logits, soft)
+    (wanted,) = torch.autograd.grad(expected, logits)
+    with torch.no_grad():
+        logits[0, 1, 0, 2] = math.inf
+        logits[0, :, 0, 1] = math.nan
+    loss = LOSSES[name](logits, soft)
+    assert loss == expected
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(gradient, wanted, **EXACT)
+
+
+def test_large_logits_stay_finite():
+    labels, _ = labels_and_logits((2, 6, 6), dtype=torch.float32)
+    logits = torch.full((2, 3, 6, 6), 3e38)
+    logits[:, 1] = -3e38
+    logits.requires_grad_()
+    loss = dilated_balanced_cross_entropy(logits / 10, labels, 1)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@both
+def test_the_map_adds_up_to_the_sum(name, smoothing):
+    labels, logits = labels_and_logits((2, 9, 8), ignored=12)
+    options = {"label_smoothing": smoothing}
+    total = LOSSES[name](logits, labels, reduction="sum", **options)
+    by_voxel = LOSSES[name](logits, labels, reduction="none", **options)
+    torch.testing.assert_close(by_voxel.sum(), total, **EXACT)
+    assert (by_voxel.view(-1)[:12] == 0).all()
+    weights = WEIGHTS[name](labels, num_classes=3)
+    entropy = F.cross_entropy(logits, labels, reduction="none", **options)
+    np.testing.assert_allclose(by_voxel.detach(), (weights * entropy).detach(), rtol=1e-5)
