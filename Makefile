@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format docs bench weight-map intervals fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
+.PHONY: help demo test test-slow check format docs bench gpu rules weight-map intervals fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -35,6 +35,14 @@ docs: $(VENV)/.installed-docs ## build the documentation site into site/, strict
 
 bench: $(VENV)/.installed-bench ## measure speed and memory beside the peers (options: ARGS="--quick --device cuda")
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+gpu: ## is the loss right and fast on this GPU? ten minutes, needs PyTorch alone (PYTHON=one that has it)
+	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py $(ARGS)
+
+rules: $(VENV)/.installed-study ## search for the adaptive rule anew on the data under DILATED_CE_DATA (hours; it resumes)
+	$(BIN)/python results/rules/search.py run --stage screen
+	$(BIN)/python results/rules/search.py run --stage final
+	$(BIN)/python results/rules/search.py table
 
 weight-map: $(VENV)/.installed-study ## train with the weight map in the loss and by the transform (options: ARGS="--data DIR")
 	$(BIN)/python benchmarks/weight_map.py $(ARGS)

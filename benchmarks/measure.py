@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,26 @@ def medians(methods: dict[str, Method], seconds: float, device: str) -> dict[str
             turn(name)
         rounds += 1
     return {name: float(np.median(values)) for name, values in times.items()}
+
+
+@contextmanager
+def keep_busy(cores: int) -> Iterator[None]:
+    """Keep so many cores busy by an endless loop, pinned to each; on Linux."""
+    loops = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c"),
+                f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass",
+            ]
+        )
+        for core in sorted(os.sched_getaffinity(0))[:cores]
+    ]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 def peaks(case: Case, device: str) -> dict[str, float]:
@@ -91,9 +113,9 @@ def _wait(device: str) -> None:
 
 def main() -> None:
     """In a process of its own: the peak of every method of one case."""
-    what, *numbers, device = sys.argv[1:]
+    what, *numbers, labels, busy, device = sys.argv[1:]
     batch, classes, side, ndim, radius = (int(float(number)) for number in numbers)
-    case = Case(what, batch, classes, side, ndim, radius)
+    case = Case(what, batch, classes, side, ndim, radius, labels, int(busy))
     for name, method in methods_of(case, device).items():
         voxels = case.batch * case.side**case.ndim
         print(name, _peak(method, device) / voxels, sep="\t")

@@ -18,9 +18,13 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from scipy import ndimage
 from torch import Tensor
 
-from dilated_ce import dilate_labels, dilated_balanced_cross_entropy
-from dilated_ce._dilation import dilated_planes
-from dilated_ce.morphology import dilated_masks
+from dilated_ce import (
+    adaptive_dilated_cross_entropy,
+    dilate_labels,
+    dilated_balanced_cross_entropy,
+)
+from dilated_ce.dilation import dilate
+from dilated_ce.masks import Masks
 
 Method = Callable[[], object]
 
@@ -29,12 +33,14 @@ Method = Callable[[], object]
 class Case:
     """One size of problem."""
 
-    what: str  # "loss", "dilation" or "training step"
+    what: str  # "loss", "one-hot", "dilation" or "training step"
     batch: int
     classes: int
     side: int
     ndim: int
     radius: float
+    labels: str = "blobs"  # one of KINDS
+    busy: int = 0  # cores that other work keeps busy
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,11 +48,20 @@ class Case:
         return (self.batch, *(self.side,) * self.ndim)
 
     def __str__(self) -> str:
-        return f"{self.batch} x {self.side}^{self.ndim}, C {self.classes}, R {self.radius:g}"
+        size = f"{self.batch} x {self.side}^{self.ndim}, C {self.classes}, R {self.radius:g}"
+        return f"{size}, {self.labels}{', a busy core' if self.busy else ''}"
 
 
 def grid(quick: bool, accelerator: bool) -> Iterator[Case]:
     """The cases to measure: those that README quotes, or all."""
+    quoted = ((8, 2, 512, 2, 10), (8, 8, 512, 2, 10), (2, 4, 128, 3, 5))
+    for busy in (0,) if accelerator else (0, 1):
+        for size in quoted:
+            for kind in KINDS:
+                if kind != "blobs" or busy:  # those come below, with the peers
+                    yield Case("loss", *size, kind, busy)
+    for size in quoted:
+        yield Case("one-hot", *size)
     for classes in (2, 8) if quick else (2, 8, 20):
         for radius in (10,) if quick else (2, 5, 10, 25):
             yield Case("loss", 8, classes, 512, 2, radius)
@@ -78,15 +93,65 @@ def blobs(case: Case) -> Tensor:
     return torch.from_numpy(labels)
 
 
+def organ(case: Case) -> Tensor:
+    """A large object in a corner, cut by the border; the other classes are not there."""
+    labels = torch.zeros(case.shape, dtype=torch.int64)
+    axes = np.ogrid[(slice(case.side),) * case.ndim]
+    labels[:, torch.from_numpy(sum(axis**2 for axis in axes) <= (case.side * 60 / 128) ** 2)] = 1
+    return labels
+
+
+def vessels(case: Case) -> Tensor:
+    """Thin parallel lines of every class."""
+    labels = torch.zeros(case.shape, dtype=torch.int64)
+    for index in range(1, case.classes):
+        labels[..., 4 * index :: 4 * case.classes] = index
+    return labels
+
+
+def halves(case: Case) -> Tensor:
+    """Two classes that each fill half of the image."""
+    labels = torch.zeros(case.shape, dtype=torch.int64)
+    labels[:, case.side // 2 :] = 1
+    return labels
+
+
+def noise(case: Case) -> Tensor:
+    """Every voxel of a random class."""
+    return torch.randint(case.classes, case.shape, generator=torch.manual_seed(0))
+
+
+def one_class(case: Case) -> Tensor:
+    """Nothing but background."""
+    return torch.zeros(case.shape, dtype=torch.int64)
+
+
+KINDS: dict[str, Callable[[Case], Tensor]] = {
+    "blobs": blobs,
+    "organ": organ,
+    "vessels": vessels,
+    "halves": halves,
+    "noise": noise,
+    "one class": one_class,
+}
+
+
 def methods_of(case: Case, device: str) -> dict[str, Method]:
     """The methods of a case, by name."""
-    make = {"loss": losses, "dilation": dilations, "training step": training_steps}
+    make = {
+        "loss": losses,
+        "one-hot": losses,
+        "dilation": dilations,
+        "training step": training_steps,
+    }
     return make[case.what](case, device)
 
 
 def losses(case: Case, device: str) -> dict[str, Method]:
     """Forward and backward on the same logits."""
-    labels = blobs(case).to(device)
+    labels = KINDS[case.labels](case).to(device)
+    if case.what == "one-hot":
+        labels = F.one_hot(labels, case.classes).movedim(-1, 1).float().contiguous()
     shape = (case.batch, case.classes, *case.shape[1:])
     logits = torch.randn(shape, generator=torch.manual_seed(0)).to(device).requires_grad_()
     options = {"to_onehot_y": True, "softmax": True}
@@ -107,12 +172,11 @@ def losses(case: Case, device: str) -> dict[str, Method]:
     criteria = {
         "F.cross_entropy": F.cross_entropy,
         "DBCE": lambda z, y: dilated_balanced_cross_entropy(z, y, case.radius),
-        "DBCE, automatic radius": dilated_balanced_cross_entropy,
-        **{
-            name: lambda z, y, criterion=criterion: criterion(z, y[:, None])
-            for name, criterion in with_channel.items()
-        },
+        "Adaptive DBCE": adaptive_dilated_cross_entropy,
     }
+    if (case.what, case.labels, case.busy) == ("loss", "blobs", 0):
+        for name, peer in with_channel.items():
+            criteria[name] = lambda z, y, peer=peer: peer(z, y[:, None])
 
     def step(criterion: Callable[[Tensor, Tensor], Tensor]) -> Method:
         def run() -> None:
@@ -133,13 +197,11 @@ def dilations(case: Case, device: str) -> dict[str, Method]:
     reach = math.floor(case.radius)
     axes = np.ogrid[(slice(-reach, reach + 1),) * case.ndim]
     ball = sum(axis**2 for axis in axes) <= case.radius**2
-    radii, spacing = (float(case.radius),) * case.classes, (1.0,) * case.ndim
     ours = labels.to(device)
 
     def packed() -> Tensor:
-        if device == "cuda":  # the kernels check and count as they go
-            return dilated_masks("labels", ours, radii, spacing, None)[0]
-        return dilated_planes(ours, None, radii, spacing)
+        masks = Masks.of(ours, None, case.classes)
+        return dilate(masks, (float(case.radius),), None, (1.0,) * case.ndim).planes
 
     methods: dict[str, Method] = {
         # Packed bits are what the loss works on; `dilate_labels` checks the labels and unpacks.

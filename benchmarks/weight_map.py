@@ -64,7 +64,7 @@ def train(data: DataSet, by_transform: bool, seed: int, steps: int, radius: floa
         norm="batch",
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    criterion = DilatedBalancedCELoss(radius, balance="image")
+    criterion = DilatedBalancedCELoss(radius, volumes="image")
     step = 0
     while step < steps:
         for batch in loader:

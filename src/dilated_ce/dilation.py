@@ -10,6 +10,7 @@ of its own radius alone, by an AND with a byte that lies on the device. Nothing 
 is read back from the device, and the result is exact.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -29,6 +30,8 @@ from dilated_ce.radius import choose_radii
 from dilated_ce.target import as_labels, check_labels, on_host
 
 WORD = 8  # bytes
+# Bytes that the bits of the images at hand may take, with all copies; beyond it they go in turns.
+SCRATCH = 2**29
 _WIDTHS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, WORD: torch.int64}
 
 
@@ -135,27 +138,62 @@ def dilate_masks(
         The planes of the dilated `Masks`; their volumes, int64 (B, C), in voxels; and the number of
         valid voxels of each image, int64 (B,).
     """
-    masks, valid = _checked_masks(name, labels, num_classes, ignore_index)
+    layout = Masks.empty(labels[:0], num_classes)
+    balls, chosen = None, None
+    if radii is not None:
+        balls, chosen = _choose_given(radii, labels, num_classes)
+    # The bits, their faces and copies with gaps: about so many bytes for an image.
+    need = math.prod(labels.shape[1:]) * layout.depth * (labels.ndim + 3)
+    together = layout.lanes * max(1, SCRATCH // max(need, 1))
+    parts = []
+    for images in pieces(labels.shape[0], together):
+        own = None if chosen is None else chosen[:, images]
+        masks, valid = _checked_masks(name, labels[images], num_classes, ignore_index)
+        parts.append(_dilate_images(masks, valid, balls, own, spacing))
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        nothing = labels.new_empty((0, num_classes), dtype=torch.int64)
+        return layout.planes, nothing, nothing.sum(1)
+    planes, volumes, sizes = zip(*parts, strict=True)
+    return torch.cat(planes), torch.cat(volumes), torch.cat(sizes)
+
+
+def _choose_given(
+    radii: Sequence[float], labels: Tensor, num_classes: int
+) -> tuple[tuple[float, ...], Tensor | None]:
+    """The different radii, and which mask of (B, C) takes which, if there are several."""
+    balls = tuple(dict.fromkeys(radii))
+    if len(balls) == 1:
+        return balls, None
+    # By single numbers, as an accelerator would wait for a list.
+    place = torch.arange(len(radii), device=labels.device)
+    ball = torch.zeros_like(place)
+    for index, radius in enumerate(radii):
+        ball += balls.index(radius) * (place == index)
+    runs = ball.view(-1, num_classes)
+    ball = runs.repeat_interleave(labels.shape[0] // len(runs), 0)
+    return balls, torch.arange(len(balls), device=labels.device)[:, None, None] == ball
+
+
+def _dilate_images(
+    masks: Masks,
+    valid: Tensor | None,
+    balls: tuple[float, ...] | None,
+    chosen: Tensor | None,
+    spacing: Sequence[float],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `dilate_masks` returns, for so many images as there is room for."""
     if valid is None:
-        sizes = torch.full((masks.batch,), labels[:1].numel(), device=labels.device)
+        size = math.prod(masks.planes.shape[1:])
+        sizes = torch.full((masks.batch,), size, device=masks.planes.device)
     else:
         sizes = valid.flatten(1).sum(1)
     if masks.planes.numel() == 0:
-        return masks.planes, sizes.new_zeros((masks.batch, num_classes)), sizes
+        return masks.planes, sizes.new_zeros((masks.batch, masks.num_classes)), sizes
     inside = None if valid is None else masks.everywhere(valid)
-    if radii is None:
+    if balls is None:
         balls, chosen = choose_radii(masks, inside, spacing)
-    else:
-        balls, chosen = tuple(dict.fromkeys(radii)), None
-        if len(balls) > 1:
-            # By single numbers, as an accelerator would wait for a list.
-            place = torch.arange(len(radii), device=labels.device)
-            ball = torch.zeros_like(place)
-            for index, radius in enumerate(radii):
-                ball += balls.index(radius) * (place == index)
-            runs = ball.view(-1, num_classes)
-            ball = runs.repeat_interleave(masks.batch // len(runs), 0)
-            chosen = torch.arange(len(balls), device=labels.device)[:, None, None] == ball
     dilated = dilate(masks, balls, chosen, spacing)
     if inside is not None:
         dilated = dilated.keep(inside)
