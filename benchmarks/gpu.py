@@ -250,7 +250,7 @@ def measure_speed(table: Table, device: str, small: bool, budget: Budget) -> lis
     problems = []
     sizes = [(8, 2, 512, 2, 10), (8, 8, 512, 2, 10), (2, 4, 128, 3, 5), (2, 2, 96, 3, 5)]
     if small:
-        sizes = [(2, 2, 32, 2, 10), (1, 3, 12, 3, 5)]
+        sizes = [(1, 2, 16, 2, 4)]
     for batch, classes, side, ndim, radius in sizes:
         shape = (batch, *[side] * ndim)
         logits = torch.randn(batch, classes, *shape[1:], device=device, requires_grad=True)
