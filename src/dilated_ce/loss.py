@@ -23,6 +23,7 @@ from dilated_ce.options import (
     as_spacing,
     as_volumes,
     as_weight,
+    as_written,
     check_choice,
     check_ignore_index,
     check_reduction,
@@ -366,9 +367,9 @@ class _Loss(nn.Module):
             "radius": self.radius,
             "mode": None if self.mode == "multiclass" else self.mode,
             "spacing": self.spacing,
-            "volumes": None if self.radius is None else _as_list(self.volumes),
+            "volumes": None if self.radius is None else as_written(self.volumes),
             "num_voxels": self.num_voxels,
-            "weight": _as_list(self.weight),
+            "weight": as_written(self.weight),
             "ignore_index": self.ignore_index,
             "process_group": self.process_group,
             "label_smoothing": self.label_smoothing,
@@ -390,10 +391,6 @@ class _Loss(nn.Module):
                 "Give process_group='world', which is looked up when the loss is computed."
             )
         return self.__dict__
-
-
-def _as_list(values: object) -> object:
-    return values.tolist() if isinstance(values, Tensor) else values
 
 
 class DilatedBalancedCELoss(_Loss):

@@ -237,21 +237,30 @@ def as_numbers(name: str, values: object, expected: str = "one number per class"
     return tensor.to(torch.float32)
 
 
+def as_written(values: object) -> object:
+    """Numbers in float32 as their user wrote them: 0.1, and not 0.10000000149011612."""
+    if isinstance(values, Tensor):
+        values = values.tolist()
+    if isinstance(values, list):
+        return [as_written(value) for value in values]
+    return float(f"{values:.7g}") if isinstance(values, float) else values
+
+
 def _check_numbers(name: str, tensor: Tensor, at_least: str) -> None:
     """Check values, unless reading them would wait for an accelerator or break a compiled graph."""
     if not on_host(tensor):
         return
     if not (tensor.isfinite().all() and (tensor >= 0).all()):
-        raise ValueError(f"{name}: got {tensor.tolist()}, expected finite numbers >= 0.")
+        raise ValueError(f"{name}: got {as_written(tensor)}, expected finite numbers >= 0.")
     if not (tensor > 0).any():
         raise ValueError(
-            f"{name}: got {tensor.tolist()}, expected {at_least}: with 0 for all of them nothing "
+            f"{name}: got {as_written(tensor)}, expected {at_least}: with 0 for all of them nothing "
             "would be learnt."
         )
     rounding = 1 + 1e-6
     if not ((tensor == 0) | (tensor * rounding >= LEAST) & (tensor <= MOST * rounding)).all():
         raise ValueError(
-            f"{name}: got {tensor.tolist()}, expected 0 or {LEAST:g} to {MOST:g}, which leaves "
+            f"{name}: got {as_written(tensor)}, expected 0 or {LEAST:g} to {MOST:g}, which leaves "
             "room for their quotients in float32."
         )
 
