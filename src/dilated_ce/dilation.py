@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dilated_ce.ball import Disc, Shape, Spacing, discs, norm
-from dilated_ce.masks import Masks, piece, pieces
+from dilated_ce.masks import Masks, copy, piece, pieces, zeros
 from dilated_ce.operators import operator
 from dilated_ce.options import (
     Radius,
@@ -265,11 +265,11 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
     area = (height + (reach_y if depth > 1 else 0)) * line
     length = depth * area
     border = reach_y * line  # what rows reach beyond a piece, on either side
-    source = planes.new_zeros(num_planes, gap + border + length + border + gap)
+    source = zeros(planes, (num_planes, gap + border + length + border + gap))
     inner = source.narrow(1, gap + border, length).view(num_planes, depth, -1, line)
-    inner[:, :, :height, :width] = planes
+    copy(inner[:, :, :height, :width], planes)
     room = reach_z * area // WORD
-    dilated = planes.new_zeros((num_planes, room + length // WORD + room), dtype=torch.int64)
+    dilated = zeros(planes, (num_planes, room + length // WORD + room), torch.int64)
     # The same byte 8 times.
     wide = None if bits is None else (bits.long() * 0x0101_0101_0101_0101)[..., None]
     for which, part in _parts(source, length, border + gap, reach_x):
@@ -294,7 +294,9 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
                     to = dilated[which].narrow(1, room + start + shift * area // WORD, size)
                     to.bitwise_or_(own)
     found = dilated.view(torch.uint8).narrow(1, room * WORD, length)
-    return found.view(num_planes, depth, -1, line)[:, :, :height, :width].contiguous()
+    result = torch.empty_like(planes)
+    copy(result, found.view(num_planes, depth, -1, line)[:, :, :height, :width])
+    return result
 
 
 def _parts(source: Tensor, length: int, border: int, reach: int) -> Iterator[tuple[slice, slice]]:

@@ -38,6 +38,40 @@ def pieces(length: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, length)) for start in range(0, length, max(size, 1)))
 
 
+def small_parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Matching parts, as views, of tensors of one shape: each as large as a piece at most.
+
+    Examples:
+        >>> whole = torch.zeros(3, 30_000)
+        >>> [tuple(part.shape) for (part,) in small_parts(whole)]
+        [(1, 30000), (1, 30000), (1, 30000)]
+    """
+    first = tensors[0]
+    size = piece(first)
+    if first.numel() <= size:
+        yield tensors
+        return
+    axis = next(axis for axis, side in enumerate(first.shape) if side > 1)
+    step = max(1, size * first.shape[axis] // first.numel())
+    split = [torch.split(tensor, step, axis) for tensor in tensors]
+    for parts in zip(*split, strict=True):
+        yield from small_parts(*parts)
+
+
+def copy(to: Tensor, source: Tensor) -> None:
+    """Copy numbers, part by part."""
+    for part, numbers in small_parts(to, source):
+        part.copy_(numbers)
+
+
+def zeros(like: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.uint8) -> Tensor:
+    """Zeros on the device of a tensor, written part by part."""
+    made = like.new_empty(shape, dtype=dtype)
+    for (part,) in small_parts(made):
+        part.zero_()
+    return made
+
+
 def blocks(rows: Tensor) -> Iterator[tuple[slice, slice]]:
     """Parts of a tensor (N, n) to work on at a time: several rows, or a part of one."""
     size = piece(rows)
@@ -195,20 +229,28 @@ def count_bits(planes: Tensor) -> Tensor:
     rows = planes.flatten(1)
     if rows.numel() == 0:
         return torch.zeros(len(rows), BITS, dtype=torch.int64, device=planes.device)
-    padding = countable(rows.shape[1]) - rows.shape[1]
-    rows = F.pad(rows, (0, padding)) if padding else rows.contiguous()
+    size = countable(rows.shape[1])
+    if size > rows.shape[1]:
+        padded = rows.new_empty(len(rows), size)
+        copy(padded.narrow(1, 0, rows.shape[1]), rows)
+        padded.narrow(1, rows.shape[1], size - rows.shape[1]).zero_()
+        rows = padded
     width = SIDE_BY_SIDE
-    words = rows.view(torch.int64).view(len(rows), -1, 15, width)
+    words = rows.contiguous().view(torch.int64).view(len(rows), -1, 15, width)
     every_4th, low_half = 0x1111_1111_1111_1111, 0x0F0F_0F0F_0F0F_0F0F
     sums = words.new_empty(4, len(rows), words.shape[1], width)
     for part in pieces(words.shape[1], piece(rows) // (len(rows) * 15 * width) or 1):
         for shift in range(4):
             torch.sum((words[:, part] >> shift) & every_4th, 2, out=sums[shift, :, part])
-    counts = [
-        half.view(4, len(rows), -1, 17, width).sum(3).view(torch.uint8).sum((2, 3))
-        for half in (sums & low_half, (sums >> 4) & low_half)
-    ]
-    return torch.cat(counts).T
+    # The low and the high half of each byte count bits of their own.
+    counts = torch.zeros(2, 4, len(rows), dtype=torch.int64, device=planes.device)
+    by_17 = sums.view(4, len(rows), -1, 17, width)
+    for part in pieces(by_17.shape[2], piece(rows) // (4 * len(rows) * 17 * width) or 1):
+        sums_here = by_17[:, :, part]
+        for half, shift in enumerate((0, 4)):
+            bytes_ = ((sums_here >> shift) & low_half).sum(3).view(torch.uint8)
+            counts[half] += bytes_.sum((2, 3))
+    return counts.flatten(0, 1).T
 
 
 @operator(

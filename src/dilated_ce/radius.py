@@ -19,7 +19,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dilated_ce.masks import BITS, Masks, count_bits, countable, long_axes
+from dilated_ce.masks import (
+    BITS,
+    Masks,
+    copy,
+    count_bits,
+    countable,
+    long_axes,
+    small_parts,
+    zeros,
+)
 
 LEAST, MOST = 2.0, 8.0  # voxels
 STEPS = round(2 * math.log2(MOST / LEAST))  # of the ladder, each a factor of sqrt 2
@@ -50,15 +59,16 @@ def choose_radii(
     """
     planes = masks.planes
     size = planes[0].numel()
-    bytes_ = planes.new_zeros(planes.ndim, len(planes), countable(size))
+    bytes_ = zeros(planes, (planes.ndim, planes.shape[0], countable(size)))
     counted = bytes_.narrow(2, 0, size).view(planes.ndim, *planes.shape)
-    counted[0] = planes  # the masks, and then their faces by axis
+    copy(counted[0], planes)  # the masks, and then their faces by axis
     for axis in range(1, planes.ndim):
-        pairs = planes.shape[axis] - 1
-        faces = counted[axis].narrow(axis, 0, pairs)
-        torch.bitwise_xor(planes.narrow(axis, 0, pairs), planes.narrow(axis, 1, pairs), out=faces)
+        faces = counted[axis].narrow(axis, 0, planes.shape[axis] - 1)
+        for face, one, other in small_parts(faces, *_neighbours(planes, axis)):
+            torch.bitwise_xor(one, other, out=face)
         if inside is not None:  # the edge of what is not known is no border
-            faces &= inside.narrow(axis, 0, pairs) & inside.narrow(axis, 1, pairs)
+            for face, one, other in small_parts(faces, *_neighbours(inside, axis)):
+                face.bitwise_and_(one).bitwise_and_(other)
     counts = masks.by_image(count_bits(bytes_.flatten(0, 1)).view(planes.ndim, -1, BITS)).float()
     finest: float = min(spacing)
     surface = torch.zeros_like(counts[0])
@@ -70,3 +80,9 @@ def choose_radii(
         rung += volume >= LEAST * 2 ** ((step + 0.5) / 2) * surface
     rungs = torch.arange(STEPS + 1, device=planes.device)[:, None, None]
     return ladder(spacing), rung == rungs
+
+
+def _neighbours(planes: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Every voxel but the last ones along an axis, and the voxel behind each."""
+    pairs = planes.shape[axis] - 1
+    return planes.narrow(axis, 0, pairs), planes.narrow(axis, 1, pairs)
