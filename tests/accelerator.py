@@ -8,8 +8,8 @@ from collections import Counter
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dilated_ce import dilation, masks, options, target, weighting
 

@@ -4,9 +4,17 @@ import math
 
 import pytest
 import torch
+from losses import LOSSES, MODULES, WEIGHTS
 from torch._dynamo.utils import counters
+from torch.export import Dim
 
-from dilated_ce import DilatedBalancedCELoss, dilate_labels, dilated_balanced_cross_entropy
+from dilated_ce import (
+    AdaptiveDilatedCELoss,
+    DilatedBalancedCELoss,
+    adaptive_dilated_cross_entropy,
+    dilate_labels,
+    dilated_balanced_cross_entropy,
+)
 
 IN_NEWER = pytest.mark.skipif(
     torch.__version__.startswith("2.4"), reason="PyTorch 2.4 compiles these for each size"
@@ -26,19 +34,25 @@ def pair():
 @pytest.mark.parametrize(
     "options",
     [
+        {"radius": 2.5},
         {},
-        {"radius": "auto"},
-        {"balance": "image", "spacing": (0.7, 1.5), "label_smoothing": 0.1},
-        {"overlap": "max", "reduction": "none"},
-        {"volumes": [900, 800, 700], "reduction": "sum"},
+        {"spacing": (0.7, 1.5), "label_smoothing": 0.1, "weight": [1.0, 2.0, 0.5]},
+        {"reduction": "none"},
+        {"radius": 2.5, "volumes": "image", "spacing": (0.7, 1.5), "label_smoothing": 0.1},
+        {"radius": [1, 2, 3], "reduction": "none"},
+        {"radius": 2.5, "volumes": [900, 800, 700], "reduction": "sum"},
+        {"radius": 2.5, "volumes": [900, 800, 700], "num_voxels": 1000, "weight": [1, 2, 3]},
     ],
 )
 def test_compiles_into_one_graph(pair, options):
     logits, target = pair
     torch.compiler.reset()
 
+    function = dilated_balanced_cross_entropy if "radius" in options else None
+    function = function or adaptive_dilated_cross_entropy
+
     def loss(logits, target):
-        return dilated_balanced_cross_entropy(logits, target, **{"radius": 2.5, **options})
+        return function(logits, target, **options)
 
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(logits, target), loss(logits, target))
@@ -49,7 +63,8 @@ def test_compiles_into_one_graph(pair, options):
 
 @pytest.mark.parametrize("mode", ["multiclass", "multilabel", "binary"])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_targets_of_probabilities_compile_into_one_graph(mode, reduction):
+@pytest.mark.parametrize("name", ["batch", "adaptive"])
+def test_targets_of_probabilities_compile_into_one_graph(name, mode, reduction):
     torch.compiler.reset()
     generator = torch.manual_seed(0)
     logits = torch.randn(2, 1 if mode == "binary" else 3, 9, 8, generator=generator)
@@ -57,7 +72,7 @@ def test_targets_of_probabilities_compile_into_one_graph(mode, reduction):
     if mode == "multiclass":
         target /= target.sum(1, keepdim=True)
     target[0, :, :2] = -100
-    criterion = DilatedBalancedCELoss(1.5, mode=mode, label_smoothing=0.1, reduction=reduction)
+    criterion = MODULES[name](mode=mode, label_smoothing=0.1, reduction=reduction)
     compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(logits, target), criterion(logits, target))
     target[0, 0, 4, 4] = 3
@@ -65,14 +80,15 @@ def test_targets_of_probabilities_compile_into_one_graph(mode, reduction):
         compiled(logits, target)
 
 
-def test_compiles_under_autocast(pair):
+@pytest.mark.parametrize("name", LOSSES)
+def test_compiles_under_autocast(pair, name):
     logits, target = pair
     torch.compiler.reset()
     layer = torch.nn.Conv2d(3, 3, 1)
 
     def loss(logits, target):
         with torch.autocast("cpu", torch.bfloat16):
-            return dilated_balanced_cross_entropy(layer(logits), target, 2)
+            return LOSSES[name](layer(logits), target)
 
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     value = compiled(logits, target)
@@ -81,8 +97,14 @@ def test_compiles_under_autocast(pair):
 
 
 @pytest.mark.slow
-def test_inductor_in_3d_with_dynamic_shapes():
-    criterion = DilatedBalancedCELoss([1.0, 2.5], spacing=(2.0, 1.0, 1.0))
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        DilatedBalancedCELoss([1.0, 2.5], spacing=(2.0, 1.0, 1.0)),
+        AdaptiveDilatedCELoss(spacing=(2.0, 1.0, 1.0)),
+    ],
+)
+def test_inductor_in_3d_with_dynamic_shapes(criterion):
     torch.compiler.reset()
     compiled = torch.compile(criterion, fullgraph=True, dynamic=True)
     for shape in ((2, 6, 9, 8), (1, 7, 8, 9), (3, 1, 1, 2)):
@@ -97,7 +119,8 @@ def test_inductor_in_3d_with_dynamic_shapes():
     [
         ("multiclass", {"radius": 2.0}),
         pytest.param("multiclass", {}, marks=IN_NEWER),
-        pytest.param("multiclass", {"radius": [1, 2, 3], "overlap": "max"}, marks=IN_NEWER),
+        pytest.param("multiclass", {"radius": [1, 2, 3], "volumes": "image"}, marks=IN_NEWER),
+        ("multilabel", {}),
         ("multilabel", {"radius": [1, 2, 2], "volumes": [[9, 5], [9, 5], [9, 5]]}),
     ],
 )
@@ -105,7 +128,8 @@ def test_batches_of_another_size_are_not_compiled_again(mode, options):
     """PyTorch gives up after 8 graphs, and a last batch of an epoch is often smaller."""
     torch.compiler.reset()
     counters.clear()
-    criterion = DilatedBalancedCELoss(mode=mode, **options)
+    module = DilatedBalancedCELoss if "radius" in options else AdaptiveDilatedCELoss
+    criterion = module(mode=mode, **options)
     compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
     for batch in range(2, 14):
         logits = torch.randn(batch, 3, 9, 8, generator=torch.manual_seed(batch))
@@ -124,39 +148,97 @@ def test_compiled_code_names_a_wrong_label(pair):
         compiled(logits, target.where(target != 2, 3))
 
 
-def test_exports_with_the_network_around_it(pair):
+class Network(torch.nn.Module):
+    """A network with its loss."""
+
+    def __init__(self, criterion):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, 3, 3, padding=1)
+        self.criterion = criterion
+
+    def forward(self, image, target):
+        return self.criterion(self.layer(image), target)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_exports_with_the_network_around_it(pair, name):
     _, target = pair
-
-    class Network(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Conv2d(1, 3, 3, padding=1)
-            self.criterion = DilatedBalancedCELoss(2.0)
-
-        def forward(self, image, target):
-            return self.criterion(self.layer(image), target)
-
-    network, image = Network(), torch.randn(3, 1, 20, 22, generator=torch.manual_seed(0))
+    network = Network(MODULES[name]())
+    image = torch.randn(3, 1, 20, 22, generator=torch.manual_seed(0))
     exported = torch.export.export(network, (image, target)).module()
     torch.testing.assert_close(exported(image, target), network(image, target))
+
+
+@IN_NEWER
+@pytest.mark.parametrize("mode", ["multiclass", "soft", "multilabel"])
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("classes", [2, 3, 9])
+@pytest.mark.parametrize("name", LOSSES)
+def test_exports_for_batches_of_any_size(name, classes, named, mode):
+    """As `F.cross_entropy` does: with a named dimension and with one that is found out."""
+    batch = Dim("batch", min=2, max=64) if named else Dim.DYNAMIC
+    generator = torch.manual_seed(0)
+    logits = torch.randn(8, classes, 16, 15, generator=generator)
+    target = torch.randint(0, classes, (8, 16, 15), generator=generator)
+    target[0, :3] = -100
+    if mode == "soft":
+        target = torch.rand(logits.shape, generator=generator).softmax(1)
+    elif mode == "multilabel":
+        target = (logits > 1).float()
+    criterion = MODULES[name](mode=mode if mode == "multilabel" else "multiclass")
+    dynamic = ({0: batch}, {0: batch})
+    program = torch.export.export(criterion, (logits, target), dynamic_shapes=dynamic).module()
+    for size in (2, 3, 8):
+        part = logits[:size], target[:size]
+        torch.testing.assert_close(program(*part), criterion(*part))
+
+
+class Marked(torch.Tensor):
+    """A subclass that changes nothing, as MONAI's MetaTensor does in a loss."""
+
+
+@pytest.mark.parametrize("which", ["logits", "target", "both"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_subclass_of_tensors_compiles(pair, name, which):
+    logits, target = (tensor.detach() for tensor in pair)
+    expected = LOSSES[name](logits, target)
+    if which != "target":
+        logits = logits.as_subclass(Marked)
+    if which != "logits":
+        target = target.as_subclass(Marked)
+    torch.compiler.reset()
+    compiled = torch.compile(MODULES[name](), backend="aot_eager")
+    torch.testing.assert_close(compiled(logits, target), expected, check_device=True)
 
 
 def test_operators_are_registered_as_pytorch_wants_them(pair):
     """Schema, fake results and dispatch, by PyTorch's own check."""
     _, target = pair
     samples = [
-        ("dilated_masks", ("labels", target, [2.0] * 3, [1.0, 1.0], -100)),
-        ("dilated_masks", ("labels", target.clamp(min=0), [2.0] * 20, [1.0, 1.0], None)),
-        ("dilated_masks", ("labels", target, [math.inf] * 3, [1.0, 1.0], -100)),
-        ("dilated_masks", ("labels", target.clamp(min=0), [99.0] * 3, [1.0, 1.0], None)),
+        ("dilate_masks", ("labels", target, 3, [2.0] * 3, [1.0, 1.0], -100)),
+        ("dilate_masks", ("labels", target.clamp(min=0), 20, None, [1.0, 1.0], None)),
+        ("dilate_masks", ("labels", target, 3, [1.0, 2.0, math.inf], [1.0, 1.0], -100)),
+        ("dilate_masks", ("labels", target.clamp(min=0), 3, [99.0] * 3, [1.0, 1.0], None)),
         ("most_probable", (torch.eye(3).expand(2, 3, 3), -100)),
         ("channel_labels", (torch.eye(3).expand(2, 3, 3), 0)),
-        ("look_up", (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.ones(1, 3), 3, "sum")),
-        ("look_up", (torch.zeros(6, 4, dtype=torch.uint8), torch.ones(2, 20), 2, "max")),
+        ("look_up", (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.ones(1, 3), 3, False)),
+        ("look_up", (torch.zeros(6, 4, dtype=torch.uint8), torch.ones(2, 20), 2, True)),
     ]
     for name, arguments in samples:
         operator = getattr(torch.ops.dilated_ce, name).default
         torch.library.opcheck(operator, arguments)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_compile(pair, name):
+    _, target = pair
+    torch.compiler.reset()
+
+    def weigh(labels):
+        return WEIGHTS[name](labels, num_classes=3)
+
+    compiled = torch.compile(weigh, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(target), weigh(target))
 
 
 def test_dilation_compiles(pair):

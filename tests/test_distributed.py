@@ -3,14 +3,16 @@
 import copy
 import itertools
 
-import oracles
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from dilated_ce import (
+    AdaptiveDilatedCELoss,
     DilatedBalancedCELoss,
+    adaptive_dilated_cross_entropy,
+    adaptive_dilated_weights,
     dilated_balanced_cross_entropy,
     dilated_balanced_weights,
 )
@@ -34,25 +36,31 @@ def batch_and_parts(case):
 
 
 CASES = ["even", "uneven", "empty", "ignored", "nothing valid on one", "nothing valid"]
+# Without a radius it is the adaptive loss.
 OPTIONS = [
-    {"balance": balance, "overlap": overlap}
-    for balance, overlap in itertools.product(["batch", "image"], oracles.OVERLAPS)
-] + [
-    {"volumes": [300, 200, 100, 20]},
-    {"volumes": [300, 200, 100, 20], "num_voxels": 400},
+    {"radius": RADIUS},
+    {"radius": RADIUS, "volumes": "image"},
+    {"radius": RADIUS, "volumes": [300, 200, 100, 20]},
+    {"radius": RADIUS, "volumes": [300, 200, 100, 20], "num_voxels": 400},
+    {"radius": RADIUS, "weight": [1.0, 2.0, 0.5, 3.0]},
+    {"radius": [0, 1, 2, 3]},
+    {},
     {"weight": [1.0, 2.0, 0.5, 3.0]},
-    {"radius": "auto"},
-    {"radius": "auto", "balance": "batch"},
 ]
 
 
-def loss_and_gradient(logits, labels, process_group=None, radius=RADIUS, **options):
+def loss_and_gradient(logits, labels, process_group=None, **options):
     logits = logits.clone().requires_grad_()
-    loss = dilated_balanced_cross_entropy(
-        logits, labels, radius, process_group=process_group, **options
-    )
+    function = dilated_balanced_cross_entropy if "radius" in options else None
+    function = function or adaptive_dilated_cross_entropy
+    loss = function(logits, labels, process_group=process_group, **options)
     loss.backward()
     return loss.detach(), logits.grad
+
+
+def weigh(labels, **options):
+    function = dilated_balanced_weights if "radius" in options else adaptive_dilated_weights
+    return function(labels, num_classes=NUM_CLASSES, **options)
 
 
 def check_modes(rank, parts):
@@ -64,8 +72,14 @@ def check_modes(rank, parts):
     logits = torch.randn(target.shape, dtype=torch.float64, generator=generator)
     soft = torch.where(target < 0, target, target / target.sum(1, keepdim=True))
     for mode, truth in (("multilabel", target), ("multiclass", soft)):
-        for options in ({}, {"radius": [1, 2, 1], "overlap": "max"}, {"balance": "image"}):
-            options = {"radius": 1.5, "mode": mode, **options}
+        for options in (
+            {},
+            {"weight": [1, 2, 3]},
+            {"radius": RADIUS},
+            {"radius": [1, 2, 1]},
+            {"radius": RADIUS, "volumes": "image"},
+        ):
+            options = {"mode": mode, **options}
             whole, gradient_of_whole = loss_and_gradient(logits, truth, **options)
             loss, gradient = loss_and_gradient(
                 logits[parts[rank]], truth[parts[rank]], "world", **options
@@ -80,10 +94,29 @@ def check_precision(rank):
     labels, _ = batch_and_parts("nothing valid on one")
     labels[1, :5] = -100
     logits = torch.randn(4, NUM_CLASSES, 9, 8, generator=torch.manual_seed(3))
-    _, whole = loss_and_gradient(logits, labels)
     mine = slice(0, 3) if rank == 0 else slice(3, 4)
-    _, gradient = loss_and_gradient(logits[mine], labels[mine], "world")
-    assert (gradient / 2 - whole[mine]).norm() <= 1e-6 * whole.norm()
+    for options in ({}, {"radius": RADIUS}):
+        _, whole = loss_and_gradient(logits, labels, **options)
+        _, gradient = loss_and_gradient(logits[mine], labels[mine], "world", **options)
+        assert (gradient / 2 - whole[mine]).norm() <= 1e-6 * whole.norm()
+
+
+def check_ddp(rank):
+    """The parameters of a network after a step, as DistributedDataParallel makes it."""
+    labels, parts = batch_and_parts("ignored")
+    images = torch.randn(4, 1, 9, 8, generator=torch.manual_seed(4))
+    for criterion in (
+        DilatedBalancedCELoss(RADIUS, process_group="world"),
+        AdaptiveDilatedCELoss(process_group="world"),
+    ):
+        torch.manual_seed(5)
+        network = torch.nn.Conv2d(1, NUM_CLASSES, 3, padding=1)
+        single = copy.deepcopy(network)
+        parallel = torch.nn.parallel.DistributedDataParallel(network)
+        criterion(parallel(images[parts[rank]]), labels[parts[rank]]).backward()
+        criterion.process_group = None
+        criterion(single(images), labels).backward()
+        torch.testing.assert_close(network.weight.grad, single.weight.grad)
 
 
 def check_process(rank, port):
@@ -102,29 +135,34 @@ def check_process(rank, port):
         dist.all_reduce(loss)
         torch.testing.assert_close(loss / 2, whole_loss)
 
-        options = {"radius": RADIUS, "num_classes": NUM_CLASSES, **options}
         torch.testing.assert_close(
-            dilated_balanced_weights(labels[mine], process_group=world, **options),
-            dilated_balanced_weights(labels, **options)[mine],
+            weigh(labels[mine], process_group=world, **options), weigh(labels, **options)[mine]
         )
     check_modes(rank, parts)
     check_precision(rank)
-    module = DilatedBalancedCELoss(1, process_group=world)
-    with pytest.raises(TypeError, match="can be neither pickled nor copied"):
-        copy.deepcopy(module)
+    for module in (
+        DilatedBalancedCELoss(1, process_group=world),
+        AdaptiveDilatedCELoss(process_group=world),
+    ):
+        with pytest.raises(TypeError, match="can be neither pickled nor copied"):
+            copy.deepcopy(module)
     first_alone, second_alone = dist.new_group([0]), dist.new_group([1])
     if rank == 1:
         with pytest.raises(ValueError, match="got a group that this process is not in"):
             loss_and_gradient(logits[mine], labels[mine], first_alone)
     labels, parts = batch_and_parts("even")
     mine, group = parts[rank], (first_alone, second_alone)[rank]
-    in_group = loss_and_gradient(logits[mine], labels[mine], group)
-    alone = loss_and_gradient(logits[mine], labels[mine])
-    torch.testing.assert_close(in_group, alone)
-    together, _ = loss_and_gradient(logits[mine], labels[mine], "world")
-    assert (together - alone[0]).abs() > 1e-3
-    of_module = DilatedBalancedCELoss(RADIUS, process_group="world")(logits[mine], labels[mine])
-    torch.testing.assert_close(of_module, together)
+    for module, options in (
+        (DilatedBalancedCELoss(RADIUS, process_group="world"), {"radius": RADIUS}),
+        (AdaptiveDilatedCELoss(process_group="world"), {}),
+    ):
+        in_group = loss_and_gradient(logits[mine], labels[mine], group, **options)
+        alone = loss_and_gradient(logits[mine], labels[mine], **options)
+        torch.testing.assert_close(in_group, alone)
+        together, _ = loss_and_gradient(logits[mine], labels[mine], "world", **options)
+        assert (together - alone[0]).abs() > 1e-4
+        torch.testing.assert_close(module(logits[mine], labels[mine]), together)
+    check_ddp(rank)
     dist.destroy_process_group()
 
 

@@ -7,9 +7,9 @@ import memory_growth
 import pandas as pd
 import pytest
 from calls import FUNCTIONS, draw
+from dilated_ce._ball import ball_lines
 
 import dilated_ce
-from dilated_ce._ball import ball_lines
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,6 +1,7 @@
 """The adaptive rule is continuous: no weight jumps while a shape grows voxel by voxel."""
 
 import functools
+import itertools
 
 import hypothesis.strategies as st
 import numpy as np
@@ -45,7 +46,7 @@ def ranks(kind, shape, seed=0):
 def ratios(rank, sizes, spacing=None):
     """The weight of the voxel that comes first over that of the one that comes last."""
     found = []
-    first, last = (rank == 0).nonzero()[0], (rank == rank.numel() - 1).nonzero()[0]
+    first, last = ((rank == end).nonzero()[0] for end in (0, rank.numel() - 1))
     for part in np.array_split(np.asarray(sizes), -(-len(sizes) // 64)):
         labels = (rank < torch.from_numpy(part).view(-1, *[1] * rank.ndim)).to(torch.uint8)
         weights = adaptive_dilated_weights(labels, num_classes=2, spacing=spacing).double()
@@ -58,7 +59,7 @@ def check(sizes, found):
     steps = np.exp(np.abs(np.diff(np.log(found))))
     largest = steps.argmax()
     assert steps[largest] <= MOST, f"{sizes[largest]} voxels: {found[largest : largest + 2]}"
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if (before > 1) != (after > 1):
             assert max(before, after, 1 / before, 1 / after) <= MOST
 
@@ -98,7 +99,11 @@ def test_nothing_jumps_anywhere(kind, shape, seed, begin):
 @pytest.mark.parametrize("ndim", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 1.0, 1.0)])
-def test_nothing_jumps_from_any_voxel_to_the_next(kind, ndim, spacing):
+def test_nothing_jumps_from_any_voxel_to_the_next(request, kind, ndim, spacing):
+    if kind == "middle" and spacing[0] == 3:
+        # Of two neighbouring radii one reaches the next slice and the other does not: a slab of one
+        # slice grows to three at once (by 1.65 in 2D).
+        request.applymarker(pytest.mark.xfail(strict=True, reason="slices thicker than a radius"))
     rank = ranks(kind, SHAPES[ndim])
     sizes = np.arange(64, rank.numel() - 63)
     check(sizes, ratios(rank, sizes, spacing[:ndim]))

@@ -282,7 +282,7 @@ def test_non_contiguous_and_channels_last_inputs(name):
     last = logits.to(memory_format=torch.channels_last)
     strided = torch.stack([logits, logits], -1)[..., 0]
     turned = labels.transpose(1, 2).contiguous().transpose(1, 2)
-    assert not (last.is_contiguous() or strided.is_contiguous() or turned.is_contiguous())
+    assert not any(other.is_contiguous() for other in (last, strided, turned))
     for other in (last, strided):
         for of in (labels, turned):
             torch.testing.assert_close(value_and_gradient(other, of), expected)

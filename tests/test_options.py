@@ -6,9 +6,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from losses import LOSSES, MODULES, WEIGHTS
 
 from dilated_ce import (
+    AdaptiveDilatedCELoss,
     DilatedBalancedCELoss,
+    adaptive_dilated_cross_entropy,
+    adaptive_dilated_weights,
     dilate_labels,
     dilated_balanced_cross_entropy,
     dilated_balanced_weights,
@@ -26,13 +30,13 @@ LOGITS = torch.zeros(2, 3, 8, 8)
         (ValueError, "radius: got [1.0, -2.0, 3.0]", [1.0, -2.0, 3.0], {}),
         (ValueError, "radius: got 2 values for 3 classes", [1.0, 2.0], {}),
         (ValueError, "radius: got an empty sequence", [], {}),
-        (TypeError, "radius: got '3', expected a number, or a sequence", "3", {}),
-        (TypeError, "radius: got None, expected a number", None, {}),
+        (TypeError, "radius: got '3', expected a number, or a list", "3", {}),
+        (TypeError, "radius: got 'auto', expected a number", "auto", {}),
         (TypeError, "radius: got True, expected a number", True, {}),
         (ValueError, "spacing: got 3 values ((1", 1, {"spacing": (1, 1, 1)}),
         (TypeError, "radius: got {0: 1, 1: 2}, expected", {0: 1, 1: 2}, {}),
         (TypeError, "radius: got {1}, expected", {1}, {}),
-        (TypeError, "expected a number, or a sequence", (r for r in (1, 2, 3)), {}),
+        (TypeError, "expected a number, or a list", (r for r in (1, 2, 3)), {}),
         (TypeError, "radius: got 1000", 10**400, {}),
         (TypeError, "spacing: got array(1.), expected", 1, {"spacing": np.array(1.0)}),
         (ValueError, "ignore_index: got 1000", 1, {"ignore_index": 10**30}),
@@ -43,6 +47,8 @@ LOGITS = torch.zeros(2, 3, 8, 8)
         (ValueError, "spacing: got (1, inf), expected numbers > 0", 1, {"spacing": (1, math.inf)}),
         (TypeError, "spacing: got 1.0, expected", 1, {"spacing": 1.0}),
         (TypeError, "ignore_index: got 1.5 (float)", 1, {"ignore_index": 1.5}),
+        (TypeError, "expected a number, or a list", torch.tensor([1.0, 2, 3]), {}),
+        (TypeError, "radius: got a ndarray of shape (3,), expected", np.ones(3), {}),
     ],
 )
 def test_radius_spacing_and_ignored_label(error, message, radius, options):
@@ -66,42 +72,72 @@ def test_the_bounds_of_a_voxel_size_are_sizes():
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [
-        (ValueError, "overlap: got 'mean', expected 'sum' or 'max'.", {"overlap": "mean"}),
-        (ValueError, "balance: got 'global', expected 'batch' or 'image'", {"balance": "global"}),
+        (ValueError, "spacing: got (1, 0), expected numbers > 0", {"spacing": (1, 0)}),
+        (ValueError, "spacing: got 3 values ((1", {"spacing": (1, 1, 1)}),
+        (TypeError, "ignore_index: got 1.5 (float)", {"ignore_index": 1.5}),
+        (ValueError, "weight: got shape (), expected (", {"weight": 5.0}),
+        (ValueError, "weight: got shape (3, 1, 1)", {"weight": np.ones((3, 1, 1))}),
+        (ValueError, "weight: got shape (2,), expected (3,)", {"weight": [1, 2]}),
+        (ValueError, "], expected finite numbers >= 0", {"weight": [1, -1, 1]}),
+        (ValueError, "[0.0, 0.0, 0.0], expected more than 0", {"weight": [0, 0, 0]}),
+        (ValueError, "weight: got [1e+30, 1.0", {"weight": np.array([1e30, 1, 1])}),
+        (TypeError, "weight: got 'a'", {"weight": "a"}),
+        (TypeError, "process_group: got 'all', expected 'world'", {"process_group": "all"}),
+    ],
+)
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_both_losses_take(name, error, message, options):
+    calls = [
+        lambda: WEIGHTS[name](LABELS, num_classes=3, **options),
+        lambda: LOSSES[name](LOGITS, LABELS, **options),
+        lambda: MODULES[name](**options)(LOGITS, LABELS),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=re.escape(message)):
+            call()
+
+
+@pytest.mark.parametrize("name", ["radius", "volumes", "num_voxels"])
+def test_there_is_nothing_to_choose_in_the_adaptive_loss(name):
+    for call in (
+        lambda: adaptive_dilated_weights(LABELS, num_classes=3, **{name: 1}),
+        lambda: adaptive_dilated_cross_entropy(LOGITS, LABELS, **{name: 1}),
+        lambda: AdaptiveDilatedCELoss(**{name: 1}),
+    ):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (ValueError, "volumes: got 'global', expected 'batch' or 'image'", {"volumes": "global"}),
         (ValueError, "[1.0, -1.0, 1.0], expected finite", {"volumes": [1.0, -1.0, 1.0]}),
         (ValueError, "[1.0, nan, 1.0], expected finite", {"volumes": [1.0, math.nan, 1.0]}),
         (ValueError, "[1.0, inf, 1.0], expected finite", {"volumes": [1.0, math.inf, 1.0]}),
         (ValueError, "volumes: got shape (), expected (", {"volumes": 5.0}),
-        (ValueError, "weight: got shape (), expected (", {"weight": 5.0}),
-        (ValueError, "weight: got shape (3, 1, 1)", {"weight": np.ones((3, 1, 1))}),
         (ValueError, "volumes: got shape (2,), expected (3,)", {"volumes": [1, 2]}),
+        (ValueError, "volumes: got shape (1, 3), expected (", {"volumes": [[1, 2, 3]]}),
         (TypeError, "volumes: got dtype torch.bool", {"volumes": [True, True, True]}),
-        (TypeError, "volumes: got ['a', 'b', 'c'], expected one", {"volumes": ["a", "b", "c"]}),
-        (ValueError, "volumes: got [0, 0, 0], expected the voxels", {"volumes": [0, 0, 0]}),
-        (TypeError, "process_group: got 'all', expected 'world'", {"process_group": "all"}),
-        (ValueError, "weight: got shape (2,), expected (3,)", {"weight": [1, 2]}),
-        (ValueError, "], expected finite numbers >= 0", {"weight": [1, -1, 1]}),
-        (TypeError, "weight: got 'a'", {"weight": "a"}),
-        (ValueError, "num_voxels: got 9 with overlap='sum' and no volumes", {"num_voxels": 9}),
+        (TypeError, "volumes: got ['a', 'b', 'c'], expected 'batch'", {"volumes": ["a", "b", "c"]}),
+        (TypeError, "volumes: got None, expected 'batch', 'image', or", {"volumes": None}),
+        (ValueError, "volumes: got [0.0, 0.0, 0.0], expected the vox", {"volumes": [0, 0, 0]}),
+        (ValueError, "volumes: got [1.0, 0.0", {"volumes": [1.0, 0.0, 1e-40]}),
+        (ValueError, "volumes: got [1.0, 1.0, 1e+16]", {"volumes": [1.0, 1.0, 1e16]}),
+        (ValueError, "num_voxels: got 9 with volumes='batch', expected", {"num_voxels": 9}),
         (
             ValueError,
-            "num_voxels: got 9 with overlap='max'",
-            {"num_voxels": 9, "overlap": "max", "volumes": [1, 2, 3]},
+            "num_voxels: got 9 with volumes='image'",
+            {"num_voxels": 9, "volumes": "image"},
         ),
         (ValueError, "num_voxels: got 0", {"num_voxels": 0, "volumes": [1, 2, 3]}),
+        (ValueError, "num_voxels: got nan", {"num_voxels": math.nan, "volumes": [1, 2, 3]}),
         (ValueError, "num_voxels: got inf", {"num_voxels": math.inf, "volumes": [1, 2, 3]}),
         (ValueError, "num_voxels: got 1000", {"num_voxels": 10**400, "volumes": [1, 2, 3]}),
-        (ValueError, "volumes: got [1.0, 0.0", {"volumes": [1.0, 0.0, 1e-40]}),
-        (ValueError, "weight: got [1e+30, 1.0", {"weight": np.array([1e30, 1, 1])}),
         (TypeError, "num_voxels: got '9'", {"num_voxels": "9", "volumes": [1, 2, 3]}),
-        (
-            ValueError,
-            "balance='image' together with volumes",
-            {"volumes": [1, 2, 3], "balance": "image"},
-        ),
     ],
 )
-def test_weighting(error, message, options):
+def test_what_the_balanced_loss_takes(error, message, options):
     calls = [
         lambda: dilated_balanced_weights(LABELS, 1, num_classes=3, **options),
         lambda: dilated_balanced_cross_entropy(LOGITS, LABELS, 1, **options),
@@ -117,31 +153,54 @@ def test_weighting(error, message, options):
     [
         {"radius": -1},
         {"radius": [1, math.nan]},
-        {"radius": 1, "spacing": (1, -1)},
-        {"radius": 1, "overlap": "mean"},
-        {"radius": 1, "balance": "global"},
+        {"radius": 1, "volumes": "global"},
         {"radius": 1, "volumes": [[1, 2]]},
-        {"radius": 1, "reduction": "average"},
-        {"radius": 1, "label_smoothing": 1.5},
-        {"radius": 1, "label_smoothing": math.nan},
         {"radius": [1, 2, 3], "volumes": [1, 2]},
-        {"radius": 1, "mode": "panoptic"},
         {"radius": 1, "num_voxels": 9},
         {"radius": [1, 2, 3], "weight": [1, 2]},
         {"radius": [1, 2, 3], "weight": [0, 0, 0]},
         {"radius": [1, 2, 3], "weight": 2.0},
-        {"radius": 1, "spacing": []},
-        {"radius": 1, "spacing": [1, 1, 1, 1]},
     ],
 )
-def test_the_module_fails_when_it_is_made(options):
+def test_the_balanced_module_fails_when_it_is_made(options):
     with pytest.raises(ValueError, match="expected"):
         DilatedBalancedCELoss(**options)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"spacing": (1, -1)},
+        {"spacing": []},
+        {"spacing": [1, 1, 1, 1]},
+        {"reduction": "average"},
+        {"label_smoothing": 1.5},
+        {"label_smoothing": math.nan},
+        {"mode": "panoptic"},
+        {"weight": [1, math.nan]},
+        {"weight": [0, 0]},
+        {"ignore_index": 10**30},
+        {"mode": "binary", "weight": [1, 2]},
+    ],
+)
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_modules_fail_when_they_are_made(module, options):
+    with pytest.raises(ValueError, match="expected"):
+        module(**options)
+
+
 def test_the_module_fails_when_it_is_made_with_what_is_no_group():
-    with pytest.raises(TypeError, match="process_group: got 'all', expected 'world'"):
-        DilatedBalancedCELoss(1, process_group="all")
+    for module in MODULES.values():
+        with pytest.raises(TypeError, match="process_group: got 'all', expected 'world'"):
+            module(process_group="all")
+
+
+def test_numbers_are_shown_as_they_were_written():
+    module = DilatedBalancedCELoss(1, weight=[0.1, 0.9, 1e-5], volumes=[1e7, 123456, 3])
+    assert "weight=[0.1, 0.9, 1e-05]" in repr(module)
+    assert "volumes=[10000000.0, 123456.0, 3.0]" in repr(module)
+    with pytest.raises(ValueError, match=r"weight: got \[0\.1, -0\.3\], expected"):
+        AdaptiveDilatedCELoss(weight=[0.1, -0.3])
 
 
 def test_the_module_takes_one_weight_for_all_channels():
@@ -326,15 +385,13 @@ def test_reduction(reduction):
         dilated_balanced_cross_entropy(LOGITS, LABELS, 1, reduction=reduction)
 
 
-def test_tensors_and_arrays_serve_as_radius_and_spacing():
+def test_tensors_and_arrays_serve_as_spacing_and_single_numbers():
     labels = torch.randint(0, 3, (2, 8, 8), generator=torch.manual_seed(0))
     expected = dilate_labels(labels, [1.0, 2.0, 3.0], num_classes=3, spacing=(1.0, 2.0))
-    for convert in (torch.tensor, np.array):
+    for convert in (torch.tensor, np.array, list):
+        spacing = convert([1.0, 2.0])
         assert torch.equal(
-            dilate_labels(
-                labels, convert([1.0, 2.0, 3.0]), num_classes=3, spacing=convert([1.0, 2.0])
-            ),
-            expected,
+            dilate_labels(labels, (1.0, 2, 3.0), num_classes=3, spacing=spacing), expected
         )
     shared = dilate_labels(labels, 2.0, num_classes=3)
     for radius in (torch.tensor(2.0), np.float32(2.0), np.array(2.0), 2):

@@ -1,5 +1,6 @@
-"""Masks that overlap, one output channel, and soft targets, against plain formulas."""
+"""What a target means: masks that overlap, one output channel, and probabilities."""
 
+import inspect
 import math
 import re
 
@@ -11,13 +12,18 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from losses import LOSSES, MODULES, WEIGHTS
 
 from dilated_ce import (
+    AdaptiveDilatedCELoss,
     DilatedBalancedCELoss,
+    adaptive_dilated_cross_entropy,
     dilate_labels,
     dilated_balanced_cross_entropy,
     dilated_balanced_weights,
 )
+
+both = pytest.mark.parametrize("name", LOSSES)
 
 
 @st.composite
@@ -34,52 +40,72 @@ def masks(draw):
 
 
 def channel_maps(target, radii, ignore_index, **options):
-    """The weight map of each channel, from the definition."""
-    volumes = options.pop("volumes", [None] * target.shape[1])
-    maps = [
-        oracles.weights(
-            target[:, c].numpy(), radii[c], 2, ignore_index=ignore_index, volumes=v, **options
+    """The weight map of each channel, from the definition; without `radii` adaptive."""
+    volumes = options.pop("volumes", "batch")
+    maps = []
+    for c in range(target.shape[1]):
+        labels = target[:, c].numpy()
+        if radii is None:
+            maps.append(oracles.adaptive_weights(labels, 2, ignore_index=ignore_index, **options))
+            continue
+        own = volumes if isinstance(volumes, str) else volumes[c]
+        maps.append(
+            oracles.weights(labels, radii[c], 2, ignore_index=ignore_index, volumes=own, **options)
         )
-        for c, v in enumerate(volumes)
-    ]
     return torch.from_numpy(np.stack(maps, axis=1))
 
 
 class TestMultilabel:
-    @given(case=masks(), data=st.data())
-    def test_equals_the_formula(self, case, data):
+    def check(self, case, weights, **options):
+        """All reductions are those of the weighted binary cross entropy."""
         target, logits, ignore_index = case
+        valid = torch.from_numpy(oracles.valid_voxels(target.numpy(), ignore_index))
+        truth = torch.where(valid, target, 0).double()
+        expected = weights * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        loss = dilated_balanced_cross_entropy
+        loss = loss if "radius" in options else adaptive_dilated_cross_entropy
+        options |= {"mode": "multilabel", "ignore_index": ignore_index}
+        for reduction, wanted in (
+            ("none", expected),
+            ("sum", expected.sum()),
+            ("mean", expected.sum() / max(int(valid.sum()), 1)),
+        ):
+            ours = loss(logits, target, reduction=reduction, **options)
+            torch.testing.assert_close(ours, wanted)
+
+    @given(case=masks(), data=st.data())
+    def test_balanced_equals_the_formula(self, case, data):
+        target, _, ignore_index = case
         one = data.draw(strategies.radii())
         radius = data.draw(
             st.sampled_from([one, [one, *[data.draw(strategies.radii())] * (target.shape[1] - 1)]])
         )
         options = {
-            "overlap": data.draw(st.sampled_from(list(oracles.OVERLAPS))),
-            "balance": data.draw(st.sampled_from(["batch", "image"])),
+            "volumes": data.draw(st.sampled_from(oracles.SCOPES)),
             "spacing": data.draw(strategies.spacings(target.ndim - 2)),
         }
         radii = radius if isinstance(radius, list) else [radius] * target.shape[1]
         weights = channel_maps(target, radii, ignore_index, **options)
-        valid = torch.ones_like(target, dtype=torch.bool)
-        if ignore_index is not None:
-            valid = target != ignore_index
-        truth = torch.where(valid, target, 0).double()
-        expected = weights * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        self.check(case, weights, radius=radius, **options)
 
-        def ours(reduction):
-            return dilated_balanced_cross_entropy(
-                logits,
-                target,
-                radius,
-                mode="multilabel",
-                ignore_index=ignore_index,
-                reduction=reduction,
-                **options,
-            )
+    @given(case=masks())
+    def test_adaptive_equals_the_formula(self, case):
+        target, _, ignore_index = case
+        self.check(case, channel_maps(target, None, ignore_index))
 
-        torch.testing.assert_close(ours("none"), expected)
-        torch.testing.assert_close(ours("sum"), expected.sum())
-        torch.testing.assert_close(ours("mean"), expected.sum() / max(int(valid.sum()), 1))
+    @pytest.mark.parametrize("weight", [2.5, [0.0, 3.0, 0.5]])
+    def test_a_weight_of_the_foreground_of_each_channel(self, weight):
+        target = (torch.rand(2, 3, 9, 8, generator=torch.manual_seed(0)) < 0.2).long()
+        logits = torch.randn(target.shape, dtype=torch.float64, generator=torch.manual_seed(1))
+        each = weight if isinstance(weight, list) else [weight] * 3
+        for radius in (None, 1):
+            maps = [
+                channel_maps(target[:, [c]], radius and [radius], None, weight=[1.0, each[c]])
+                for c in range(3)
+            ]
+            options = {} if radius is None else {"radius": radius}
+            case = target, logits, None
+            self.check(case, torch.cat(maps, 1), weight=weight, **options)
 
     def test_infinite_radius_is_plain_binary_cross_entropy(self):
         target = torch.arange(2 * 3 * 6 * 5).view(2, 3, 6, 5) % 2
@@ -166,7 +192,7 @@ class TestMultilabel:
         ("options", "value", "message"),
         [
             ({}, 2, "target: got a value of 2, expected 0 to 1 or ignore_index=-100"),
-            ({"ignore_index": None}, -0.5, "target: got a value of -0.5, expected 0 to 1. For"),
+            ({"ignore_index": None}, -0.5, "target: got a value of -0.5, expected 0 to 1. Div"),
             ({"ignore_index": 255}, math.nan, "target: got a value of nan"),
         ],
     )
@@ -180,15 +206,17 @@ class TestMultilabel:
 
 
 class TestBinary:
-    @given(case=masks(), radius=strategies.radii(), balance=st.sampled_from(["batch", "image"]))
-    def test_is_multiclass_with_a_second_output_of_zero(self, case, radius, balance):
+    @given(case=masks(), radius=strategies.radii(), name=st.sampled_from(list(LOSSES)))
+    def test_is_multiclass_with_a_second_output_of_zero(self, case, radius, name):
         target, logits, ignore_index = case
         target, logits = target[:, :1], logits[:, :1]
-        options = {"balance": balance, "ignore_index": ignore_index}
+        options = {"ignore_index": ignore_index}
+        if name != "adaptive":
+            options["radius"] = radius
         both = torch.cat([torch.zeros_like(logits), logits], dim=1)
-        expected = dilated_balanced_cross_entropy(both, target, radius, **options)
+        expected = LOSSES[name](both, target, **options)
         for shape in (target, target[:, 0]):  # with and without the channel axis
-            ours = dilated_balanced_cross_entropy(logits, shape, radius, mode="binary", **options)
+            ours = LOSSES[name](logits, shape, mode="binary", **options)
             torch.testing.assert_close(ours, expected)
 
     def test_volumes(self):
@@ -199,12 +227,13 @@ class TestBinary:
         expected = DilatedBalancedCELoss(2, volumes=[300, 50])(both, target)
         torch.testing.assert_close(ours, expected)
 
-    def test_label_smoothing_is_that_of_two_classes(self):
+    @both
+    def test_label_smoothing_is_that_of_two_classes(self, name):
         target = (torch.rand(2, 6, 5, generator=torch.manual_seed(0)) < 0.2).long()
         logits = torch.randn(2, 1, 6, 5, generator=torch.manual_seed(1))
         both = torch.cat([torch.zeros_like(logits), logits], dim=1)
-        ours = DilatedBalancedCELoss(2, mode="binary", label_smoothing=0.2)(logits, target)
-        expected = DilatedBalancedCELoss(2, label_smoothing=0.2)(both, target)
+        ours = LOSSES[name](logits, target, mode="binary", label_smoothing=0.2)
+        expected = LOSSES[name](both, target, label_smoothing=0.2)
         torch.testing.assert_close(ours, expected)
 
     @pytest.mark.parametrize(
@@ -222,8 +251,9 @@ class TestBinary:
     def test_what_does_not_fit(self, mode, channels, shape, message):
         logits = torch.zeros(1, channels, 4, 4)
         target = torch.zeros(shape, dtype=torch.long)
-        with pytest.raises(ValueError, match=re.escape(message)):
-            dilated_balanced_cross_entropy(logits, target, 1, mode=mode)
+        for loss in LOSSES.values():
+            with pytest.raises(ValueError, match=re.escape(message)):
+                loss(logits, target, mode=mode)
 
 
 class TestSoftTargets:
@@ -244,23 +274,35 @@ class TestSoftTargets:
         ours = dilated_balanced_cross_entropy(logits, probabilities, 1.5, reduction=reduction)
         torch.testing.assert_close(ours, expected)
 
+    @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+    def test_the_adaptive_loss_of_probabilities(self, reduction):
+        labels, _, probabilities = self.soft()
+        logits = torch.randn(2, 3, 7, 6, dtype=torch.float64, generator=torch.manual_seed(1))
+        weights = torch.from_numpy(oracles.adaptive_weights(labels.numpy(), 3))
+        expected = weights * -(probabilities * logits.log_softmax(1)).sum(1)
+        expected = {"mean": expected.mean(), "sum": expected.sum(), "none": expected}[reduction]
+        ours = adaptive_dilated_cross_entropy(logits, probabilities, reduction=reduction)
+        torch.testing.assert_close(ours, expected)
+
     @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float16, torch.float32])
-    def test_one_hot_is_the_same_as_indices(self, dtype):
+    @both
+    def test_one_hot_is_the_same_as_indices(self, name, dtype):
         labels, one_hot, _ = self.soft()
         logits = torch.randn(2, 3, 7, 6, generator=torch.manual_seed(1))
-        ours = dilated_balanced_cross_entropy(logits, one_hot.to(dtype), 2, label_smoothing=0.1)
-        expected = dilated_balanced_cross_entropy(logits, labels, 2, label_smoothing=0.1)
+        ours = LOSSES[name](logits, one_hot.to(dtype), label_smoothing=0.1)
+        expected = LOSSES[name](logits, labels, label_smoothing=0.1)
         torch.testing.assert_close(ours, expected)
 
     @pytest.mark.parametrize("unlabelled", [0, 255])
-    def test_voxels_without_a_class_are_ignored(self, unlabelled):
+    @both
+    def test_voxels_without_a_class_are_ignored(self, name, unlabelled):
         labels, one_hot, _ = self.soft()
         one_hot[:, :, :3, 2] = unlabelled
         labels[:, :3, 2] = 255
         logits = torch.randn(2, 3, 7, 6, generator=torch.manual_seed(1))
         logits[0, 0, 0, 2] = math.inf
-        ours = DilatedBalancedCELoss(2, ignore_index=255)(logits, one_hot.float())
-        expected = DilatedBalancedCELoss(2, ignore_index=255)(logits, labels)
+        ours = MODULES[name](ignore_index=255)(logits, one_hot.float())
+        expected = MODULES[name](ignore_index=255)(logits, labels)
         torch.testing.assert_close(ours, expected)
 
     @pytest.mark.parametrize("voxel", [[0.49, 0.49], [0.51, 0.51], [-0.5, 1.5], [0.5, 0.0]])
@@ -362,6 +404,71 @@ class TestDataSetVolumes:
             torch.testing.assert_close(criterion(logits, target), whole)
             parts = zip(logits.split(2), target.split(2), strict=True)
             torch.testing.assert_close(sum(criterion(z, y) / 4 for z, y in parts), whole)
+
+
+class TestA255Mask:
+    """A mask stored as 0 and 255 that nobody divided, in every place where one may land."""
+
+    mask = (torch.rand(2, 1, 16, 16, generator=torch.manual_seed(0)) > 0.8).float() * 255
+    logits = torch.randn(2, 3, 16, 16, generator=torch.manual_seed(1))
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.int16])
+    @both
+    def test_as_class_indices(self, name, dtype):
+        target = self.mask[:, 0].to(dtype)
+        message = r"target: got label 255, expected .* divide by 255: target // 255\."
+        with pytest.raises(ValueError, match=message):
+            LOSSES[name](self.logits, target)
+        with pytest.raises(ValueError, match=r"labels: .* divide by 255: labels // 255\."):
+            WEIGHTS[name](target, num_classes=2)
+        with pytest.raises(ValueError, match=r"labels: .* divide by 255: labels // 255\."):
+            dilate_labels(target, 2, num_classes=2)
+        loss = LOSSES[name](self.logits, target // 255)  # as the hint says
+        assert loss.isfinite()
+
+    @both
+    def test_other_labels_get_another_hint(self, name):
+        target = self.mask[:, 0].long()
+        target[0, 0, 0] = 7
+        with pytest.raises(ValueError, match=r"got labels 7, 255, .* Check the number of"):
+            LOSSES[name](self.logits, target)
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.int64, torch.float16])
+    @pytest.mark.parametrize("mode", ["binary", "multilabel"])
+    @both
+    def test_as_masks(self, name, mode, dtype):
+        channels = 1 if mode == "binary" else 3
+        target = self.mask.expand(-1, channels, -1, -1).to(dtype)
+        logits = self.logits[:, :channels]
+        for options in ({}, {"ignore_index": None}):
+            with pytest.raises(ValueError, match=r"got a value of 255, .*0 and 255 by 255"):
+                LOSSES[name](logits, target, mode=mode, **options)
+            with pytest.raises(ValueError, match=r"got a value of 255, .*0 and 255 by 255"):
+                MODULES[name](mode=mode, **options)(logits, target)
+        assert LOSSES[name](logits, target / 255, mode=mode).isfinite()
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+    @both
+    def test_as_one_hot(self, name, dtype):
+        target = torch.cat([255 - self.mask, self.mask], dim=1).to(dtype)
+        with pytest.raises(ValueError, match=r"add up to 255, .*0 and 255 has to be divided by 25"):
+            LOSSES[name](self.logits[:, :2], target)
+        assert LOSSES[name](self.logits[:, :2], target / 255).isfinite()
+
+    def test_no_hint_names_an_argument_that_is_not_there(self):
+        """Of either loss, as far as messages name arguments in the form `name=`."""
+        names = set(inspect.signature(adaptive_dilated_cross_entropy).parameters)
+        for loss in (adaptive_dilated_cross_entropy, AdaptiveDilatedCELoss()):
+            for logits, target in (
+                (self.logits, self.mask[:, 0].long()),
+                (self.logits, self.mask.expand(-1, 3, -1, -1)),
+                (self.logits[:, :1], self.mask),
+                (self.logits[0], self.mask[0]),
+                (self.logits, self.mask[:, 0]),
+            ):
+                with pytest.raises((ValueError, TypeError)) as error:
+                    loss(logits, target)
+                assert set(re.findall(r"(\w+)=", str(error.value))) <= names
 
 
 @given(case=strategies.label_maps(min_classes=2), radius=strategies.radii(), seed=st.integers(0, 9))
