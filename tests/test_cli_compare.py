@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from dilated_ce import cli
 from dilated_ce.cli.running import _summarise
 from dilated_ce.study.cases import DataError
+from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.training.loss_spec import parse_loss
 
 TINY = (
@@ -102,6 +103,14 @@ def test_images_from_folders_to_the_report(run, images, tmp_path):
     cases = pd.read_csv(out / "cases.csv")
     assert len(cases) == 2 * 2  # losses, test cases
     assert {"lesions.csv", "summary.json", "study.json"} <= {p.name for p in out.iterdir()}
+    # The split is written down, and is one that --split takes.
+    folds, _ = make_folds(
+        {f"case {n} é": f"case {n} é" for n in range(6)}, None, out / "split.json"
+    )
+    assert [vars(fold) for fold in folds] == [
+        {part: tuple(names) for part, names in fold.items()}
+        for fold in json.loads((out / "study.json").read_text())["data"]["folds"]
+    ]
     page = (out / "report.html").read_text()
     assert "DBCE (R = 2)" in page
     assert "<script src" not in page

@@ -28,6 +28,8 @@ OUTCOMES = (
     "error.txt",  # in the place of a report
 )
 
+SPLIT = "split.json"
+
 
 @dataclass
 class Results:
@@ -101,7 +103,9 @@ def check_folder(config: CompareConfig, data: DataSet) -> None:
     strange = strange_files(out / "prepared")
     strange += [path for path in (out / "runs",) if path.exists() and not path.is_dir()]
     if there is None:
-        strange += [out / name for name in ("study.json", *OUTCOMES) if (out / name).exists()]
+        strange += [
+            out / name for name in ("study.json", SPLIT, *OUTCOMES) if (out / name).exists()
+        ]
     if strange:
         raise StudyError(
             f"{out} holds files that are not of a study, and that this one would overwrite or "
@@ -117,7 +121,7 @@ def check_folder(config: CompareConfig, data: DataSet) -> None:
 
 def _data_in_the_way(data: DataSet, out: Path) -> list[str]:
     """The files of the data that lie where a study writes."""
-    names = ("study.json", *OUTCOMES, "prepared", "runs")
+    names = ("study.json", SPLIT, *OUTCOMES, "prepared", "runs")
     places = {(out / name).resolve() for name in names}
     files = (file.resolve() for case in data.cases for file in case.files)
     return [str(file) for file in files if not places.isdisjoint((file, *file.parents))]
@@ -200,6 +204,8 @@ def run_all(
     for stale in OUTCOMES:
         (config.out / stale).unlink(missing_ok=True)
     write_json(config.out / "study.json", describe(config, data, units))
+    # For the same split in another study: `--split`.
+    write_json(config.out / SPLIT, [vars(fold) for fold in data.folds])
     yield from carry_out(units, config.execution, fresh)
 
 
