@@ -100,8 +100,10 @@ def _train(
                 progress.on_outcome(unit, outcome, kept)
         results.trials = [outcome for _, outcome in outcomes if isinstance(outcome, Run)]
         rates = planning.best_rates(outcomes)
-        for loss, rate in rates.items():
-            console.print(f"  {escape(loss.title)}: learning rate {rate:g}", highlight=False)
+        results.notes = planning.edges(outcomes, rates)
+        for (loss, fold), rate in rates.items():
+            name = f"{escape(loss.title)}, fold {fold}"
+            console.print(f"  {name}: learning rate {rate:g}", highlight=False)
     units = planning.plan_units(config, data, prepared, rates)
     with UnitProgress("all runs", units) as progress:
         for unit, outcome, kept in api.run_all(config, data, units, fresh):

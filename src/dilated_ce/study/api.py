@@ -38,6 +38,7 @@ class Results:
     runs: list[Run] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     trials: list[Run] = field(default_factory=list)  # of learning rates
+    notes: list[str] = field(default_factory=list)  # warnings about the search for them
 
     def add(self, outcome: Outcome) -> None:
         """Take in a run or a failure."""
@@ -188,7 +189,7 @@ def check_losses(config: CompareConfig, data: DataSet) -> None:
             loss.build(Setting(data.ignore_index))
         except (ValueError, TypeError) as error:
             problems.append(f"{loss}: {error}")
-    if config.tune and not data.folds[0].validation:
+    if config.tune and not all(fold.validation for fold in data.folds):
         problems.append("tune: there is no validation part to judge learning rates on")
     if problems:
         raise SettingsError("\n".join(problems))
@@ -214,7 +215,14 @@ def describe(config: CompareConfig, data: DataSet, units: list[Unit]) -> dict[st
     return {
         "config": config.model_dump(mode="json", exclude={"out", "execution"}),
         "training": units[0].training.model_dump(mode="json"),
-        "learning_rates": {str(unit.loss): unit.training.learning_rate for unit in units},
+        "learning_rates": [
+            {
+                str(unit.loss): unit.training.learning_rate
+                for unit in units
+                if (unit.seed, unit.fold) == (0, fold)
+            }
+            for fold in range(len(data.folds))
+        ],
         "data": {
             "name": data.name,
             "source": data.source,
@@ -268,6 +276,7 @@ def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Re
         settings=settings_in_words(config, prepared, runs),
         versions={**versions(), "device": str(runs[0].info["device"])},
         trials=results.trials,
+        notes=results.notes,
     )
 
 
@@ -278,15 +287,20 @@ def settings_in_words(
     training = resolve(config.training, prepared)
     unit = prepared.index["unit"]
     sides = " x ".join(map(str, training.patch_size))
-    rates = {run.info["loss"]: run.info["learning_rate"] for run in runs}
-    tuned = ", ".join(f"{loss} {rate:g}" for loss, rate in rates.items())
+    rates: dict[str, list[float]] = {}
+    for run in runs:
+        rates.setdefault(run.info["loss"], []).append(run.info["learning_rate"])
+    tuned = "; ".join(
+        f"{loss} {', '.join(f'{rate:g}' for rate in dict.fromkeys(of_loss))}"
+        for loss, of_loss in rates.items()
+    )
     return {
         "network": f"MONAI {training.network}, {prepared.index['spatial_dims']}D, channels "
         f"{', '.join(map(str, training.channels))}, {training.norm} normalisation, "
         f"{runs[0].info['parameters']:,} parameters",
         "optimiser": f"{training.optimizer}, {training.schedule} schedule, weight decay "
         f"{training.weight_decay:g}, {training.precision}",
-        "learning rate": f"chosen on the validation part: {tuned}"
+        "learning rate": f"chosen on the validation part of each fold: {tuned}"
         if config.tune
         else f"{training.learning_rate:g} for all losses",
         "training": f"{training.steps} steps of {training.batch_size} patches of {sides}; "

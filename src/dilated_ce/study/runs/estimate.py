@@ -57,7 +57,7 @@ def _measure(unit: Unit) -> tuple[float, float]:
     training = unit.training.model_copy(update={"steps": MEASURED_STEPS, "evaluations": 2})
     prepared = Prepared(unit.prepared)
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(unit.loss, unit.seed, unit.train, (), training, prepared)
+        plan = Plan(unit.loss, unit.seed, unit.train, (), training, prepared, unit.fold)
         network, history = fit(plan, Path(folder))
     start = time.perf_counter()
     judge(replace(unit, training=training, judged=unit.judged[:1]), network, prepared)

@@ -176,7 +176,9 @@ def execute(unit: Unit) -> None:
 
 def _execute(unit: Unit) -> None:
     prepared = Prepared(unit.prepared)
-    plan = Plan(unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared)
+    plan = Plan(
+        unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared, unit.fold
+    )
     network, history = fit(plan, unit.working)
     start = time.perf_counter()
     with whole_folder(unit.folder) as folder:
@@ -204,7 +206,7 @@ def judge(
     device = next(network.parameters()).device
     scores, lesions = [], []
     for name in unit.judged:
-        case = prepared.load(name)
+        case = prepared.load_scaled(name, unit.fold)
         prediction, probabilities = predict(network, case, unit.training, device)
         on_prediction(name, prediction)
         labels = np.asarray(case.labels)
