@@ -151,7 +151,9 @@ def test_a_dry_run_trains_nothing(run, images, tmp_path):
     assert code == 0, text
     assert "2 runs" in text
     assert "In all about" in text
-    assert not (tmp_path / "out" / "runs").exists()
+    assert "patches of 16 x 16" in text
+    # Every case is checked, and none is prepared.
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 def test_a_failing_run_is_told_and_the_report_written(run, images, tmp_path, monkeypatch):
@@ -228,18 +230,18 @@ def test_data_in_the_folder_of_the_study_are_left_alone(run, images, tmp_path, n
 
 
 def test_a_study_may_lie_beside_its_images(run, images):
-    code, text = run("--data", images, "--out", images, "--dry-run", *TINY)
+    code, text = run("--data", images, "--out", images, *TINY)
     assert code == 0, text
     assert len(list(images.glob("*/*.png"))) == 16
     assert (images / "prepared" / "index.json").exists()
-    code, text = run("--data", images, "--out", images, "--dry-run", *TINY)
+    code, text = run("--data", images, "--out", images, *TINY)
     assert code == 0, text
 
 
 def test_fresh_prepares_again(run, images, tmp_path, monkeypatch):
     from dilated_ce.study import api
 
-    command = ("--data", images, "--out", tmp_path / "out", "--dry-run", *TINY)
+    command = ("--data", images, "--out", tmp_path / "out", *TINY)
     assert run(*command)[0] == 0
 
     def prepare(*arguments, **options):

@@ -9,11 +9,12 @@ from dilated_ce.study import planning
 from dilated_ce.study.cases import Split
 from dilated_ce.study.data.prepare import Prepared, prepare
 from dilated_ce.study.planning import best_rates, edges, plan_trials, plan_units, resolve
+from dilated_ce.study.runs import unit as unit_module
 from dilated_ce.study.runs.local import StudyError
 from dilated_ce.study.runs.ray_cluster import _needs
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Failure
-from dilated_ce.study.runs.unit import LOSS_MODULES, _arithmetic
+from dilated_ce.study.runs.unit import CORE, SHAPING, _arithmetic, _code, shaping_files
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_spec import parse_loss, source_file
 from dilated_ce.study.training.settings import TrainingConfig
@@ -141,9 +142,24 @@ def test_the_best_rate_of_each_loss_and_fold(prepared, tmp_path):
     assert "CE, fold 1: the best learning rate, 0.0015, is the smallest of those" in warnings[1]
 
 
-def test_a_run_depends_on_all_of_the_core_that_computes():
-    core = {path.stem for path in Path(dilated_ce.__file__).parent.glob("*.py")}
-    assert core - set(LOSS_MODULES) == {"__init__", "__main__", "_dispatch", "_validation"}
+def test_a_run_depends_on_all_that_trains_judges_and_sets_defaults(monkeypatch):
+    package = Path(dilated_ce.__file__).parent
+    shaping = {path for place in SHAPING for path in shaping_files(place)}
+    for folder in ("training", "scores"):
+        there = {path.relative_to(package) for path in (package / "study" / folder).glob("*.py")}
+        assert there <= shaping
+    assert {Path("study/runs/unit.py"), Path("study/data/prepare.py")} <= shaping
+    core = {path.relative_to(package) for path in package.glob("*.py")}
+    assert set(shaping_files(CORE)) == core
+    before = _code(SHAPING)
+    changed = "study/scores/table.py"  # which says whether less is better
+    monkeypatch.setattr(
+        unit_module, "_arithmetic", lambda code: "x" if b"LOWER_IS_BETTER = " in code else ""
+    )
+    _code.cache_clear()
+    assert changed in {path.as_posix() for path in shaping}
+    assert _code(SHAPING) != before
+    _code.cache_clear()
 
 
 def test_words_about_the_code_are_no_part_of_a_fingerprint():

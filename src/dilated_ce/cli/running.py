@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import typer
@@ -69,17 +70,26 @@ def _carry_out(
             f"{escape(data.split)}",
             highlight=False,
         )
+        if dry_run:
+            with ExitStack() as stack:
+                with counting("reading the cases", len(data.cases)) as on_case:
+                    sample = api.prepare_sample(config, data, on_case)
+                    resolved, prepared, notes = stack.enter_context(sample)
+                _print_notes(notes)
+                _estimate(resolved, data, prepared)
+            return None
         with counting("reading and preparing the cases", 2 * len(data.cases)) as on_case:
             prepared, notes = api.prepare_data(data, config.out, on_case, fresh)
-        for note in notes:
-            console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
-        if dry_run:
-            _estimate(config, data, prepared)
-            return None
+        _print_notes(notes)
         results = _train(config, data, prepared, fresh)
         api.report(config, data, prepared, results)
         _summarise(config)
     return results
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
 
 
 def _train(

@@ -3,16 +3,17 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
-from dilated_ce.study.cases import DataError, DataSet
-from dilated_ce.study.checking import check_cases
+from dilated_ce.study.cases import DataError, DataSet, Split
+from dilated_ce.study.checking import CheckResult, check_cases
 from dilated_ce.study.data.prepare import Prepared, is_current, prepare, strange_files
 from dilated_ce.study.files import write_json, write_text
-from dilated_ce.study.planning import resolve
+from dilated_ce.study.planning import default_patch, resolve
 from dilated_ce.study.reading import open_data
 from dilated_ce.study.report import write_report
 from dilated_ce.study.runs.local import Outcome, StudyError, carry_out
@@ -29,6 +30,7 @@ OUTCOMES = (
 )
 
 SPLIT = "split.json"
+SAMPLED = 4  # training cases that a dry run measures on
 
 
 @dataclass
@@ -169,12 +171,46 @@ def prepare_data(
     folder = out / "prepared"
     if not fresh and is_current(folder, data):
         return Prepared(folder), []
+    checked = _checked(data, on_case)
+    return prepare(data, folder, on_case, fresh=True), checked.notes
+
+
+@contextmanager
+def prepare_sample(
+    config: CompareConfig, data: DataSet, on_case: Callable[[], None] = lambda: None
+) -> Iterator[tuple[CompareConfig, Prepared, list[str]]]:
+    """Check every case, and prepare but a few, for as long as a dry run needs them.
+
+    Yields:
+        The settings with the patches that all cases give, the prepared cases, and the notes.
+
+    Raises:
+        DataError: with every problem of every case.
+    """
+    checked = _checked(data, on_case)
+    fold = data.folds[0]
+    names = {*fold.train[:: max(1, len(fold.train) // SAMPLED)][:SAMPLED], fold.test[0]}
+    part = Split(tuple(n for n in fold.train if n in names), (), fold.test[:1])
+    few = replace(
+        data, cases=tuple(case for case in data.cases if case.name in names), folds=(part,)
+    )
+    training = config.training
+    if training.patch_size is None:
+        shapes = checked.table["shape"].tolist()
+        patch = default_patch(training, data.spatial_dims, shapes)
+        training = training.model_copy(update={"patch_size": patch})
+    with TemporaryDirectory() as folder:
+        prepared = prepare(few, Path(folder) / "prepared", fresh=True)
+        yield config.model_copy(update={"training": training}), prepared, checked.notes
+
+
+def _checked(data: DataSet, on_case: Callable[[], None]) -> CheckResult:
     checked = check_cases(data, on_case)
     if checked.problems:
         raise DataError(
             listing(f"{data.name}: the data cannot be used as they are", checked.problems)
         )
-    return prepare(data, folder, on_case, fresh=True), checked.notes
+    return checked
 
 
 def check_losses(config: CompareConfig, data: DataSet) -> None:

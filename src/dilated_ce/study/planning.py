@@ -38,12 +38,10 @@ def resolve(
         SettingsError: a patch that does not fit the data.
     """
     dims = prepared.index["spatial_dims"]
-    shapes = [entry["shape"][-dims:] for entry in prepared.index["cases"].values()]
-    factor = 2 ** (len(training.channels) - 1)
     patch = training.patch_size
     if patch is None:
-        median = np.median(shapes, axis=0).clip(max=MOST_SIDES[dims])
-        patch = tuple(max(factor, int(side) // factor * factor) for side in median)
+        shapes = [entry["shape"] for entry in prepared.index["cases"].values()]
+        patch = default_patch(training, dims, shapes)
     elif len(patch) == 1:
         patch *= dims
     elif len(patch) != dims:
@@ -59,6 +57,16 @@ def resolve(
             "threads": training.threads or _threads(engine),
         }
     )
+
+
+def default_patch(
+    training: TrainingConfig, spatial_dims: int, shapes: Sequence[Sequence[int]]
+) -> tuple[int, ...]:
+    """The median case as far as memory allows, in sides that the network can halve."""
+    factor = 2 ** (len(training.channels) - 1)
+    sides = [list(shape)[-spatial_dims:] for shape in shapes]
+    median = np.median(sides, axis=0).clip(max=MOST_SIDES[spatial_dims])
+    return tuple(max(factor, int(side) // factor * factor) for side in median)
 
 
 def _threads(engine: str) -> int:
