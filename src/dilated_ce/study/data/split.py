@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from sklearn.model_selection import StratifiedGroupKFold
 
-from dilated_ce.study import plain_yaml
+from dilated_ce.study import yaml_text
 from dilated_ce.study.cases import Case, DataError, Split
 from dilated_ce.study.wording import listing, some
 
@@ -168,11 +167,11 @@ def _split(
 def _read(path: Path, groups: Mapping[str, str], draw: _Draw) -> tuple[Split, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        contents = json.loads(text) if path.suffix == ".json" else plain_yaml.load(text)
+        contents = json.loads(text) if path.suffix == ".json" else yaml_text.load(text, path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise DataError(plain_yaml.explain(path, error)) from error
+    except yaml_text.YamlError as error:
+        raise DataError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no JSON: {error}") from error
     entries = contents if isinstance(contents, list) else [contents]
