@@ -355,14 +355,17 @@ def test_scores_as_text():
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no browser")
-@pytest.mark.parametrize("width", [500, 1300])
+@pytest.mark.parametrize("width", [500, 700, 1300])
 def test_in_a_browser_nothing_sticks_out(tmp_path, write_run, width):
     data = make_dataset(name="a_very_long_name_of_a_data_set_without_any_space_in_it_" * 2)
     runs = [write_run(data, loss, seed) for seed in range(2) for loss in LOSSES]
     page, _ = report(tmp_path, data, runs)
     probe = (
         "<script>addEventListener('load', () => { document.querySelector('.case img').click();"
+        "const cells = [...document.querySelectorAll('table.first td, table.first th')];"
         "document.title = [document.documentElement.scrollWidth <= innerWidth,"
+        "cells.length > 20 && cells.every((cell) => cell.scrollWidth <= cell.clientWidth + 1 &&"
+        "cell.getBoundingClientRect().right <= innerWidth),"
         "document.querySelector('dialog').open, [...document.images].every((image) => "
         "!image.getAttribute('src') || image.naturalWidth > 0)].join() })</script></body>"
     )
@@ -379,4 +382,4 @@ def test_in_a_browser_nothing_sticks_out(tmp_path, write_run, width):
         timeout=120,
         check=True,
     )
-    assert re.search(r"<title>(.*?)</title>", done.stdout)[1] == "true,true,true"
+    assert re.search(r"<title>(.*?)</title>", done.stdout)[1] == "true,true,true,true"
