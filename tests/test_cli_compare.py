@@ -286,7 +286,7 @@ def test_a_full_disk_is_named(run, images, tmp_path, monkeypatch):
 
 
 def test_one_at_a_time(run, images, tmp_path):
-    from dilated_ce.study.api import locked
+    from dilated_ce.study.folder import locked
 
     with locked(tmp_path / "out"):
         code, text = run("--data", images, "--out", tmp_path / "out", *TINY)

@@ -273,7 +273,6 @@ def compare(
         "execution.address": address,
         "out": out,
     }
-    from dilated_ce.study import api
     from dilated_ce.study.cases import DataError
     from dilated_ce.study.runs.local import StudyError
     from dilated_ce.study.settings.compare import SettingsError
@@ -283,4 +282,4 @@ def compare(
     except SettingsError as error:
         fail(str(error))
     with one_error(config.out, SettingsError, DataError, StudyError):
-        carry_out_study(config, api.open_dataset, dry_run, fresh)
+        carry_out_study(config, dry_run=dry_run, fresh=fresh)
