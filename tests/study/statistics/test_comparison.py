@@ -107,6 +107,13 @@ def test_a_score_that_both_lack_is_left_out_and_one_that_one_lacks_is_an_error()
         compare_to(table(scores), "a")
 
 
+def test_a_run_without_a_single_score_is_no_run_that_failed():
+    scores = draw(losses="ab")
+    scores["b"][1] = np.nan
+    with pytest.raises(ValueError, match=r"seed 1, fold 0 has a score under a and none under b"):
+        compare_to(table(scores), "a")
+
+
 def test_runs_that_one_loss_lacks_are_left_out():
     cases = table(draw(losses="ab"))
     lacking = cases[~((cases["loss"] == "b") & (cases["seed"] == 2))]

@@ -25,6 +25,15 @@ FAMILY = ("dice", "nsd", "hd95", "lesion_f1", "false_alarm")
 
 
 @dataclass(frozen=True)
+class Scores:
+    """One score of every loss."""
+
+    metric: str
+    table: pd.DataFrame  # by seed, fold, group, case and class; a column per loss; NaN: none
+    runs: pd.DataFrame  # by seed and fold, a column per loss: whether the run is there
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One loss against the reference by one score."""
 
@@ -105,7 +114,7 @@ def compare_to(
     if reference not in losses:
         raise ValueError(f"reference: got {reference!r}, expected one of {', '.join(losses)}")
     return [
-        _compare(scores, loss, reference, metric, class_name, comparisons)
+        _compare(scores, loss, reference, class_name, comparisons)
         for loss in losses
         if loss != reference
     ]
@@ -141,11 +150,11 @@ def paired(cases: pd.DataFrame, losses: Sequence[str], *, metric: str = "dice") 
         >>> paired(cases, ["a", "b"]).values.tolist()
         [[0.5, 0.6]]
     """
-    return _in_common(_scores(cases, metric, None), losses, metric)
+    return _in_common(_scores(cases, metric, None), losses)
 
 
-def _scores(cases: pd.DataFrame, metric: str, class_name: str | None) -> pd.DataFrame:
-    """Scores by run, case and class, a column per loss; the order of rows is nothing."""
+def _scores(cases: pd.DataFrame, metric: str, class_name: str | None) -> Scores:
+    """The scores, whatever the order of the rows."""
     if metric not in cases:
         raise ValueError(f"metric: got {metric!r}, expected a column of the scores")
     if class_name is not None:
@@ -157,22 +166,27 @@ def _scores(cases: pd.DataFrame, metric: str, class_name: str | None) -> pd.Data
     if twice.any():
         row = cases[twice].iloc[0]
         raise ValueError(f"got the row of {row['loss']}, seed {row['seed']}, {row['case']} twice")
-    return cases.set_index(keys)[metric].unstack("loss").sort_index()
+    return Scores(
+        metric,
+        cases.set_index(keys)[metric].unstack("loss").sort_index(),
+        cases.groupby(["seed", "fold", "loss"]).size().unstack("loss").notna(),
+    )
 
 
-def _in_common(scores: pd.DataFrame, losses: Sequence[str], metric: str) -> pd.DataFrame:
+def _in_common(scores: Scores, losses: Sequence[str]) -> pd.DataFrame:
     """`paired`, of the scores of `_scores`."""
-    table = scores.reindex(columns=list(losses))
+    table = scores.table.reindex(columns=list(losses))
     # A run that one of them lacks is left out: it failed, whatever it would have predicted.
-    runs = table.groupby(["seed", "fold"]).transform("count").gt(0).all(axis=1)
-    table = table[runs]
-    lacking = table.isna().any(axis=1) & ~table.isna().all(axis=1)
+    shared = scores.runs.reindex(columns=list(losses), fill_value=False).all(axis=1)
+    table = table[table.index.droplevel(["group", "case", "class"]).isin(shared.index[shared])]
+    there = table.notna()
+    lacking = there.any(axis=1) & ~there.all(axis=1)
     if lacking.any():
         seed, fold, _, case, class_name = lacking.index[lacking][0]
         row = table[lacking].iloc[0]
         has, lacks = row.notna().idxmax(), row.isna().idxmax()
         raise ValueError(
-            f"{metric}: {case}, class {class_name}, seed {seed}, fold {fold} has a score "
+            f"{scores.metric}: {case}, class {class_name}, seed {seed}, fold {fold} has a score "
             f"under {has} and none under {lacks}. Expected one under both, or under none for want "
             "of truth: a pair that is dropped for what was predicted flatters a loss. Score a "
             "class that a case lacks 1 if nothing of it is predicted, else 0."
@@ -181,29 +195,29 @@ def _in_common(scores: pd.DataFrame, losses: Sequence[str], metric: str) -> pd.D
 
 
 def _compare(
-    scores: pd.DataFrame,
+    scores: Scores,
     loss: str,
     reference: str,
-    metric: str,
     class_name: str | None,
     comparisons: int,
 ) -> Comparison:
-    pairs = _in_common(scores, [loss, reference], metric)
+    pairs = _in_common(scores, [loss, reference])
     if pairs.empty:
         raise ValueError(f"{loss} and {reference} have no scored case of a run in common")
-    difference = pairs[loss] - pairs[reference]
-    found, falls = estimate(difference), falls_of(pairs[loss], pairs[reference], metric)
-    bound = math.inf if metric in IN_UNITS else 1.0  # Student's t knows nothing of bounds
+    by_run = pairs.groupby(["fold", "seed", "group"]).mean()
+    difference = by_run[loss] - by_run[reference]
+    found, falls = estimate(difference), falls_of(by_run[loss], by_run[reference], scores.metric)
+    bound = math.inf if scores.metric in IN_UNITS else 1.0  # Student's t knows nothing of bounds
     (low, high), of_runs = (
         np.clip(
             found.interval(falls=falls, comparisons=comparisons, other_seeds=other), -bound, bound
         )
         for other in (True, False)
     )
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    better = (np.sign(sign * difference) + 1) / 2
+    sign = -1 if scores.metric in LOWER_IS_BETTER else 1
+    better = (np.sign(sign * (pairs[loss] - pairs[reference])) + 1) / 2
     return Comparison(
-        metric=metric,
+        metric=scores.metric,
         class_name=class_name,
         loss=loss,
         reference=reference,
@@ -213,10 +227,10 @@ def _compare(
         low_of_runs=float(of_runs[0]),
         high_of_runs=float(of_runs[1]),
         comparisons=comparisons,
-        improvement=estimate(better).mean,
-        seeds=difference.index.get_level_values("seed").nunique(),
-        folds=difference.index.get_level_values("fold").nunique(),
-        cases=difference.index.get_level_values("case").nunique(),
+        improvement=_mean_over_groups(better),
+        seeds=pairs.index.get_level_values("seed").nunique(),
+        folds=pairs.index.get_level_values("fold").nunique(),
+        cases=pairs.index.get_level_values("case").nunique(),
         groups=found.groups,
         per_seed=tuple(difference.groupby(["seed", "group"]).mean().groupby("seed").mean()),
     )
@@ -227,10 +241,14 @@ def falls_of(loss: pd.Series, reference: pd.Series, metric: str) -> tuple[float,
 
     To fail is a score of 0, or of 1 where less is better; of a distance, the largest seen here.
     """
-    pairs = pd.DataFrame({"reference": reference, "loss": loss})
-    by_group = pairs.groupby(["fold", "seed", "group"]).mean().groupby(["fold", "group"]).mean()
-    means = by_group.mean().tolist()
+    means = [_mean_over_groups(scores) for scores in (reference, loss)]
     if metric not in LOWER_IS_BETTER:
         return means[0], means[1]  # the loss falls to 0; the reference does
     worst = max(loss.max(), reference.max()) if metric in IN_UNITS else 1.0
     return float(worst - means[1]), float(worst - means[0])
+
+
+def _mean_over_groups(values: pd.Series) -> float:
+    """As `estimate` has it: each group counts once."""
+    by_run = values.groupby(["fold", "seed", "group"]).mean()
+    return float(by_run.groupby(["fold", "group"]).mean().mean())

@@ -86,18 +86,20 @@ def estimate(values: pd.Series) -> Estimate:
         >>> found.mean, found.error_of_groups, found.error_of_runs
         (2.5, 1.0, 0.5)
     """
-    by_group = values.groupby(["fold", "seed", "group"]).mean()
-    groups = by_group.groupby(["fold", "group"]).mean()
-    runs = by_group.groupby(["fold", "seed"]).mean()
-    seeds = runs.groupby("fold").size()
-    shares = groups.groupby("fold").size() / len(groups)
+    table = values.groupby(["fold", "group", "seed"]).mean().unstack("seed")
+    groups = table.mean(axis=1)
+    # A row of runs for each fold, and the fold's share of the groups.
+    by_fold = [of_fold.to_numpy() for _, of_fold in table.groupby("fold")]
+    runs = [np.nanmean(of_fold[:, ~np.isnan(of_fold).all(0)], axis=0) for of_fold in by_fold]
+    shares = np.array([len(of_fold) / len(table) for of_fold in by_fold])
+    seeds = np.array([len(of_fold) for of_fold in runs])
     freedom = int((seeds - 1).sum())
-    squares = ((runs - runs.groupby("fold").transform("mean")) ** 2).sum()
+    squares = sum(((of_fold - of_fold.mean()) ** 2).sum() for of_fold in runs)
     return Estimate(
         mean=float(groups.mean()),
         groups=len(groups),
         error_of_groups=float(groups.sem()),
-        error_of_runs=float(np.sqrt(squares / freedom * (shares**2 / seeds).sum()))
+        error_of_runs=math.sqrt(squares / freedom * (shares**2 / seeds).sum())
         if freedom
         else math.nan,
         freedom_of_runs=freedom,
