@@ -77,9 +77,9 @@ def compare(
     split: Annotated[
         Path | None,
         typer.Option(
-            help="JSON or YAML with lists of case names: train, validation, test; or nnU-Net's "
-            "splits_final.json.",
-            show_default="as the folders are, or the last quarter is for testing",
+            help="JSON or YAML with lists of case names: train, validation, test; nnU-Net's "
+            "splits_final.json; or the split.json of another study.",
+            show_default="as the folders are, or a fourth drawn at random, stratified",
             parser=a_path,
             metavar="FILE",
             rich_help_panel=DATA,
@@ -274,7 +274,6 @@ def compare(
         "execution.address": address,
         "out": out,
     }
-    from dilated_ce.study import api
     from dilated_ce.study.cases import DataError
     from dilated_ce.study.runs.local import StudyError
     from dilated_ce.study.settings.compare import SettingsError
@@ -284,4 +283,4 @@ def compare(
     except SettingsError as error:
         fail(str(error))
     with one_error(config.out, SettingsError, DataError, StudyError):
-        carry_out_study(config, api.open_dataset, dry_run, fresh)
+        carry_out_study(config, dry_run=dry_run, fresh=fresh)

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,9 +14,11 @@ from dilated_ce.cli.progress import UnitProgress, counting
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
-    from dilated_ce.study.api import Results
+    from dilated_ce.study.api import Listener, OnOutcome
     from dilated_ce.study.cases import DataSet
     from dilated_ce.study.data.prepare import Prepared
+    from dilated_ce.study.planning import Rates
+    from dilated_ce.study.runs.unit import Unit
     from dilated_ce.study.settings.compare import CompareConfig
 
 SOME_FAILED = 3  # exit code
@@ -23,13 +26,18 @@ SOME_FAILED = 3  # exit code
 
 def carry_out_study(
     config: "CompareConfig",
-    open_dataset: "Callable[[CompareConfig], DataSet]",
+    open_dataset: "Callable[[CompareConfig], DataSet] | None" = None,
     dry_run: bool = False,
     fresh: bool = False,
 ) -> None:
-    """Check the data, train what is missing, write the report, and tell of all that."""
+    """Carry a study out, or say how long it would take, and tell of all that."""
+    from dilated_ce.study import api
+
     try:
-        results = _carry_out(config, open_dataset, dry_run, fresh)
+        if dry_run:
+            _dry_run(config, open_dataset or api.open_configured)
+            return
+        results = api.compare(config, open_dataset, _terminal(), fresh)
     except KeyboardInterrupt:
         same = "the same command without --fresh" if fresh else "the same command"
         errors.print(
@@ -38,76 +46,60 @@ def carry_out_study(
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
-    if results is not None and results.failures:
+    _summarise(config)
+    if results.failures:
         raise typer.Exit(SOME_FAILED)
 
 
-def _carry_out(
-    config: "CompareConfig",
-    open_dataset: "Callable[[CompareConfig], DataSet]",
-    dry_run: bool,
-    fresh: bool,
-) -> "Results | None":
-    from dilated_ce.study import api
+def _terminal() -> "Listener":
+    """Who listens to a study on the terminal; made here, as the study takes seconds to import."""
+    from dilated_ce.study.api import Listener
 
-    data = open_dataset(config)
-    api.check_folder(config, data)
-    api.check_losses(config, data)
-    with api.locked(config.out):
-        parts = ", ".join(
-            f"{len(cases)} for {name}"
-            for name, cases in (
-                ("training", data.folds[0].train),
-                ("validation", data.folds[0].validation),
-                ("test", data.folds[0].test),
+    class Terminal(Listener):
+        def on_data(self, data: "DataSet") -> None:
+            fold = data.folds[0]
+            parts = {"training": fold.train, "validation": fold.validation, "test": fold.test}
+            counted = ", ".join(
+                f"{len(cases)} for {name}" for name, cases in parts.items() if cases
             )
-            if cases
-        )
-        console.print(
-            f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases, {parts}"
-            f"{f' in fold 0 of {len(data.folds)}' if len(data.folds) > 1 else ''}. "
-            f"{escape(data.split)}",
-            highlight=False,
-        )
-        with counting("reading and preparing the cases", 2 * len(data.cases)) as on_case:
-            prepared, notes = api.prepare_data(data, config.out, on_case, fresh)
-        for note in notes:
-            console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
-        if dry_run:
-            _estimate(config, data, prepared)
-            return None
-        results = _train(config, data, prepared, fresh)
-        api.report(config, data, prepared, results)
-        _summarise(config)
-    return results
+            console.print(
+                f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases, {counted}"
+                f"{f' in fold 0 of {len(data.folds)}' if len(data.folds) > 1 else ''}. "
+                f"{escape(data.split)}",
+                highlight=False,
+            )
+
+        def on_notes(self, notes: Sequence[str]) -> None:
+            for note in notes:
+                console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
+
+        def on_rates(self, rates: "Rates") -> None:
+            for (loss, fold), rate in rates.items():
+                name = f"{escape(loss.title)}, fold {fold}"
+                console.print(f"  {name}: learning rate {rate:g}", highlight=False)
+
+        def counting(self, what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+            return counting(what, total)
+
+        @contextmanager
+        def running(self, what: str, units: "Sequence[Unit]") -> "Iterator[OnOutcome]":
+            with UnitProgress(what, units) as progress:
+                yield progress.on_outcome
+
+    return Terminal()
 
 
-def _train(
-    config: "CompareConfig", data: "DataSet", prepared: "Prepared", fresh: bool
-) -> "Results":
-    from dilated_ce.study import api, planning
-    from dilated_ce.study.runs.local import carry_out
-    from dilated_ce.study.runs.store import Run
+def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], DataSet]") -> None:
+    from dilated_ce.study import api
+    from dilated_ce.study.folder import check_folder, locked
 
-    rates = None
-    results = api.Results()
-    trials = planning.plan_trials(config, data, prepared)
-    if trials:
-        outcomes = []
-        with UnitProgress("tuning", trials) as progress:
-            for unit, outcome, kept in carry_out(trials, config.execution, fresh):
-                outcomes.append((unit, outcome))
-                progress.on_outcome(unit, outcome, kept)
-        results.trials = [outcome for _, outcome in outcomes if isinstance(outcome, Run)]
-        rates = planning.best_rates(outcomes)
-        for loss, rate in rates.items():
-            console.print(f"  {escape(loss.title)}: learning rate {rate:g}", highlight=False)
-    units = planning.plan_units(config, data, prepared, rates)
-    with UnitProgress("all runs", units) as progress:
-        for unit, outcome, kept in api.run_all(config, data, units, fresh):
-            results.add(outcome)
-            progress.on_outcome(unit, outcome, kept)
-    return results
+    data, terminal = open_dataset(config), _terminal()
+    check_folder(config, data)
+    api.check_losses(config, data)
+    with locked(config.out):
+        terminal.on_data(data)
+        with api.prepare_sample(config, data, terminal) as (resolved, prepared):
+            _estimate(resolved, data, prepared)
 
 
 def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") -> None:
@@ -139,16 +131,18 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
 
 
 def _summarise(config: "CompareConfig") -> None:
-    from dilated_ce.study.report.tables import show
+    from dilated_ce.study.report.tables import TITLES, show
+    from dilated_ce.study.statistics.comparison import FAMILY
 
     summary = json.loads((config.out / "summary.json").read_text(encoding="utf-8"))
-    scores = ["dice", "recall", "precision", "nsd", "hd95"]
+    losses = summary["losses"]
+    scores = [s for s in FAMILY if any(row[s]["mean"] is not None for row in losses.values())]
     table = Table(title="mean over the test cases", title_justify="left")
     table.add_column("loss")
     for score in scores:
-        table.add_column(score.upper() if score in ("nsd", "hd95") else score, justify="right")
+        table.add_column(TITLES[score], justify="right")
     titles = {str(loss): loss.title for loss in config.losses}
-    for loss, row in summary["losses"].items():
+    for loss, row in losses.items():
         means = [row[score]["mean"] for score in scores]
         cells = [
             show(score, math.nan if mean is None else mean)

@@ -1,18 +1,25 @@
-"""A comparison from the data to the report: what `dilated-ce compare` does."""
+"""A study from the data to the report: `compare` is all of it, in the order of what happens."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from filelock import FileLock, Timeout
-
-from dilated_ce.study.cases import DataError, DataSet
-from dilated_ce.study.checking import check_cases
-from dilated_ce.study.data.prepare import Prepared, is_current, prepare, strange_files
+from dilated_ce.study.cases import DataError, DataSet, Split
+from dilated_ce.study.checking import CheckResult, check_cases
+from dilated_ce.study.data.prepare import Prepared, is_current, prepare
+from dilated_ce.study.description import describe, settings_in_words
 from dilated_ce.study.files import write_json, write_text
-from dilated_ce.study.planning import resolve
+from dilated_ce.study.folder import OUTCOMES, SPLIT, STUDY, check_folder, locked
+from dilated_ce.study.planning import (
+    Rates,
+    best_rates,
+    default_patch,
+    edges,
+    plan_trials,
+    plan_units,
+)
 from dilated_ce.study.reading import open_data
 from dilated_ce.study.report import write_report
 from dilated_ce.study.runs.local import Outcome, StudyError, carry_out
@@ -20,13 +27,10 @@ from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.runs.unit import Unit, versions
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.losses import Setting
-from dilated_ce.study.wording import listing, some
+from dilated_ce.study.wording import listing
 
-# Written at the end, and removed when runs begin.
-OUTCOMES = (
-    *("cases.csv", "lesions.csv", "curves.csv", "summary.json", "report.html"),
-    "error.txt",  # in the place of a report
-)
+SAMPLED = 4  # training cases that a dry run measures on
+OnOutcome = Callable[[Unit, Outcome, bool], None]  # the last: whether it was kept
 
 
 @dataclass
@@ -36,140 +40,131 @@ class Results:
     runs: list[Run] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     trials: list[Run] = field(default_factory=list)  # of learning rates
-
-    def add(self, outcome: Outcome) -> None:
-        """Take in a run or a failure."""
-        if isinstance(outcome, Failure):
-            self.failures.append(outcome)
-        else:
-            self.runs.append(outcome)
+    notes: list[str] = field(default_factory=list)  # warnings about the search for them
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What data are known by."""
+class Listener:
+    """Is told what goes on, and does nothing of it; the command line has one that talks."""
 
-    name: str
-    path: Path | None
-    cases: frozenset[str]
-    classes: tuple[str, ...]
+    def on_data(self, data: DataSet) -> None:
+        """The data are open."""
 
-    def is_of(self, other: "Identity") -> bool:
-        """Whether the two are the same: a folder may change, and it may be moved."""
-        same_content = (self.cases, self.classes) == (other.cases, other.classes)
-        return self.name == other.name and (self.path == other.path or same_content)
+    def on_notes(self, notes: Sequence[str]) -> None:
+        """The checks found what is worth knowing."""
 
+    def on_rates(self, rates: Rates) -> None:
+        """Learning rates were found."""
 
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep the folder of a study for this process.
+    def counting(self, what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        """So many things are to be done; the function is called after each."""
+        return nullcontext(lambda: None)
 
-    Raises:
-        StudyError: another process has it, or it cannot be written to.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StudyError(
-            f"another process writes to {out}. Wait for it, or choose another folder with --out."
-        ) from None
-    except OSError as error:
-        raise StudyError(f"{out} cannot be written to: {error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    def running(self, what: str, units: Sequence[Unit]) -> AbstractContextManager[OnOutcome]:
+        """These units are to be carried out; the function is called after each."""
+        return nullcontext(lambda unit, outcome, kept: None)
 
 
-def check_folder(config: CompareConfig, data: DataSet) -> None:
-    """Leave alone what is in the folder and not of this study; nothing is written.
-
-    Raises:
-        StudyError: a file would be overwritten or deleted, of the data themselves, of someone
-            else's, or of a study of other data.
-    """
-    out = config.out
-    in_the_way = _data_in_the_way(data, out)
-    if in_the_way:
-        raise StudyError(
-            f"{out}: the data lie where the study would be written ({some(in_the_way, 1)}); choose "
-            "another folder with --out."
-        )
-    there = _read_identity(out)
-    strange = strange_files(out / "prepared")
-    strange += [path for path in (out / "runs",) if path.exists() and not path.is_dir()]
-    if there is None:
-        strange += [out / name for name in ("study.json", *OUTCOMES) if (out / name).exists()]
-    if strange:
-        raise StudyError(
-            f"{out} holds files that are not of a study, and that this one would overwrite or "
-            f"delete ({some([str(path.relative_to(out)) for path in strange])}); choose another "
-            "folder with --out."
-        )
-    if there is not None and not there.is_of(_identity(config, data)):
-        what = there.name if there.name != data.name else f"another {data.name}: {there.path}"
-        raise StudyError(
-            f"{out} holds a study of other data ({what}); choose another folder with --out."
-        )
-
-
-def _data_in_the_way(data: DataSet, out: Path) -> list[str]:
-    """The files of the data that lie where a study writes."""
-    names = ("study.json", *OUTCOMES, "prepared", "runs")
-    places = {(out / name).resolve() for name in names}
-    files = (file.resolve() for case in data.cases for file in case.files)
-    return [str(file) for file in files if not places.isdisjoint((file, *file.parents))]
-
-
-def _identity(config: CompareConfig, data: DataSet) -> Identity:
-    path = None if config.data is None else config.data.path.resolve()
-    cases = {name for fold in data.folds for part in vars(fold).values() for name in part}
-    return Identity(data.name, path, frozenset(cases), data.classes)
-
-
-def _read_identity(out: Path) -> Identity | None:
-    """Of the data of the study in a folder, as `describe` wrote it; None if there is none."""
-    try:
-        study = json.loads((out / "study.json").read_text(encoding="utf-8"))
-        about, settings, _ = study["data"], study["config"]["data"], study["versions"]
-        path = Path(settings["path"]).resolve() if settings else None
-        cases = {name for fold in about["folds"] for part in fold.values() for name in part}
-        return Identity(about["name"], path, frozenset(cases), tuple(about["classes"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-
-
-def prepare_data(
-    data: DataSet,
-    out: Path,
-    on_case: Callable[[], None] = lambda: None,
+def compare(
+    config: CompareConfig,
+    open_dataset: Callable[[CompareConfig], DataSet] | None = None,
+    listener: Listener | None = None,
     fresh: bool = False,
-) -> tuple[Prepared, list[str]]:
-    """Check every case and prepare it, unless both was done before.
+) -> Results:
+    """Train the network under every loss, and write the report.
 
     Args:
-        data: the cases.
-        out: folder of the study.
-        on_case: called twice for each case, if there is something to do.
-        fresh: do it again.
+        config: all settings; see `settings.file.build_config`.
+        open_dataset: gives the data; those at `config.data`.
+        listener: is told how it goes on.
+        fresh: train again what is finished.
 
     Returns:
-        The prepared cases, and what is worth knowing about them.
+        The runs. `config.out` holds the report and its tables.
+
+    Raises:
+        SettingsError, DataError, StudyError: what is wrong, and what to do.
+    """
+    listener = listener or Listener()
+    data = (open_dataset or open_configured)(config)
+    check_folder(config, data)
+    check_losses(config, data)
+    with locked(config.out):
+        listener.on_data(data)
+        prepared = prepare_data(data, config.out, listener, fresh)
+        results = Results()
+        rates = search_rates(config, data, prepared, results, listener, fresh)
+        units = plan_units(config, data, prepared, rates)
+        train(config, data, units, results, listener, fresh)
+        report(config, data, prepared, results)
+    return results
+
+
+def open_configured(config: CompareConfig) -> DataSet:
+    """The data set that the settings name.
+
+    Raises:
+        SettingsError: they name none.
+        DataError: with everything that is wrong with its files.
+    """
+    if config.data is None:
+        raise SettingsError("data.path is missing; name a folder with --data.")
+    return open_data(config.data)
+
+
+def prepare_data(data: DataSet, out: Path, listener: Listener, fresh: bool = False) -> Prepared:
+    """Check every case and prepare it, unless both was done before.
 
     Raises:
         DataError: with every problem of every case.
     """
     folder = out / "prepared"
-    if not fresh and is_current(folder, data):
-        return Prepared(folder), []
+    with listener.counting("reading and preparing the cases", 2 * len(data.cases)) as on_case:
+        if not fresh and is_current(folder, data):
+            return Prepared(folder)
+        checked = _checked(data, on_case)
+        prepared = prepare(data, folder, on_case, fresh=True)
+    listener.on_notes(checked.notes)
+    return prepared
+
+
+@contextmanager
+def prepare_sample(
+    config: CompareConfig, data: DataSet, listener: Listener
+) -> Iterator[tuple[CompareConfig, Prepared]]:
+    """Check every case, and prepare but a few, for as long as a dry run needs them.
+
+    Yields:
+        The settings with the patches that all cases give, and the prepared cases.
+
+    Raises:
+        DataError: with every problem of every case.
+    """
+    with listener.counting("reading the cases", len(data.cases)) as on_case:
+        checked = _checked(data, on_case)
+    listener.on_notes(checked.notes)
+    fold = data.folds[0]
+    names = {*fold.train[:: max(1, len(fold.train) // SAMPLED)][:SAMPLED], fold.test[0]}
+    part = Split(tuple(n for n in fold.train if n in names), (), fold.test[:1])
+    few = replace(
+        data, cases=tuple(case for case in data.cases if case.name in names), folds=(part,)
+    )
+    training = config.training
+    if training.patch_size is None:
+        shapes = checked.table["shape"].tolist()
+        patch = default_patch(training, data.spatial_dims, shapes)
+        training = training.model_copy(update={"patch_size": patch})
+    with TemporaryDirectory() as folder:
+        prepared = prepare(few, Path(folder) / "prepared", fresh=True)
+        yield config.model_copy(update={"training": training}), prepared
+
+
+def _checked(data: DataSet, on_case: Callable[[], None]) -> CheckResult:
     checked = check_cases(data, on_case)
     if checked.problems:
         raise DataError(
             listing(f"{data.name}: the data cannot be used as they are", checked.problems)
         )
-    return prepare(data, folder, on_case, fresh=True), checked.notes
+    return checked
 
 
 def check_losses(config: CompareConfig, data: DataSet) -> None:
@@ -184,55 +179,57 @@ def check_losses(config: CompareConfig, data: DataSet) -> None:
             loss.build(Setting(data.ignore_index))
         except (ValueError, TypeError) as error:
             problems.append(f"{loss}: {error}")
-    if config.tune and not data.folds[0].validation:
+    if config.tune and not all(fold.validation for fold in data.folds):
         problems.append("tune: there is no validation part to judge learning rates on")
     if problems:
         raise SettingsError("\n".join(problems))
 
 
-def run_all(
+def search_rates(
+    config: CompareConfig,
+    data: DataSet,
+    prepared: Prepared,
+    results: Results,
+    listener: Listener,
+    fresh: bool = False,
+) -> Rates | None:
+    """The best learning rate of each loss on each fold, if the settings ask for a search."""
+    trials = plan_trials(config, data, prepared)
+    if not trials:
+        return None
+    outcomes = []
+    with listener.running("tuning", trials) as on_outcome:
+        for unit, outcome, kept in carry_out(trials, config.execution, fresh):
+            outcomes.append((unit, outcome))
+            on_outcome(unit, outcome, kept)
+    results.trials = [outcome for _, outcome in outcomes if isinstance(outcome, Run)]
+    rates = best_rates(outcomes)
+    results.notes = edges(outcomes, rates)
+    listener.on_rates(rates)
+    return rates
+
+
+def train(
     config: CompareConfig,
     data: DataSet,
     units: list[Unit],
+    results: Results,
+    listener: Listener,
     fresh: bool = False,
-) -> Iterator[tuple[Unit, Outcome, bool]]:
+) -> None:
     """Carry out the units of a comparison; tables of other runs are removed first."""
     for stale in OUTCOMES:
         (config.out / stale).unlink(missing_ok=True)
-    write_json(config.out / "study.json", describe(config, data, units))
-    yield from carry_out(units, config.execution, fresh)
-
-
-def describe(config: CompareConfig, data: DataSet, units: list[Unit]) -> dict[str, object]:
-    """What is compared, on what, with what."""
-    return {
-        "config": config.model_dump(mode="json", exclude={"out", "execution"}),
-        "training": units[0].training.model_dump(mode="json"),
-        "learning_rates": {str(unit.loss): unit.training.learning_rate for unit in units},
-        "data": {
-            "name": data.name,
-            "source": data.source,
-            "split": data.split,
-            "classes": data.classes,
-            "channels": data.channels,
-            "unit": data.unit,
-            "folds": [vars(fold) for fold in data.folds],
-            "sha256": Prepared(units[0].prepared).digest,
-        },
-        "versions": versions(),
-    }
-
-
-def open_dataset(config: CompareConfig) -> DataSet:
-    """The data set that the settings name.
-
-    Raises:
-        SettingsError: they name none.
-        DataError: with everything that is wrong with its files.
-    """
-    if config.data is None:
-        raise SettingsError("data.path is missing; name a folder with --data.")
-    return open_data(config.data)
+    write_json(config.out / STUDY, describe(config, data, units))
+    # For the same split in another study: `--split`.
+    write_json(config.out / SPLIT, [vars(fold) for fold in data.folds])
+    with listener.running("all runs", units) as on_outcome:
+        for unit, outcome, kept in carry_out(units, config.execution, fresh):
+            if isinstance(outcome, Failure):
+                results.failures.append(outcome)
+            else:
+                results.runs.append(outcome)
+            on_outcome(unit, outcome, kept)
 
 
 def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Results) -> Path:
@@ -262,31 +259,5 @@ def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Re
         settings=settings_in_words(config, prepared, runs),
         versions={**versions(), "device": str(runs[0].info["device"])},
         trials=results.trials,
+        notes=results.notes,
     )
-
-
-def settings_in_words(
-    config: CompareConfig, prepared: Prepared, runs: Sequence[Run]
-) -> dict[str, str]:
-    """How the networks were trained, for the report."""
-    training = resolve(config.training, prepared)
-    unit = prepared.index["unit"]
-    sides = " x ".join(map(str, training.patch_size))
-    rates = {run.info["loss"]: run.info["learning_rate"] for run in runs}
-    tuned = ", ".join(f"{loss} {rate:g}" for loss, rate in rates.items())
-    return {
-        "network": f"MONAI {training.network}, {prepared.index['spatial_dims']}D, channels "
-        f"{', '.join(map(str, training.channels))}, {training.norm} normalisation, "
-        f"{runs[0].info['parameters']:,} parameters",
-        "optimiser": f"{training.optimizer}, {training.schedule} schedule, weight decay "
-        f"{training.weight_decay:g}, {training.precision}",
-        "learning rate": f"chosen on the validation part: {tuned}"
-        if config.tune
-        else f"{training.learning_rate:g} for all losses",
-        "training": f"{training.steps} steps of {training.batch_size} patches of {sides}; "
-        f"{training.foreground:.0%} centred on foreground; {training.augmentation} augmentation",
-        "scores": f"surface Dice (NSD) with a tolerance of {config.scoring.tolerance:g} {unit}; a "
-        "class that is neither there nor predicted "
-        + ("has no score" if config.scoring.empty == "skip" else "has a perfect score"),
-        "data, SHA-256": prepared.digest,
-    }

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from dilated_ce.study.cases import DataError, DataSet
-from dilated_ce.study.data.split import make_folds
+from dilated_ce.study.data.split import find_strata, make_folds
 from dilated_ce.study.folders import open_folder
 from dilated_ce.study.found import Found
 from dilated_ce.study.nnunet_raw import open_nnunet_raw
@@ -70,6 +70,9 @@ class DataConfig(Strict):
     folds: int | None = Field(default=None, ge=2, description="of a cross-validation")
     split_file: NonemptyPath | None = Field(
         default=None, description="JSON or YAML with lists of cases: train, validation, test"
+    )
+    split_seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="of what is drawn of the split"
     )
     group_by: str | None = Field(
         default=None, description="regular expression whose first group is a case's patient"
@@ -139,7 +142,14 @@ def _open(config: DataConfig) -> DataSet:
             raise DataError(f"{folder}: data.{option} is not for data of this format.")
     _check_names(folder, found)
     groups = _groups([case.name for case in found.cases], config.group_by)
-    folds, split = make_folds(groups, found.parts, config.split_file, config.folds)
+    folds, split = make_folds(
+        groups,
+        found.parts,
+        config.split_file,
+        config.folds,
+        strata=lambda: find_strata({c.name: c.load for c in found.cases}, len(found.classes)),
+        seed=config.split_seed,
+    )
     return DataSet(
         name=folder.resolve().name,
         source=found.source,
