@@ -129,9 +129,7 @@ def test_no_dilation_waits(monkeypatch):
             with monkeypatch.context() as patch:
                 accelerator.imitate(patch)
                 with accelerator.Refusing():
-                    found = dilate_labels(
-                        labels, radius, num_classes=NUM_CLASSES, ignore_index=100
-                    )
+                    found = dilate_labels(labels, radius, num_classes=NUM_CLASSES, ignore_index=100)
             assert torch.equal(found, torch.from_numpy(expected))
 
 

@@ -50,7 +50,7 @@ def ratios(rank, sizes, spacing=None):
     for part in np.array_split(np.asarray(sizes), -(-len(sizes) // 64)):
         labels = (rank < torch.from_numpy(part).view(-1, *[1] * rank.ndim)).to(torch.uint8)
         weights = adaptive_dilated_weights(labels, num_classes=2, spacing=spacing).double()
-        found.append(weights[:, *first] / weights[:, *last])
+        found.append(weights[(slice(None), *first)] / weights[(slice(None), *last)])
     return torch.cat(found).numpy()
 
 

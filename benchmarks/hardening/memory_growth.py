@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from dilated_ce._ball import ball_lines
 from rich.progress import track
 from torch import nn
 
 from dilated_ce import DilatedBalancedCELoss
-from dilated_ce._ball import ball_lines
 
 OUT = Path(__file__).resolve().parents[2] / "results" / "quality" / "memory.csv"
 STATM = Path("/proc/self/statm")

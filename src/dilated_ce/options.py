@@ -254,8 +254,8 @@ def _check_numbers(name: str, tensor: Tensor, at_least: str) -> None:
         raise ValueError(f"{name}: got {as_written(tensor)}, expected finite numbers >= 0.")
     if not (tensor > 0).any():
         raise ValueError(
-            f"{name}: got {as_written(tensor)}, expected {at_least}: with 0 for all of them nothing "
-            "would be learnt."
+            f"{name}: got {as_written(tensor)}, expected {at_least}: with 0 for all of them "
+            "nothing would be learnt."
         )
     rounding = 1 + 1e-6
     if not ((tensor == 0) | (tensor * rounding >= LEAST) & (tensor <= MOST * rounding)).all():
