@@ -24,7 +24,7 @@ from dilated_ce.cli.demo import _default_folder
 from dilated_ce.cli.endings import one_error
 from dilated_ce.cli.options import complete_losses
 from dilated_ce.study import stare
-from dilated_ce.study.cases import DataError
+from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.loss_modules import LOSSES
 from dilated_ce.study.settings import ExecutionConfig, TrainingConfig
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from dilated_ce import cli
 from dilated_ce.cli.study import _summarise
-from dilated_ce.study.cases import DataError
+from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.losses import parse_loss
 
 TINY = (

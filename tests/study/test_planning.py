@@ -6,7 +6,7 @@ from toy import make_dataset
 
 import dilated_ce
 from dilated_ce.study import planning
-from dilated_ce.study.cases import Split
+from dilated_ce.study.data.cases import Split
 from dilated_ce.study.engine import StudyError
 from dilated_ce.study.losses import parse_loss, source_file
 from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resolve

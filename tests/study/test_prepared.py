@@ -8,7 +8,7 @@ from monai.transforms import NormalizeIntensity
 from toy import make_case, make_dataset
 
 from dilated_ce.study import prepared as prepared_module
-from dilated_ce.study.cases import Case, CaseSource
+from dilated_ce.study.data.cases import Case, CaseSource
 from dilated_ce.study.prepared import MOST_CENTRES, Prepared, prepare, strange_files
 
 

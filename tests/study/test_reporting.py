@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from toy import make_dataset
 
-from dilated_ce.study.cases import Case
+from dilated_ce.study.data.cases import Case
 from dilated_ce.study.losses import parse_loss
 from dilated_ce.study.records import CASE_COLUMNS, LESION_COLUMNS, SCORES, Failure, Run
 from dilated_ce.study.reporting import pictures, write_report

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dilated_ce.study.cases import DataError
+from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.splits import make_folds
 
 NAMES = {name: name for name in "abcdefgh"}

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dilated_ce.study import stare
-from dilated_ce.study.cases import DataError
+from dilated_ce.study.data.cases import DataError
 
 
 def small_archive() -> tuple[bytes, bytes]:

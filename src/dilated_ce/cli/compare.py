@@ -274,7 +274,7 @@ def compare(
         "out": out,
     }
     from dilated_ce.study import comparison
-    from dilated_ce.study.cases import DataError
+    from dilated_ce.study.data.cases import DataError
     from dilated_ce.study.engine import StudyError
     from dilated_ce.study.settings import SettingsError
 

@@ -17,7 +17,7 @@ from dilated_ce.cli.progress import counting
 
 if TYPE_CHECKING:
     from dilated_ce.inspection import Measured
-    from dilated_ce.study.cases import DataSet
+    from dilated_ce.study.data.cases import DataSet
 
 
 def inspect(
@@ -92,8 +92,8 @@ def inspect(
     """
     import pydantic
 
-    from dilated_ce.study.cases import DataError
-    from dilated_ce.study.reading import DataConfig, open_data
+    from dilated_ce.study.data.cases import DataError
+    from dilated_ce.study.data.reading import DataConfig, open_data
 
     chosen, radius_of_maps = _radii(radii), _radius_of_maps(weight_maps)
     try:
@@ -152,7 +152,7 @@ def _inspect(
 ) -> None:
     """Check, measure and show a data set; `arguments` are those that `compare` needs for it."""
     from dilated_ce import inspection
-    from dilated_ce.study.checking import check_cases
+    from dilated_ce.study.data.checking import check_cases
 
     with counting("reading every case", len(data.cases)) as on_case:
         checked = check_cases(data, on_case)

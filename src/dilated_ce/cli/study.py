@@ -13,8 +13,8 @@ from dilated_ce.cli.progress import UnitProgress, counting
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
-    from dilated_ce.study.cases import DataSet
     from dilated_ce.study.comparison import Results
+    from dilated_ce.study.data.cases import DataSet
     from dilated_ce.study.prepared import Prepared
     from dilated_ce.study.settings import CompareConfig
 

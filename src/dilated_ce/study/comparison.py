@@ -8,14 +8,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dilated_ce.study.cases import DataError, DataSet
-from dilated_ce.study.checking import check_cases
+from dilated_ce.study.data.cases import DataError, DataSet
+from dilated_ce.study.data.checking import check_cases
+from dilated_ce.study.data.reading import open_data
 from dilated_ce.study.engine import Outcome, StudyError, carry_out
 from dilated_ce.study.files import write_json, write_text
 from dilated_ce.study.loss_modules import Setting
 from dilated_ce.study.planning import resolve
 from dilated_ce.study.prepared import Prepared, is_current, prepare, strange_files
-from dilated_ce.study.reading import open_data
 from dilated_ce.study.records import Failure, Run
 from dilated_ce.study.reporting import write_report
 from dilated_ce.study.settings import CompareConfig, SettingsError

@@ -7,7 +7,7 @@ from monai.metrics import compute_dice
 from numpy.typing import NDArray
 from torch import nn
 
-from dilated_ce.study.cases import Case
+from dilated_ce.study.data.cases import Case
 from dilated_ce.study.settings import ResolvedTraining
 
 WINDOWS = 8  # of 2D images at once; of volumes, one

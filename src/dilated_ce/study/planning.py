@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dilated_ce.study.cases import DataSet
+from dilated_ce.study.data.cases import DataSet
 from dilated_ce.study.engine import Outcome
 from dilated_ce.study.losses import LossSpec
 from dilated_ce.study.prepared import Prepared

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dilated_ce.study.cases import Case, CaseSource, DataSet
+from dilated_ce.study.data.cases import Case, CaseSource, DataSet
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_json
 
 VERSION = 2  # of the files, and of what is read and checked; another one means: make them anew

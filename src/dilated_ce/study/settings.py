@@ -12,8 +12,8 @@ from pydantic import (
     model_validator,
 )
 
+from dilated_ce.study.data.reading import DataConfig, NonemptyPath, Strict
 from dilated_ce.study.losses import LossSpec, parse_loss
-from dilated_ce.study.reading import DataConfig, NonemptyPath, Strict
 
 
 def _as_loss(loss: str | LossSpec) -> LossSpec:

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from dilated_ce.study import plain_yaml
-from dilated_ce.study.cases import DataError, Split
+from dilated_ce.study.data.cases import DataError, Split
 from dilated_ce.study.wording import listing, some
 
 PARTS = ("train", "validation", "test")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dilated_ce.study.cases import Case
+from dilated_ce.study.data.cases import Case
 
 HITS, FALSE_POSITIVES, FALSE_NEGATIVES = "#F2F2F2", "#FF9F1C", "#3DA5FF"
 MOST_PIXELS = 320  # of a side: more would only make the file large

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dilated_ce.study.cases import Case, DataError
-from dilated_ce.study.checking import check_cases
-from dilated_ce.study.reading import DataConfig, open_data
-from dilated_ce.study.volumes import resample
+from dilated_ce.study.data.cases import Case, DataError
+from dilated_ce.study.data.checking import check_cases
+from dilated_ce.study.data.reading import DataConfig, open_data
+from dilated_ce.study.data.volumes import resample
 
 SHAPE = (6, 8, 5)
 LABELS = {"background": 0, "rim": 1, "core": 2}

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dilated_ce.study.cases import Case, DataError
-from dilated_ce.study.found import Found, FoundCase
-from dilated_ce.study.images import naming, read_image, rescale_image, rescale_labels, scaled
-from dilated_ce.study.mask_coding import MaskCoding, find_coding
+from dilated_ce.study.data.cases import Case, DataError, Found, FoundCase
+from dilated_ce.study.data.images import naming, read_image, rescale_image, rescale_labels, scaled
+from dilated_ce.study.data.mask_coding import MaskCoding, find_coding
 from dilated_ce.study.wording import listing
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}

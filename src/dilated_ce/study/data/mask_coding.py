@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageColor
 
-from dilated_ce.study.cases import DataError
-from dilated_ce.study.images import decoded, naming
-from dilated_ce.study.masks import LOSSY_SUFFIXES, MAX_CLASSES, read_mask
+from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.data.images import decoded, naming
+from dilated_ce.study.data.masks import LOSSY_SUFFIXES, MAX_CLASSES, read_mask
 from dilated_ce.study.wording import listing
 
 WHITE = 255

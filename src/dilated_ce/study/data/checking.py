@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dilated_ce.study.cases import Case, DataError, DataSet, Split
+from dilated_ce.study.data.cases import Case, DataError, DataSet, Split
 from dilated_ce.study.splits import PARTS
 from dilated_ce.study.wording import count, some
 

@@ -4,7 +4,7 @@ A data set knows its cases by name and reads each when it is asked for, so that 
 need not fit into memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,3 +71,30 @@ class DataSet:
     def by_name(self) -> dict[str, CaseSource]:
         """The cases by their names."""
         return {case.name: case for case in self.cases}
+
+
+@dataclass(frozen=True)
+class FoundCase:
+    """A case that is not yet in a group."""
+
+    name: str
+    load: Callable[[], Case]
+    files: tuple[Path, ...]
+
+    def in_group(self, group: str) -> CaseSource:
+        """The case as one of a data set."""
+        return CaseSource(self.name, self.load, group, self.files)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The cases of a folder, and what they are made of."""
+
+    source: str
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    spatial_dims: int
+    unit: str
+    ignore_index: int | None
+    cases: tuple[FoundCase, ...]
+    parts: Mapping[str, Sequence[str]] | None  # as the folders are split

@@ -14,10 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from dilated_ce.study.cases import DataError, DataSet
-from dilated_ce.study.folders import open_folder
-from dilated_ce.study.found import Found
-from dilated_ce.study.nnunet_raw import open_nnunet_raw
+from dilated_ce.study.data.cases import DataError, DataSet, Found
+from dilated_ce.study.data.folders import open_folder
+from dilated_ce.study.data.nnunet_raw import open_nnunet_raw
 from dilated_ce.study.splits import make_folds
 from dilated_ce.study.wording import some
 
@@ -112,7 +111,7 @@ def open_data(config: DataConfig) -> DataSet:
     Examples:
         >>> open_data(DataConfig(path="nowhere"))
         Traceback (most recent call last):
-        dilated_ce.study.cases.DataError: nowhere is no folder.
+        dilated_ce.study.data.cases.DataError: nowhere is no folder.
     """
     try:
         return _open(config)

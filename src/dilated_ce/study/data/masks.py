@@ -6,7 +6,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from dilated_ce.study.images import decoded
+from dilated_ce.study.data.images import decoded
 
 MAX_CLASSES = 50  # more values than this are not classes
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from dilated_ce.study.cases import Case, DataError
-from dilated_ce.study.images import read_image
-from dilated_ce.study.masks import read_mask
+from dilated_ce.study.data.cases import Case, DataError
+from dilated_ce.study.data.images import read_image
+from dilated_ce.study.data.masks import read_mask
 from dilated_ce.study.wording import count
 
 IGNORE_INDEX = 255
