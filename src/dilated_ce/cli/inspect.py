@@ -12,7 +12,7 @@ from rich.table import Table
 
 from dilated_ce.cli.console import console, errors, escape, fail
 from dilated_ce.cli.endings import one_error
-from dilated_ce.cli.options import a_path, classes, dimensions, folder_for, numbers
+from dilated_ce.cli.options import a_path, classes, dimensions, folder_for, numbers, value_of_mask
 from dilated_ce.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ def inspect(
     mask_classes: Annotated[
         str | None,
         typer.Option(help='Classes and their values or colours: "background=0,polyp=255".'),
+    ] = None,
+    ignore_value: Annotated[
+        str | None,
+        typer.Option(
+            help="The value of pixels that nobody labelled: 255, or a colour.", metavar="VALUE"
+        ),
     ] = None,
     group_by: Annotated[
         str | None,
@@ -104,6 +110,7 @@ def inspect(
             spacing=numbers("--spacing", spacing),
             mask_threshold=mask_threshold,
             mask_classes=classes(mask_classes),
+            ignore_value=None if ignore_value is None else value_of_mask(ignore_value),
             group_by=group_by,
         )
     except pydantic.ValidationError as error:
@@ -117,6 +124,7 @@ def inspect(
         "--spacing": spacing,
         "--mask-threshold": mask_threshold,
         "--mask-classes": mask_classes,
+        "--ignore-value": ignore_value,
         "--group-by": group_by,
     }
     given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+IGNORE_INDEX = 255  # the label of voxels that nobody labelled, whatever their files have
+
 
 class DataError(Exception):
     """Data that cannot be used; the message says what is wrong with which files, and what to do."""
@@ -31,6 +33,7 @@ class Case:
     spacing: tuple[float, ...] = (1.0, 1.0)  # size of a voxel along each axis, in the data's unit
     # (4, 4): from a voxel's place along the three axes to the patient's space in mm, as in NIfTI.
     affine: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()  # what is worth knowing of how it was read
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class DataSet:
     cases: tuple[CaseSource, ...]
     folds: tuple[Split, ...]  # one, or as many as the cross-validation has
     split: str  # how it was split, a sentence
+    notes: tuple[str, ...] = ()  # what is worth knowing of its files
 
     @cached_property
     def by_name(self) -> dict[str, CaseSource]:
@@ -98,3 +102,4 @@ class Found:
     ignore_index: int | None
     cases: tuple[FoundCase, ...]
     parts: Mapping[str, Sequence[str]] | None  # as the folders are split
+    notes: tuple[str, ...] = ()

@@ -28,10 +28,13 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
     """Read every case once and list all that is wrong, with names.
 
     Problems: files that cannot be read, images without a difference in them, a class that is in no
-    training case. Notes: cases without foreground, a class in no test case, uneven voxel sizes,
-    channels of a single value.
+    training case, a test part without any class or wholly ignored. Notes: what the readers say,
+    folders that are not read, cases without foreground, a class in no test case, uneven voxel
+    sizes, channels of a single value.
     """
-    result = CheckResult()
+    result = CheckResult(notes=[*data.notes])
+    noted: dict[str, list[str]] = {}  # cases by what their readers say
+    ignored = 0  # voxels
     rows: list[dict[str, Any]] = []
     voxels: dict[str, list[int]] = {}
     flat: list[str] = []  # cases with a channel of a single value, beside others
@@ -43,9 +46,12 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
             result.problems.append(f"{source.name}: {error}")
         else:
             result.problems += _problems(case, data)
+            for note in case.notes:
+                noted.setdefault(note, []).append(source.name)
             flat += [source.name] if 0 < _count_flat(case) < len(case.image) else []
             counts = np.bincount(case.labels.ravel(), minlength=256)
             voxels[source.name] = counts[: len(data.classes)].tolist()
+            ignored += 0 if data.ignore_index is None else int(counts[data.ignore_index])
             rows.append(
                 {
                     "case": source.name,
@@ -56,6 +62,11 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
                 }
             )
         on_case()
+    result.notes += [
+        f"{note}, in {count(len(names), 'case')}: {some(names)}" for note, names in noted.items()
+    ]
+    if data.ignore_index is not None and not ignored:
+        result.notes.append("no voxel of any case is ignored")
     result.table = pd.DataFrame(rows)
     result.voxels = pd.DataFrame.from_dict(voxels, orient="index", columns=list(data.classes))
     if rows:
@@ -88,11 +99,16 @@ def _count_flat(case: Case) -> int:
 
 
 def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) -> None:
+    of_test = result.voxels.reindex(fold.test).sum()
+    if of_test.sum() == 0:
+        result.problems.append(f"{where}all voxels of the test part are ignored")
+    elif of_test.iloc[1:].sum() == 0:
+        result.problems.append(f"{where}no test case has a voxel of any class")
     for name in data.classes:
         in_part = {part: result.voxels[name].reindex(getattr(fold, part)).sum() for part in PARTS}
         if in_part["train"] == 0:
             result.problems.append(f"{where}no training case has a voxel of the class {name!r}")
-        elif in_part["test"] == 0:
+        elif in_part["test"] == 0 and of_test.iloc[1:].sum() > 0:
             result.notes.append(f"{where}no test case has a voxel of the class {name!r}")
 
 

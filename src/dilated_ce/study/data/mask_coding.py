@@ -1,19 +1,18 @@
 """Which values of a mask file stand for which class."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageColor
+from PIL import Image, ImageColor
 
-from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.images import decoded, naming
-from dilated_ce.study.data.masks import LOSSY_SUFFIXES, MAX_CLASSES, read_mask
-from dilated_ce.study.wording import listing
+from dilated_ce.study.data.cases import IGNORE_INDEX, DataError
+from dilated_ce.study.data.mask_survey import Survey, black_and_white, check_values, survey
+from dilated_ce.study.data.masks import is_grey, is_lossy, palette_of, stored_values
 
-WHITE = 255
+MAX_CLASSES = 50  # more values than this are not classes
 
 
 @dataclass(frozen=True)
@@ -23,109 +22,153 @@ class MaskCoding:
     names: tuple[str, ...]  # of the classes, background first
     values: tuple[int, ...]  # of each class: grey values, or colours as 0xrrggbb
     threshold: int | None = None  # in place of values
+    ignored: int | None = None  # the value of pixels that nobody labelled
     in_colour: bool = False
+    by_index: bool = False  # palette images mean their indices, and not their greys
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """The label map (H, W) of a mask file.
+    def labels(self, mask: Image.Image) -> NDArray[np.uint8]:
+        """The label map (H, W) of a mask.
 
         Raises:
-            ValueError: a file that cannot be read, or a value that is no class.
+            ValueError: a mask of another kind, or a value that is no class.
         """
-        values = _colours(path) if self.in_colour else _grey_values(path, self.threshold)
+        values = _colours(mask) if self.in_colour else self._numbers(mask)
+        ignored = np.zeros(values.shape, bool) if self.ignored is None else values == self.ignored
         if self.threshold is not None:
-            return (values > self.threshold).astype(np.uint8)
+            if values.max(where=~ignored, initial=0) == 1 and self.threshold > 0:
+                raise ValueError(
+                    f"holds 0 and 1, and nothing above the threshold {self.threshold}; save all "
+                    "masks with the same values"
+                )
+            labels = (values > self.threshold).astype(np.uint8)
+        else:
+            labels = self._classes(values, ignored)
+        labels[ignored] = IGNORE_INDEX
+        return labels
+
+    def _numbers(self, mask: Image.Image) -> NDArray[np.uint16]:
+        values, palette = stored_values(mask), palette_of(mask)
+        if palette is not None and not self.by_index:
+            if not is_grey(palette[np.unique(values)]):
+                raise ValueError("has a palette of colours, which those of the others are not")
+            return palette[values, 0].astype(np.uint16)
+        if not is_lossy(mask):
+            return values
+        if self.ignored is not None:
+            raise ValueError("is JPEG, which changes values: none in it can be ignored")
+        return values if self.threshold is not None else black_and_white(values)
+
+    def _classes(self, values: NDArray, ignored: NDArray[np.bool_]) -> NDArray[np.uint8]:
         known = np.array(self.values)
         order = known.argsort()
-        places = np.searchsorted(known[order], values).clip(max=len(known) - 1)
-        labels = order[places]
-        unknown = values[known[labels] != values]
+        labels = order[np.searchsorted(known[order], values).clip(max=len(known) - 1)]
+        unknown = values[(known[labels] != values) & ~ignored]
         if unknown.size:
-            value = int(unknown[0])
-            shown = f"#{value:06x}" if self.in_colour else str(value)
+            expected = ", ".join(map(self._shown, self.values))
+            shown = self._shown(int(unknown[0]))
+            void = "" if self.ignored is not None else f", or --ignore-value {shown}"
             raise ValueError(
-                f"holds the value {shown}, which is no class; expected one of "
-                + ", ".join(f"#{v:06x}" if self.in_colour else str(v) for v in self.values)
+                f"holds the value {shown}, which is no class; expected one of {expected}{void}"
             )
         return labels.astype(np.uint8)
+
+    def _shown(self, value: int) -> str:
+        return f"#{value:06x}" if self.in_colour else str(value)
 
 
 def find_coding(
     masks: Sequence[Path],
     threshold: int | None = None,
     classes: Mapping[str, int | str] | None = None,
+    ignored: int | str | None = None,
 ) -> MaskCoding:
     """What the user says, or else what the masks hold.
 
     Without a threshold and classes every value that occurs is a class, the smallest the background.
     Two values, such as 0 and 255, are background and foreground; several are named by their value.
-    JPEG blurs values, so JPEG masks have to be black and white: foreground is more than 127.
 
     Raises:
-        DataError: masks that cannot be read, with one value alone, or with too many; classes that
-            are neither all values nor all colours.
+        DataError: masks that cannot be read, with one value alone, or with too many, or whose
+            values may mean two things (see `mask_survey`); classes that are neither all values nor
+            all colours.
     """
-    if threshold is not None:
-        return MaskCoding(("background", "foreground"), (), threshold)
     if classes is not None:
-        return _given(classes)
-    values: set[int] = set()
-    problems = []
-    for path in masks:
-        try:
-            with naming(f"masks/{path.name}"):
-                values |= set(np.unique(_grey_values(path, None)).tolist())
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError(listing(f"{len(problems)} of the masks cannot be used", problems))
-    ordered = tuple(sorted(values))
-    shown = ", ".join(map(str, ordered[:8])) + (", ..." if len(ordered) > 8 else "")
-    if len(ordered) > MAX_CLASSES:
+        given = _given(classes, ignored)
+        if given.in_colour:
+            return given
+        return replace(given, by_index=survey(masks, given.ignored).by_index)
+    if isinstance(ignored, str):
         raise DataError(
-            f"the masks hold {len(ordered)} values ({shown}), expected one per class and at most "
-            f"{MAX_CLASSES}. Name the classes with data.mask_classes, or set data.mask_threshold."
+            "--ignore-value: a colour is for classes that have colours: name them with "
+            "--mask-classes."
         )
-    if len(ordered) < 2:
-        raise DataError(f"all masks hold {shown} alone, expected a background and a foreground.")
-    names = ("foreground",) if len(ordered) == 2 else tuple(map(str, ordered[1:]))
-    return MaskCoding(("background", *names), ordered)
+    found = survey(masks, ignored)
+    if threshold is not None:
+        return _above(threshold, ignored, found)
+    values = [value for value in found.values if value != ignored]
+    shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+    if len(values) > MAX_CLASSES:
+        raise DataError(
+            f"the masks hold {len(values)} values ({shown}), expected one per class and at most "
+            f"{MAX_CLASSES}. Name the classes with --mask-classes, or set --mask-threshold: 127 "
+            "for masks that are black and white, smoothed or once saved as JPEG."
+        )
+    if len(values) < 2:
+        beside = "" if ignored is None else f" beside the ignored {ignored}"
+        raise DataError(
+            f"all masks hold {shown or 'nothing'} alone{beside}, expected a background and a "
+            "foreground."
+        )
+    check_values(found, values)
+    names = ("foreground",) if len(values) == 2 else tuple(map(str, values[1:]))
+    return MaskCoding(
+        ("background", *names), tuple(values), ignored=ignored, by_index=found.by_index
+    )
 
 
-def _given(classes: Mapping[str, int | str]) -> MaskCoding:
+def _above(threshold: int, ignored: int | None, found: Survey) -> MaskCoding:
+    if found.by_index:
+        raise DataError(
+            f"--mask-threshold {threshold}: some masks have a palette of colours, which are above "
+            "or below nothing; name the classes by their colours: --mask-classes "
+            "background=#000000,NAME=#rrggbb."
+        )
+    return MaskCoding(("background", "foreground"), (), threshold, ignored)
+
+
+def _given(classes: Mapping[str, int | str], ignored: int | str | None) -> MaskCoding:
     in_colour = [isinstance(value, str) for value in classes.values()]
     if any(in_colour) and not all(in_colour):
-        raise DataError("data.mask_classes: expected either grey values or colours, got both.")
-    try:
-        values = tuple(
-            int.from_bytes(ImageColor.getcolor(value, "RGB"), "big")  # type: ignore[arg-type]
-            if isinstance(value, str)
-            else value
-            for value in classes.values()
+        raise DataError("--mask-classes: expected either grey values or colours, got both.")
+    if ignored is not None and isinstance(ignored, str) != all(in_colour):
+        raise DataError(
+            f"--ignore-value: got {ignored}, expected a {'colour' if all(in_colour) else 'value'}, "
+            "as the classes have."
         )
-    except ValueError as error:
-        raise DataError(f"data.mask_classes: {error}; expected one such as #ff0000.") from error
+    values = tuple(_number("--mask-classes", value) for value in classes.values())
+    void = None if ignored is None else _number("--ignore-value", ignored)
     if len(set(values)) < len(values):
-        raise DataError("data.mask_classes: two classes have the same value.")
+        raise DataError("--mask-classes: two classes have the same value.")
+    if void in values:
+        raise DataError(f"--ignore-value: {ignored} is the value of a class, too.")
     if len(values) > MAX_CLASSES:
-        raise DataError(f"data.mask_classes: got {len(values)}, expected at most {MAX_CLASSES}.")
-    return MaskCoding(tuple(classes), values, None, all(in_colour))
+        raise DataError(f"--mask-classes: got {len(values)}, expected at most {MAX_CLASSES}.")
+    return MaskCoding(tuple(classes), values, None, void, all(in_colour))
 
 
-def _grey_values(path: Path, threshold: int | None) -> NDArray[np.uint16]:
-    mask = read_mask(path)
-    if threshold is None and path.suffix.lower() in LOSSY_SUFFIXES:
-        between = float(np.mean((mask > 64) & (mask < 191)))
-        if between > 0.05 or mask.max() in range(1, 128):
-            raise ValueError(
-                "got a JPEG mask with values between black and white, expected 0 and 255 alone; "
-                "JPEG changes values: save masks of class indices as PNG, or set "
-                "data.mask_threshold"
-            )
-        return np.where(mask > 127, WHITE, 0).astype(np.uint16)
-    return mask
+def _number(option: str, value: int | str) -> int:
+    """A grey value as it is, a colour as 0xrrggbb."""
+    if not isinstance(value, str):
+        return value
+    try:
+        colour = ImageColor.getcolor(value, "RGB")
+    except ValueError as error:
+        raise DataError(f"{option}: {error}; expected one such as #ff0000.") from error
+    return int.from_bytes(bytes(colour), "big")
 
 
-def _colours(path: Path) -> NDArray[np.int64]:
-    image = decoded(path).convert("RGB")
-    red, green, blue = np.asarray(image, dtype=np.int64).transpose(2, 0, 1)
+def _colours(mask: Image.Image) -> NDArray[np.int64]:
+    if mask.mode.startswith(("I", "F")):
+        raise ValueError(f"has grey values of 16 bits or more (mode {mask.mode}), and no colours")
+    red, green, blue = np.asarray(mask.convert("RGB"), dtype=np.int64).transpose(2, 0, 1)
     return (red << 16) + (green << 8) + blue

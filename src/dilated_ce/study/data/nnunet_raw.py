@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dilated_ce.study.data.cases import DataError, Found, FoundCase
-from dilated_ce.study.data.volumes import IGNORE_INDEX, MOST_LABEL, VolumeReader, open_nifti
+from dilated_ce.study.data.cases import IGNORE_INDEX, DataError, Found, FoundCase
+from dilated_ce.study.data.volumes import MOST_LABEL, VolumeReader, open_nifti
 from dilated_ce.study.wording import listing
 
 ENDINGS = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".bmp")

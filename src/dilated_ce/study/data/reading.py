@@ -66,6 +66,11 @@ class DataConfig(Strict):
         min_length=2,
         description="grey value or colour (#rrggbb) of each class, the background first",
     )
+    ignore_value: int | str | None = Field(
+        default=None,
+        description="grey value, palette index or colour (#rrggbb) of pixels that nobody labelled, "
+        "which count neither in training nor in scores",
+    )
     folds: int | None = Field(default=None, ge=2, description="of a cross-validation")
     split_file: NonemptyPath | None = Field(
         default=None, description="JSON or YAML with lists of cases: train, validation, test"
@@ -127,9 +132,20 @@ def _open(config: DataConfig) -> DataSet:
         found = open_nnunet_raw(
             folder, None if config.dims == "auto" else config.dims, config.spacing
         )
-        options = {"mask_threshold": None, "mask_classes": None, "scale": 1.0}
+        options = {
+            "mask_threshold": None,
+            "mask_classes": None,
+            "ignore_value": None,
+            "scale": 1.0,
+        }
     else:
-        found = open_folder(folder, config.scale, config.mask_threshold, config.mask_classes)
+        found = open_folder(
+            folder,
+            config.scale,
+            config.mask_threshold,
+            config.mask_classes,
+            config.ignore_value,
+        )
         options = {"spacing": None}
         if config.dims == 3:
             raise DataError(f"{folder}: data.dims is 3, and these are 2D images.")
@@ -150,6 +166,7 @@ def _open(config: DataConfig) -> DataSet:
         cases=tuple(case.in_group(groups[case.name]) for case in found.cases),
         folds=folds,
         split=split,
+        notes=found.notes,
     )
 
 

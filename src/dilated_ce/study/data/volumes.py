@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from dilated_ce.study.data.cases import Case, DataError
+from dilated_ce.study.data.cases import IGNORE_INDEX, Case, DataError
 from dilated_ce.study.data.images import read_image
 from dilated_ce.study.data.masks import read_mask
 from dilated_ce.study.wording import count
 
-IGNORE_INDEX = 255
 MODES = {2: "bilinear", 3: "trilinear"}
 MOST_VOXELS = 2**30  # of a file, with all its channels: 4 GB as float32
 MOST_LABEL = 2**24  # up to which float32 tells whole numbers apart
