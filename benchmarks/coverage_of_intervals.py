@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from dilated_ce.study.bootstrap import Scores
+from dilated_ce.study.statistics.bootstrap import Scores
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "statistics" / "coverage.csv"
 TRUTH = 0.02

@@ -21,9 +21,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dilated_ce import cli
-from dilated_ce.cli.study import _summarise
+from dilated_ce.cli.running import _summarise
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.losses import parse_loss
+from dilated_ce.study.training.loss_spec import parse_loss
 
 TINY = (
     *("--losses", "ce,dbce:radius=2", "--seeds", 1, "--steps", 3, "--patch-size", 16),
@@ -229,7 +229,7 @@ def test_a_study_may_lie_beside_its_images(run, images):
 
 
 def test_fresh_prepares_again(run, images, tmp_path, monkeypatch):
-    from dilated_ce.study import comparison
+    from dilated_ce.study import api
 
     command = ("--data", images, "--out", tmp_path / "out", "--dry-run", *TINY)
     assert run(*command)[0] == 0
@@ -237,18 +237,18 @@ def test_fresh_prepares_again(run, images, tmp_path, monkeypatch):
     def prepare(*arguments, **options):
         raise DataError("prepared anew")
 
-    monkeypatch.setattr(comparison, "prepare", prepare)
+    monkeypatch.setattr(api, "prepare", prepare)
     assert run(*command)[0] == 0
     assert "prepared anew" in run(*command, "--fresh")[1]
 
 
 def test_interrupted_while_it_prepares(run, images, tmp_path, monkeypatch):
-    from dilated_ce.study import comparison
+    from dilated_ce.study import api
 
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison, "check_cases", interrupted)
+    monkeypatch.setattr(api, "check_cases", interrupted)
     code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
     assert code == 130
     assert f"Interrupted. What is finished is kept in {tmp_path / 'out'}; the same command" in text
@@ -276,7 +276,7 @@ def test_a_full_disk_is_named(run, images, tmp_path, monkeypatch):
 
 
 def test_one_at_a_time(run, images, tmp_path):
-    from dilated_ce.study.comparison import locked
+    from dilated_ce.study.api import locked
 
     with locked(tmp_path / "out"):
         code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
@@ -295,7 +295,7 @@ def compare_in_silence(arguments):
 def test_killed_at_random_it_ends_with_the_same_scores(images, tmp_path):
     # From a process that has the libraries, so that the kills meet work and not imports.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dilated_ce.study.comparison", "dilated_ce.cli.compare"])
+    context.set_forkserver_preload(["dilated_ce.study.api", "dilated_ce.cli.compare"])
 
     def start(out):
         arguments = ["--data", images, "--out", out, *TINY, "--steps", 20, "--seeds", 2]

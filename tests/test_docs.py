@@ -11,8 +11,8 @@ from typer.main import get_command
 
 from dilated_ce import cli
 from dilated_ce.integrations import monai, nnunet
-from dilated_ce.study.losses import parse_losses
-from dilated_ce.study.settings_file import build_config
+from dilated_ce.study.settings.file import build_config
+from dilated_ce.study.training.loss_spec import parse_losses
 
 ROOT = Path(__file__).parents[1]
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))

@@ -462,7 +462,7 @@ def test_a_split_in_json_that_is_too_deep(run, tmp_path):
 
 
 def test_the_disk_is_full_at_the_report(run, tmp_path, monkeypatch):
-    from dilated_ce.study.reporting import page
+    from dilated_ce.study.report import page
 
     def full(*arguments, **options):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -28,9 +28,9 @@ from dilated_ce.inspection import (
     write_weight_maps,
 )
 from dilated_ce.inspection.page import number, percent, representatives
-from dilated_ce.inspection.pictures import view
+from dilated_ce.inspection.planes import view
 from dilated_ce.study.data.cases import Case, CaseSource, DataError, DataSet, Split
-from dilated_ce.study.losses import parse_losses
+from dilated_ce.study.training.loss_spec import parse_losses
 
 RADII = (0, 1, 1.5, 3, 5.3, math.inf)
 CLASSES = ("background", "organ", "lesion")

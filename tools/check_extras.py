@@ -21,8 +21,8 @@ OUT = ROOT / "results" / "packaging" / "extras.csv"
 # What each extra is for: these modules have to import.
 EXTRAS = {
     "": ("dilated_ce",),
-    "study": ("dilated_ce.study.comparison", "dilated_ce.inspection", "dilated_ce.cli.compare"),
-    "ray": ("dilated_ce.study.ray_engine", "ray"),
+    "study": ("dilated_ce.study.api", "dilated_ce.inspection", "dilated_ce.cli.compare"),
+    "ray": ("dilated_ce.study.runs.ray_cluster", "ray"),
     "monai": ("dilated_ce.integrations.monai",),
     "nnunet": ("dilated_ce.integrations.nnunet", "dilated_ce.cli.nnunet"),
     "bench": ("cv2", "edt", "kornia", "monai", "scipy"),

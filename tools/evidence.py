@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dilated_ce.study.bootstrap import CONFIDENCE, Scores
-from dilated_ce.study.losses import parse_loss
-from dilated_ce.study.records import read_cases
-from dilated_ce.study.reporting.tables import summarise
-from dilated_ce.study.statistics import paired
+from dilated_ce.study.report.tables import summarise
+from dilated_ce.study.scores.table import read_cases
+from dilated_ce.study.statistics.bootstrap import CONFIDENCE, Scores
+from dilated_ce.study.statistics.comparison import paired
+from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"

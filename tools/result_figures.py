@@ -17,8 +17,8 @@ from evidence import (
 )
 from matplotlib.figure import Figure
 
-from dilated_ce.study.losses import parse_loss
-from dilated_ce.study.reporting.tables import summarise
+from dilated_ce.study.report.tables import summarise
+from dilated_ce.study.training.loss_spec import parse_loss
 
 STYLE = {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "results"}
 

@@ -23,8 +23,8 @@ from evidence import (
 )
 from marked import row
 
-from dilated_ce.study.losses import parse_loss
-from dilated_ce.study.reporting.tables import show, summarise
+from dilated_ce.study.report.tables import show, summarise
+from dilated_ce.study.training.loss_spec import parse_loss
 
 UNITS = {"acdc": "px"}  # the 1 mm in its files is a placeholder
 RULES = {

@@ -22,10 +22,11 @@ import yaml
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from dilated_ce.study.losses import parse_loss
-from dilated_ce.study.prepared import Prepared
-from dilated_ce.study.records import Run, read_cases
-from dilated_ce.study.stare import open_stare
+from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.stare import open_stare
+from dilated_ce.study.runs.store import Run
+from dilated_ce.study.scores.table import read_cases
+from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "results" / "studies"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dilated_ce.cli.options import DEFAULT_LOSSES
-from dilated_ce.study.settings import CompareConfig
+from dilated_ce.study.settings.compare import CompareConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of settings that the command fills in itself.

@@ -17,8 +17,8 @@ from evidence import (
 )
 from marked import row
 
-from dilated_ce.study.losses import parse_loss
-from dilated_ce.study.reporting.tables import summarise
+from dilated_ce.study.report.tables import summarise
+from dilated_ce.study.training.loss_spec import parse_loss
 
 RADII = (0, 2, 4, 8, math.inf)  # that were trained on all data sets
 

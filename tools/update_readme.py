@@ -12,9 +12,9 @@ from evidence import CLAIMS, GOALS
 from marked import renew, row, write_or_check
 from result_tables import claims_table
 
-from dilated_ce.study.losses import parse_loss
-from dilated_ce.study.records import read_cases
-from dilated_ce.study.reporting.tables import TITLES, show, summarise
+from dilated_ce.study.report.tables import TITLES, show, summarise
+from dilated_ce.study.scores.table import read_cases
+from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORES = ("dice", "recall", "precision")  # of the demo

@@ -7,14 +7,16 @@ from toy import make_dataset
 import dilated_ce
 from dilated_ce.study import planning
 from dilated_ce.study.data.cases import Split
-from dilated_ce.study.engine import StudyError
-from dilated_ce.study.losses import parse_loss, source_file
+from dilated_ce.study.data.prepare import Prepared, prepare
 from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resolve
-from dilated_ce.study.prepared import Prepared, prepare
-from dilated_ce.study.ray_engine import _needs
-from dilated_ce.study.records import Failure
-from dilated_ce.study.settings import CompareConfig, ExecutionConfig, SettingsError, TrainingConfig
-from dilated_ce.study.units import LOSS_MODULES, _arithmetic
+from dilated_ce.study.runs.local import StudyError
+from dilated_ce.study.runs.ray_cluster import _needs
+from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.store import Failure
+from dilated_ce.study.runs.unit import LOSS_MODULES, _arithmetic
+from dilated_ce.study.settings.compare import CompareConfig, SettingsError
+from dilated_ce.study.training.loss_spec import parse_loss, source_file
+from dilated_ce.study.training.settings import TrainingConfig
 
 
 @pytest.fixture(scope="module")

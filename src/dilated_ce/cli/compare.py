@@ -19,7 +19,7 @@ from dilated_ce.cli.options import (
     tuning,
     value_of_mask,
 )
-from dilated_ce.cli.study import carry_out_study
+from dilated_ce.cli.running import carry_out_study
 
 DATA, TRAINING, RUNNING = "Data", "Training", "Running"
 
@@ -283,14 +283,14 @@ def compare(
         "execution.address": address,
         "out": out,
     }
-    from dilated_ce.study import comparison
+    from dilated_ce.study import api
     from dilated_ce.study.data.cases import DataError
-    from dilated_ce.study.engine import StudyError
-    from dilated_ce.study.settings import SettingsError
+    from dilated_ce.study.runs.local import StudyError
+    from dilated_ce.study.settings.compare import SettingsError
 
     try:
         config = configure(settings, options, set_ or [])
     except SettingsError as error:
         fail(str(error))
     with one_error(config.out, SettingsError, DataError, StudyError):
-        carry_out_study(config, comparison.open_dataset, dry_run, fresh)
+        carry_out_study(config, api.open_dataset, dry_run, fresh)

@@ -8,12 +8,12 @@ import typer
 
 from dilated_ce.cli.endings import one_error
 from dilated_ce.cli.options import DEFAULT_LOSSES, a_path, folder_for
-from dilated_ce.cli.study import carry_out_study
+from dilated_ce.cli.running import carry_out_study
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
     from dilated_ce.study.data.cases import DataSet
-    from dilated_ce.study.settings import CompareConfig
+    from dilated_ce.study.settings.compare import CompareConfig
 
 LEARNING_RATE = 6e-3  # short training on few images bears a large one
 
@@ -70,10 +70,10 @@ def demo(
     interruption, run the same command again. For more than a first look: `dilated-ce compare`.
     """
     from dilated_ce.study.data.cases import DataError
-    from dilated_ce.study.engine import StudyError
-    from dilated_ce.study.losses import parse_losses
-    from dilated_ce.study.settings import SettingsError
-    from dilated_ce.study.settings_file import build_config
+    from dilated_ce.study.runs.local import StudyError
+    from dilated_ce.study.settings.compare import SettingsError
+    from dilated_ce.study.settings.file import build_config
+    from dilated_ce.study.training.loss_spec import parse_losses
 
     if data is not None and synthetic:
         raise typer.BadParameter("expected one of --data and --synthetic, got both.")
@@ -110,8 +110,8 @@ def _default_folder(data: Path | None, synthetic: bool) -> Path:
 def _open(config: "CompareConfig", synthetic: bool, scale: float | None) -> "DataSet":
     from dilated_ce.study.data.cases import DataError
     from dilated_ce.study.data.reading import open_data
-    from dilated_ce.study.stare import open_stare
-    from dilated_ce.study.synthetic import make_synthetic
+    from dilated_ce.study.data.stare import open_stare
+    from dilated_ce.study.data.synthetic import make_synthetic
 
     if config.data is not None:
         return open_data(config.data)

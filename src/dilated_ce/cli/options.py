@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from dilated_ce.study.settings import CompareConfig
+    from dilated_ce.study.settings.compare import CompareConfig
 
 DEFAULT_LOSSES = "ce,balanced-ce,dice-ce,dbce,dbce-dice"
 # Those of the study, which takes seconds to import: too long for a shell that completes a word.
@@ -50,9 +50,9 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
     import yaml
 
     from dilated_ce.study import plain_yaml
-    from dilated_ce.study.losses import parse_losses
-    from dilated_ce.study.settings import SettingsError
-    from dilated_ce.study.settings_file import build_config, read_settings
+    from dilated_ce.study.settings.compare import SettingsError
+    from dilated_ce.study.settings.file import build_config, read_settings
+    from dilated_ce.study.training.loss_spec import parse_losses
 
     values = read_settings(path) if path else {}
     for text in others:

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dilated_ce.cli.console import console, escape
 
 if TYPE_CHECKING:
-    from dilated_ce.study.engine import Outcome
-    from dilated_ce.study.units import Unit
+    from dilated_ce.study.runs.local import Outcome
+    from dilated_ce.study.runs.unit import Unit
 
 POLL_SECONDS = 0.5
 
@@ -55,7 +55,7 @@ class UnitProgress:
 
     def on_outcome(self, unit: "Unit", outcome: "Outcome", kept: bool) -> None:
         """Count a unit and print how it went."""
-        from dilated_ce.study.records import Failure
+        from dilated_ce.study.runs.store import Failure
 
         self.finished += 1
         self.left.pop(unit.folder)

@@ -5,8 +5,8 @@ Reads as tallies -> volumes (the measured tables) -> advice -> maps -> pictures 
 
 from dilated_ce.inspection.advice import Advice, advise
 from dilated_ce.inspection.maps import weigh, write_weight_maps
+from dilated_ce.inspection.measuring import Measured, default_radii, measure
 from dilated_ce.inspection.page import write_page
-from dilated_ce.inspection.volumes import Measured, default_radii, measure
 
 __all__ = [
     "Advice",

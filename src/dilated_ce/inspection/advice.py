@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dilated_ce.inspection.volumes import Measured
+from dilated_ce.inspection.measuring import Measured
 from dilated_ce.study.data.cases import DataSet
 
 # Below these the weights differ little from those of CE:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from dilated_ce.inspection.advice import foreground_shares
-from dilated_ce.inspection.volumes import Measured
+from dilated_ce.inspection.measuring import Measured
 from dilated_ce.study.data.cases import DataSet
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5c6670"

@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dilated_ce import dilated_balanced_weights
-from dilated_ce.inspection.volumes import Measured, images_of
+from dilated_ce.inspection.measuring import Measured, images_of
 from dilated_ce.study.data.cases import Case, DataSet
 
 COLOURS = "cividis"  # the same to people with and without colour blindness

@@ -17,7 +17,8 @@ from dilated_ce.inspection import figures
 from dilated_ce.inspection.advice import advise, foreground_shares
 from dilated_ce.inspection.figures import radius_name
 from dilated_ce.inspection.maps import COLOURS, paint, weigh, whole_file
-from dilated_ce.inspection.pictures import (
+from dilated_ce.inspection.measuring import Measured
+from dilated_ce.inspection.planes import (
     View,
     class_colour,
     masks_overlay,
@@ -27,7 +28,6 @@ from dilated_ce.inspection.pictures import (
     view,
 )
 from dilated_ce.inspection.tallies import PLACES
-from dilated_ce.inspection.volumes import Measured
 from dilated_ce.study.data.cases import DataSet
 
 SIDES = (512, 352, 256, 160)  # of the pictures, the largest that fits

@@ -7,17 +7,13 @@ import numpy as np
 import torch
 
 from dilated_ce.study.data.cases import DataSet
-from dilated_ce.study.engine import Outcome
-from dilated_ce.study.losses import LossSpec
-from dilated_ce.study.prepared import Prepared
-from dilated_ce.study.records import Run
-from dilated_ce.study.settings import (
-    CompareConfig,
-    ResolvedTraining,
-    SettingsError,
-    TrainingConfig,
-)
-from dilated_ce.study.units import Unit
+from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.runs.local import Outcome
+from dilated_ce.study.runs.store import Run
+from dilated_ce.study.runs.unit import Unit
+from dilated_ce.study.settings.compare import CompareConfig, SettingsError
+from dilated_ce.study.training.loss_spec import LossSpec
+from dilated_ce.study.training.settings import ResolvedTraining, TrainingConfig
 
 # The most that a patch is by default: what 2 CPU cores train on in reasonable time.
 MOST_SIDES = {2: 128, 3: 64}

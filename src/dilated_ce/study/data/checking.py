@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dilated_ce.study.data.cases import Case, DataError, DataSet, Split
-from dilated_ce.study.splits import PARTS
+from dilated_ce.study.data.split import PARTS
 from dilated_ce.study.wording import count, some
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 from dilated_ce.study.data.cases import DataError, DataSet, Found
 from dilated_ce.study.data.folders import open_folder
 from dilated_ce.study.data.nnunet_raw import open_nnunet_raw
-from dilated_ce.study.splits import make_folds
+from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.wording import some
 
 

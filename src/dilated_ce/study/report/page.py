@@ -1,0 +1,194 @@
+"""Writing the tables and the page of a comparison."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dilated_ce.study.data.cases import Case, DataSet
+from dilated_ce.study.files import write_csv, write_json, write_text
+from dilated_ce.study.report import gallery, plots, radii, sentences, tables
+from dilated_ce.study.runs.store import Failure, Run
+from dilated_ce.study.scores.table import SCORES
+from dilated_ce.study.statistics.comparison import (
+    Comparison,
+    comparable,
+    compare_to,
+    rank_stability,
+)
+from dilated_ce.study.wording import count
+
+
+def write_report(
+    out: Path,
+    *,
+    dataset: DataSet,
+    load_case: Callable[[str], Case],
+    runs: Sequence[Run],
+    failures: Sequence[Failure],
+    reference: str,
+    margin: float,
+    resamples: int,
+    settings: Mapping[str, str],
+    versions: Mapping[str, str],
+    trials: Sequence[Run] = (),
+) -> Path:
+    """Write `cases.csv`, `lesions.csv`, `curves.csv`, `summary.json`, `report.html` into `out`.
+
+    Args:
+        out: folder of the study.
+        dataset: what was compared on.
+        load_case: a case by name, for the gallery.
+        runs: finished runs, at least one.
+        failures: runs without a result.
+        reference: the loss that the others are compared with.
+        margin: Dice (a fraction) within which losses count as equivalent.
+        resamples: of the bootstrap.
+        settings: how it was trained, in sentences.
+        versions: of what the numbers depend on.
+        trials: runs of the search for learning rates, judged on the validation part.
+
+    Returns:
+        The path to the page.
+    """
+    cases = pd.concat([run.cases for run in runs])
+    lesions = pd.concat([run.lesions for run in runs])
+    write_csv(out / "cases.csv", cases)
+    write_csv(out / "lesions.csv", lesions)
+    write_csv(out / "curves.csv", tables.curves(runs))
+    specs = list(dict.fromkeys([run.loss for run in runs] + [f.loss for f in failures]))
+    titles = {str(spec): spec.title for spec in specs}
+    results, apart = _compare(cases, reference, margin, resamples)
+    others = tables.differences(cases, reference, dataset.classes[1:], resamples)
+    ranks = _ranks(cases, resamples)
+    means = tables.summarise(cases)
+    sweeps = radii.candidates(runs, specs, {row.loss: row.mean["dice"] for row in means})
+    said = [sentences.sentence(result, titles) for result in results]
+    said += [radii.advice(sweep) for sweep in sweeps]
+    troubles = sentences.troubles(runs, failures, titles)
+    summary = _summary(means, runs, failures, results, others, ranks, reference)
+    write_json(out / "summary.json", {**summary, "sentences": said, "troubles": troubles})
+    # Autoescape: names of files and folders come from outside and must not become markup.
+    environment = Environment(
+        loader=PackageLoader("dilated_ce.study.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters["count"] = count
+    seeds, groups = cases["seed"].nunique(), cases["group"].nunique()
+    page = environment.get_template("compare.html.j2").render(
+        dataset=dataset,
+        titles=titles,
+        reference=reference,
+        margin=margin,
+        seeds=seeds,
+        groups=groups,
+        num_cases=cases["case"].nunique(),
+        num_runs=len(runs),
+        sentences=said,
+        apart=[titles[loss] for loss in apart],
+        limits=sentences.limits(results, seeds, groups),
+        troubles=troubles,
+        results=results,
+        verdicts=[sentences.verdict(result) for result in results],
+        other_rows=tables.difference_cells(others, list(titles)),
+        sweeps=[(sweep, radii.best(sweep)) for sweep in sweeps],
+        ranks=ranks,
+        trials=tables.trials(trials),
+        score_titles=[tables.TITLES[score] for score in SCORES],
+        rows=tables.cells(means, seeds),
+        class_rows={
+            name: tables.cells(tables.summarise(cases, name), seeds)
+            for name in dataset.classes[1:]
+            if len(dataset.classes) > 2
+        },
+        omitted=int(cases["dice"].isna().sum()),
+        num_scores=len(cases),
+        forest=plots.forest(results, titles, margin) if results else None,
+        trade_off=plots.trade_off(cases, specs),
+        curves=plots.learning_curves(runs, specs),
+        costs=tables.costs(runs),
+        sizes=tables.recall_by_size(lesions).to_dict("records") if len(lesions) else [],
+        gallery=gallery.choose(dataset, cases, runs, specs, load_case),
+        colours={
+            "hit": gallery.HITS,
+            "false positive": gallery.FALSE_POSITIVES,
+            "false negative": gallery.FALSE_NEGATIVES,
+        },
+        failures=failures,
+        settings=settings,
+        versions=versions,
+    )
+    path = out / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _compare(
+    cases: pd.DataFrame, reference: str, margin: float, resamples: int
+) -> tuple[list[Comparison], list[str]]:
+    """The comparisons by Dice, and the losses that no run lets compare with the reference."""
+    losses = comparable(cases, reference)
+    apart = [loss for loss in dict.fromkeys(cases["loss"]) if loss not in (reference, *losses)]
+    if not losses:
+        return [], apart
+    kept = cases[cases["loss"].isin([reference, *losses])]
+    return compare_to(kept, reference, margin=margin, resamples=resamples), apart
+
+
+def _ranks(cases: pd.DataFrame, resamples: int) -> list[dict[str, Any]]:
+    if cases["loss"].nunique() < 2:
+        return []
+    try:
+        return rank_stability(cases, resamples=resamples).reset_index().to_dict("records")
+    except ValueError:  # no run that all losses share
+        return []
+
+
+def _summary(
+    means: Sequence[tables.Row],
+    runs: Sequence[Run],
+    failures: Sequence[Failure],
+    results: Sequence[Comparison],
+    others: Sequence[Comparison],
+    ranks: Sequence[Mapping[str, Any]],
+    reference: str,
+) -> Any:
+    def name(item: Run | Failure) -> dict[str, Any]:
+        return {"loss": str(item.loss), "seed": item.seed, "fold": item.fold}
+
+    return _finite(
+        {
+            "reference": reference,
+            "runs": len(runs),
+            "seconds": sum(run.info["seconds"] for run in runs),
+            "device": runs[0].info.get("device", ""),
+            "losses": {
+                row.loss: {
+                    score: {"mean": row.mean[score], "half_range_over_seeds": row.spread[score]}
+                    for score in SCORES
+                }
+                for row in means
+            },
+            "comparisons": [dataclasses.asdict(result) for result in results],
+            "other_scores": [dataclasses.asdict(result) for result in others],
+            "ranks": ranks,
+            "diverged": [name(run) for run in runs if run.diverged],
+            "collapsed": [name(run) for run in runs if run.collapsed],
+            "failed": [{**name(failure), "error": failure.error} for failure in failures],
+        }
+    )
+
+
+def _finite(value: Any) -> Any:
+    """The value as strict JSON has it: no NaN, no infinity."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,286 @@
+"""A unit of work: one run, from the patches to its folder of results. Any process can do it.
+
+    runs/dbce-radius2-seed0-fold0-0a1b2c3d/   a finished run
+        run.json                              what it was, what it cost, and the others' SHA-256
+        cases.csv, lesions.csv                its scores
+        losses.csv, curve.csv                 training loss per step, validation Dice along the way
+        predictions.npz                       the predicted label map of each case
+    runs/.dbce-radius2-seed0-fold0-0a1b2c3d.working/   an unfinished one: checkpoint and progress
+
+A run's folder appears under its name when the run is complete. The name ends with the start of its
+fingerprint, a hash of everything that shapes its numbers: runs with other settings lie beside it,
+and none is ever overwritten by another.
+"""
+
+import ast
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dilated_ce import __version__
+from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
+from dilated_ce.study.runs.store import PREDICTIONS, Run, storing_predictions
+from dilated_ce.study.scores.lesions import lesion_table
+from dilated_ce.study.scores.score import score_case
+from dilated_ce.study.scores.settings import ScoringConfig
+from dilated_ce.study.scores.table import CASE_COLUMNS, LESION_COLUMNS
+from dilated_ce.study.training.fit import PROGRESS, History, Plan, fit
+from dilated_ce.study.training.infer import predict
+from dilated_ce.study.training.loss_spec import LossSpec, source_file
+from dilated_ce.study.training.process import on_threads
+from dilated_ce.study.training.settings import ResolvedTraining
+
+# What changes the arithmetic of a run on its machine, and not what it computes.
+SHAPELESS = {"device", "devices", "threads", "workers"}
+# The modules of this package that a run's numbers come from.
+SHAPING_MODULES = (
+    "study/scores/calibration",
+    "study/scores/lesions",
+    "study/scores/score",
+    "study/training/fit",
+    "study/training/infer",
+    "study/training/losses",
+    "study/training/networks",
+    "study/training/patches",
+)
+# Those of our own loss; a change of them leaves the runs of these others as they are.
+LOSS_MODULES = (
+    "_automatic",
+    "_ball",
+    "_cross_entropy",
+    "_dilation",
+    "_labels",
+    "_packing",
+    "_targets",
+    "_triton_dilation",
+    "_triton_dilation_kernels",
+    "_triton_loss",
+    "_triton_loss_kernels",
+    "loss",
+    "morphology",
+    "weights",
+)
+RESULTS = {"cases.csv", "lesions.csv", "losses.csv", "curve.csv", PREDICTIONS}
+OTHER_LOSSES = {"ce", "dice", "dice-ce", "dice-focal", "tversky", "top-k"}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A run to do."""
+
+    loss: LossSpec
+    seed: int
+    fold: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    judged: tuple[str, ...]  # the cases that are scored: the test part, or the validation part
+    training: ResolvedTraining
+    scoring: ScoringConfig
+    prepared: Path
+    runs: Path  # folder of all runs
+    prefix: str = ""  # of the folder's name
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of the finished run."""
+        name = f"{self.prefix}{self.loss.slug}-seed{self.seed}-fold{self.fold}"
+        return self.runs / f"{name}-{self.fingerprint[:8]}"
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is to find a learning rate."""
+        return bool(self.prefix)
+
+    @property
+    def run(self) -> Run:
+        """The finished run, whether it is there or not."""
+        return Run(self.loss, self.seed, self.fold, self.folder)
+
+    @property
+    def working(self) -> Path:
+        """The folder of the unfinished run."""
+        return self.folder.with_name(f".{self.folder.name}.working")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that shapes the numbers of the run.
+
+        Of a loss of the user's, that is the file that it is written in, and none that it imports.
+        """
+        return fingerprint(
+            {
+                "loss": str(self.loss),
+                "seed": self.seed,
+                "cases": [self.train, self.validation, self.judged],
+                "training": self.training.model_dump(mode="json", exclude=SHAPELESS),
+                "scoring": self.scoring.model_dump(mode="json"),
+                "data": Prepared(self.prepared).digest,
+                "versions": versions(),
+                "code": _code(
+                    SHAPING_MODULES
+                    if self.loss.name in OTHER_LOSSES
+                    else SHAPING_MODULES + LOSS_MODULES
+                ),
+                "own code": _own_code(self.loss.name),
+            }
+        )
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is there, whole, and the one asked for; else it is made again."""
+        try:
+            info = self.run.info
+            return (
+                info["fingerprint"] == self.fingerprint
+                and info["files"].keys() == RESULTS
+                and all(
+                    sha256(self.folder / name) == known for name, known in info["files"].items()
+                )
+            )
+        except Exception:  # a damaged file may hold anything
+            return False
+
+    @property
+    def steps_done(self) -> int:
+        """The training steps that the run has behind it, finished or not."""
+        if self.folder.exists():
+            return self.training.steps
+        try:
+            return int((self.working / PROGRESS).read_text())
+        except (OSError, ValueError):
+            return 0
+
+
+def execute(unit: Unit) -> None:
+    """Train, predict, score, and put the results into the unit's folder."""
+    with on_threads(unit.training.threads):
+        _execute(unit)
+    shutil.rmtree(unit.working, ignore_errors=True)
+
+
+def _execute(unit: Unit) -> None:
+    prepared = Prepared(unit.prepared)
+    plan = Plan(unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared)
+    network, history = fit(plan, unit.working)
+    start = time.perf_counter()
+    with whole_folder(unit.folder) as folder:
+        with storing_predictions(folder) as store:
+            cases, lesions = judge(unit, network, prepared, store)
+        history.seconds += time.perf_counter() - start
+        write_csv(folder / "cases.csv", cases)
+        write_csv(folder / "lesions.csv", lesions)
+        steps = range(1, len(history.losses) + 1)
+        write_csv(folder / "losses.csv", pd.DataFrame({"step": steps, "loss": history.losses}))
+        write_csv(folder / "curve.csv", pd.DataFrame(history.curve, columns=["step", "dice"]))
+        files = {name: sha256(folder / name) for name in sorted(RESULTS)}
+        write_json(folder / "run.json", {**_info(unit, network, history), "files": files})
+
+
+def judge(
+    unit: Unit,
+    network: nn.Module,
+    prepared: Prepared,
+    on_prediction: Callable[[str, NDArray[np.uint8]], None] = lambda case, prediction: None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores per case and class, and lesions; the predicted label maps go to `on_prediction`."""
+    index = prepared.index
+    settings = unit.loss.settings
+    device = next(network.parameters()).device
+    scores, lesions = [], []
+    for name in unit.judged:
+        case = prepared.load(name)
+        prediction, probabilities = predict(network, case, unit.training, device)
+        on_prediction(name, prediction)
+        labels = np.asarray(case.labels)
+        who = {"loss": str(unit.loss), "seed": unit.seed, "fold": unit.fold, "case": name}
+        by_class = score_case(
+            prediction,
+            labels,
+            prepared.num_classes,
+            spacing=case.spacing,
+            tolerance=unit.scoring.tolerance,
+            empty=unit.scoring.empty,
+            ignore_index=index["ignore_index"],
+            probabilities=probabilities,
+        )
+        options = {key: settings.get(key) for key in ("radius", "balance", "overlap")}
+        group = {"group": index["cases"][name]["group"]}
+        for class_name, values in zip(index["classes"][1:], by_class, strict=True):
+            scores.append({**who, **options, **group, "class": class_name, **values})
+        table = lesion_table(
+            prediction, labels, index["classes"], case.spacing, index["ignore_index"]
+        )
+        lesions += [{**who, **row} for row in table]
+    return (
+        pd.DataFrame(scores, columns=CASE_COLUMNS),
+        pd.DataFrame(lesions, columns=LESION_COLUMNS),
+    )
+
+
+def _info(unit: Unit, network: nn.Module, history: History) -> dict[str, Any]:
+    device = next(network.parameters()).device
+    return {
+        "loss": str(unit.loss),
+        "seed": unit.seed,
+        "fold": unit.fold,
+        "seconds": round(history.seconds, 1),
+        # Of the parts, the median: the first one warms up.
+        "ms_per_step": round(1000 * float(np.median(history.step_seconds)), 2),
+        "peak_memory": history.peak_memory,
+        "parameters": sum(part.numel() for part in network.parameters()),
+        "learning_rate": unit.training.learning_rate,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "fingerprint": unit.fingerprint,
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that numbers depend on."""
+    return {
+        "dilated-ce": __version__,
+        **{package: version(package) for package in ("torch", "monai", "lightning")},
+        "python": platform.python_version(),
+    }
+
+
+@cache
+def _code(modules: tuple[str, ...]) -> str:
+    package = files("dilated_ce")
+    code = [_arithmetic(package.joinpath(f"{module}.py").read_text("utf-8")) for module in modules]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+
+
+def _own_code(loss: str) -> str:
+    path = source_file(loss)
+    try:
+        return _arithmetic(path.read_bytes()) if path else ""
+    except (OSError, SyntaxError, ValueError):  # in an archive, or edited this very moment
+        return ""
+
+
+def _arithmetic(source: str | bytes) -> str:
+    """The code without comments and docstrings: another word in them changes no number."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

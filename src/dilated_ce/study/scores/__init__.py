@@ -1,0 +1,1 @@
+"""What one prediction is worth: overlap, surfaces, lesions, calibration."""

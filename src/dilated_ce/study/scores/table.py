@@ -1,0 +1,39 @@
+"""The table of scores, `cases.csv`, and that of lesions: their columns, and how they are read."""
+
+from pathlib import Path
+
+import pandas as pd
+
+SCORES = (
+    "dice",
+    "recall",
+    "precision",
+    "nsd",
+    "hd95",
+    "assd",
+    "lesion_f1",
+    "lesion_recall",
+    "lesion_precision",
+    "ece",
+)
+LOWER_IS_BETTER = {"hd95", "assd", "ece"}
+IN_UNITS = {"hd95", "assd"}  # of the data's spacing; the others are fractions
+CASE_COLUMNS = [
+    *("loss", "radius", "balance", "overlap", "seed", "fold", "case", "group", "class"),
+    *SCORES,
+    *("true_voxels", "predicted_voxels"),
+]
+LESION_COLUMNS = ["loss", "seed", "fold", "case", "class", "lesion", "volume", "covered", "found"]
+
+
+def read_cases(path: Path) -> pd.DataFrame:
+    """Read a `cases.csv`; a case may well be called "null" or "NA"."""
+    missing = {column: [""] for column in (*SCORES, "radius", "balance", "overlap")}
+    text = dict.fromkeys(("loss", "case", "group", "class"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+
+
+def read_lesions(path: Path) -> pd.DataFrame:
+    """Read a `lesions.csv`; see `read_cases`."""
+    text = dict.fromkeys(("loss", "case", "class"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False)

@@ -1,0 +1,75 @@
+"""What a comparison does, in one validated object, written in YAML or as options."""
+
+import torch
+from pydantic import Field, field_validator, model_validator
+
+from dilated_ce.study.data.reading import DataConfig, NonemptyPath, Strict
+from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.scores.settings import ScoringConfig
+from dilated_ce.study.statistics.settings import StatisticsConfig
+from dilated_ce.study.training.loss_spec import LossSpec
+from dilated_ce.study.training.settings import Loss, TrainingConfig, TuneConfig, has_gpu
+
+
+class CompareConfig(Strict):
+    """A comparison of losses: every loss with every seed on every fold of the same data."""
+
+    data: DataConfig | None = None  # None: the demo's own
+    losses: tuple[Loss, ...] = Field(min_length=1, description="such as ce or dbce:radius=2")
+    seeds: int = Field(
+        default=3, ge=1, description="number of seeds; each gives its own initial weights"
+    )
+    training: TrainingConfig = TrainingConfig()
+    tune: TuneConfig | None = None
+    scoring: ScoringConfig = ScoringConfig()
+    statistics: StatisticsConfig = StatisticsConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    out: NonemptyPath = Field(description="folder for runs, tables and the report")
+
+    @field_validator("losses")
+    @classmethod
+    def _each_once(cls, losses: tuple[LossSpec, ...]) -> tuple[LossSpec, ...]:
+        twice = next((loss for loss in losses if losses.count(loss) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is given twice, expected each loss once")
+        return losses
+
+    @model_validator(mode="after")
+    def _reference_takes_part(self) -> "CompareConfig":
+        if self.statistics.reference not in (None, *self.losses):
+            raise ValueError(
+                f"reference: got {self.statistics.reference}, expected one of the losses: "
+                f"{', '.join(map(str, self.losses))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_this_machine(self) -> "CompareConfig":
+        # With Ray the runs may be on other machines.
+        if self.execution.engine == "ray" and self.training.device != "cpu":
+            return self
+        on_cpu = self.training.device == "cpu" or not has_gpu()
+        gpus = 0 if on_cpu else max(1, torch.cuda.device_count())
+        if not on_cpu and self.training.devices > gpus:
+            raise ValueError(
+                f"training.devices: got {self.training.devices}, expected at most the "
+                f"{gpus} GPUs here"
+            )
+        if on_cpu and self.training.precision == "16-mixed":
+            raise ValueError(
+                "training.precision: got 16-mixed, which CPUs don't have; expected bf16-mixed or "
+                "32-true"
+            )
+        return self
+
+    @property
+    def reference(self) -> LossSpec:
+        """The loss that all others are compared with."""
+        if self.statistics.reference is not None:
+            return self.statistics.reference
+        by_name = {str(loss): loss for loss in self.losses}
+        return by_name.get("dice-ce") or by_name.get("ce") or self.losses[0]
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message names the line or the option, and says why."""

@@ -1,0 +1,101 @@
+"""Settings in YAML: reading them, and naming the line of each mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from dilated_ce.study import plain_yaml
+from dilated_ce.study.settings.compare import CompareConfig, SettingsError
+
+MOST_PROBLEMS = 20  # that are listed
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The contents of a YAML file, as nested dictionaries.
+
+    Raises:
+        SettingsError: a file that cannot be read, is no YAML, or holds no mapping.
+    """
+    node = _parse(path)
+    if not isinstance(node, yaml.MappingNode):
+        raise SettingsError(f"{path}: expected a mapping such as `losses: [ce, dice-ce]`.")
+    try:
+        contents: dict[str, Any] = plain_yaml.construct(node)
+    except yaml.YAMLError as error:
+        raise SettingsError(plain_yaml.explain(path, error)) from error
+    return contents
+
+
+def _parse(path: Path) -> yaml.Node | None:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return plain_yaml.compose(file.read(plain_yaml.MOST_CHARACTERS + 1))
+    except IsADirectoryError as error:
+        raise SettingsError(f"{path} is a folder; for data write --data {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(plain_yaml.explain(path, error)) from error
+
+
+def build_config(values: dict[str, Any], path: Path | None = None) -> CompareConfig:
+    """Validate settings.
+
+    Args:
+        values: nested dictionaries, as of a YAML file, with the options of the command line.
+        path: the file that (some of) them come from; messages name its lines.
+
+    Raises:
+        SettingsError: with every problem, a line each.
+    """
+    try:
+        return CompareConfig.model_validate(values)
+    except ValidationError as error:
+        node = _parse(path) if path else None
+        problems = [_problem(problem, path, node) for problem in error.errors()[:MOST_PROBLEMS]]
+        if error.error_count() > MOST_PROBLEMS:
+            problems.append(f"... and {error.error_count() - MOST_PROBLEMS} more")
+    raise SettingsError("\n".join(dict.fromkeys(problems)))
+
+
+def _problem(problem: Any, path: Path | None, node: yaml.Node | None) -> str:
+    location = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
+    name = ".".join(map(str, location))
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if problem["type"] == "extra_forbidden":
+        message = f"is no setting; expected one of {', '.join(_fields_at(location[:-1]))}"
+    elif problem["type"] == "missing":
+        message = "is missing"
+    elif problem["type"] != "value_error":
+        message = f"got {problem['input']!r:.200}. {message}"
+    line = _line_of(node, location)
+    where = f"{path}, line {line}: " if line else ""
+    return f"{where}{name}: {message}" if name else f"{where}{message}"
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    model: Any = CompareConfig
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int | None:
+    """The line, from 1, that sets the value at `location`; None if the file does not set it."""
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not found:
+                return None
+            line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

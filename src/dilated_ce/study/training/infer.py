@@ -1,0 +1,58 @@
+"""What a network predicts for a whole case."""
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from monai.metrics import compute_dice
+from numpy.typing import NDArray
+from torch import nn
+
+from dilated_ce.study.data.cases import Case
+from dilated_ce.study.training.settings import ResolvedTraining
+
+WINDOWS = 8  # of 2D images at once; of volumes, one
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, case: Case, config: ResolvedTraining, device: torch.device
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Predict a case from overlapping windows, a stack slice by slice.
+
+    Returns:
+        The label map (*spatial) and the probabilities (C, *spatial).
+    """
+    image = torch.from_numpy(case.image.astype(np.float32))
+    stacked = len(config.patch_size) < case.labels.ndim
+    # A stack of slices (channels, S, H, W) is a batch of S images.
+    batch = image.movedim(1, 0) if stacked else image[None]
+    with torch.autocast(device.type, _dtype(config), enabled=config.precision != "32-true"):
+        logits = sliding_window_inference(
+            batch.to(device),
+            roi_size=config.patch_size,
+            sw_batch_size=WINDOWS if len(config.patch_size) == 2 else 1,
+            predictor=network,
+            overlap=0.25,
+            mode="gaussian",
+        )
+    probabilities = logits.float().softmax(1)
+    whole = probabilities.movedim(0, 1) if stacked else probabilities[0]
+    labels = whole.argmax(0).to(torch.uint8)
+    return labels.cpu().numpy(), whole.cpu().numpy()
+
+
+def mean_dice(prediction: NDArray[np.uint8], labels: NDArray[np.uint8], num_classes: int) -> float:
+    """The mean Dice of the foreground classes that the labels hold; NaN if they hold none.
+
+    Ignored voxels, whose label is no class, count as background in both.
+    """
+    prediction = np.where(labels < num_classes, prediction, 0)
+    # Copied, as the labels may be mapped from a file that nobody may write to.
+    maps = [torch.tensor(part)[None, None] for part in (prediction, labels)]
+    # NaN without a true voxel.
+    dice = compute_dice(*maps, include_background=False, num_classes=num_classes)
+    return float(dice.nanmean())
+
+
+def _dtype(config: ResolvedTraining) -> torch.dtype:
+    return torch.float16 if config.precision == "16-mixed" else torch.bfloat16

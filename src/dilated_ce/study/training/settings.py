@@ -1,0 +1,153 @@
+"""Settings of the training, and of the search for a learning rate."""
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import (
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
+
+from dilated_ce.study.data.reading import Strict
+from dilated_ce.study.training.loss_spec import LossSpec, parse_loss
+
+
+def _as_loss(loss: str | LossSpec) -> LossSpec:
+    if not isinstance(loss, str | LossSpec):
+        raise ValueError(f"got {loss!r:.80}, expected text such as dbce:radius=2")
+    return loss if isinstance(loss, LossSpec) else parse_loss(loss)
+
+
+# Written as text, such as "dbce:radius=2", in files and by callers alike.
+Loss = Annotated[LossSpec, PlainValidator(_as_loss), PlainSerializer(str)]
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch sees a GPU of any kind here."""
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+class TrainingConfig(Strict):
+    """How every network is trained, whatever its loss."""
+
+    network: Literal["unet", "dynunet", "segresnet"] = Field(
+        default="unet", description="a network of MONAI"
+    )
+    channels: tuple[StrictInt, ...] = Field(
+        default=(16, 32, 64, 128),
+        min_length=2,
+        max_length=10,
+        description="channels of the network's levels; each level but the first halves the image",
+    )
+    norm: Literal["instance", "batch"] = Field(
+        default="batch", description="normalisation layers of the network"
+    )
+    steps: int = Field(default=1000, ge=1, description="optimiser steps of each run")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="patches per step, of all devices; 8 in 2D and 4 in 3D"
+    )
+    patch_size: tuple[int, ...] | None = Field(
+        default=None, description="voxels per axis; the median case, at most 128 in 2D, 64 in 3D"
+    )
+    foreground: float = Field(
+        default=0.5, ge=0, le=1, description="share of patches centred on a foreground voxel"
+    )
+    augmentation: Literal["standard", "none"] = Field(
+        default="standard", description="flips, right-angle turns, changes of intensity"
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="sgd has a Nesterov momentum of 0.99, as in nnU-Net"
+    )
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1000, description="at its peak; 0.003 for adamw, 0.01 for sgd"
+    )
+    weight_decay: float = Field(default=1e-4, ge=0, description="of the optimiser")
+    schedule: Literal["one-cycle", "poly", "cosine", "constant"] = Field(
+        default="one-cycle", description="of the learning rate; poly has the power 0.9"
+    )
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
+        default="32-true", description="of Lightning's trainer; the losses compute in float32"
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where to train")
+    devices: int = Field(default=1, ge=1, description="GPUs, or processes, that share each run")
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads of a run: the cores or OMP_NUM_THREADS; on Ray 1 or a GPU's part",
+    )
+    workers: int = Field(default=0, ge=0, description="processes that load patches")
+    evaluations: int = Field(
+        default=5, ge=1, description="points of the learning curve, and checkpoints, of each run"
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _can_be_built(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= number <= 4096 for number in channels):
+            raise ValueError(f"got {list(channels)}, expected numbers from 1 to 4096")
+        return channels
+
+    @field_validator("patch_size", mode="before")
+    @classmethod
+    def _one_side_for_all(cls, side: Any) -> Any:
+        return (side,) if isinstance(side, int) else side
+
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, device: str) -> str:
+        if device == "gpu" and not has_gpu():
+            raise ValueError("PyTorch sees no GPU here; expected auto or cpu")
+        return device
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TrainingConfig":
+        doubled = [self.channels[0] * 2**level for level in range(len(self.channels))]
+        if self.network == "segresnet" and list(self.channels) != doubled:
+            raise ValueError(
+                f"channels: got {list(self.channels)}, expected {doubled}, as segresnet doubles "
+                "them at each level"
+            )
+        factor = 2 ** (len(self.channels) - 1)
+        for side in self.patch_size or ():
+            if side < 1 or side % factor:
+                raise ValueError(
+                    f"patch_size: got {side}, expected a multiple of {factor}, as each of "
+                    f"{len(self.channels)} levels but the first halves it"
+                )
+        if self.batch_size is not None and self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size: got {self.batch_size}, expected a multiple of devices, {self.devices}"
+            )
+        return self
+
+
+class ResolvedTraining(TrainingConfig):
+    """Training with nothing left open: see `resolve`."""
+
+    batch_size: int
+    patch_size: tuple[int, ...]
+    learning_rate: float
+    threads: int
+
+
+class TuneConfig(Strict):
+    """An equal search for the learning rate of each loss, judged on the validation part."""
+
+    factors: tuple[float, ...] = Field(
+        default=(1 / 3, 1.0, 3.0), min_length=2, description="times training.learning_rate"
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="of each trial; a third of training.steps"
+    )
+
+    @field_validator("factors")
+    @classmethod
+    def _can_be_tried(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(factors)) < len(factors) or not all(0 < factor <= 1e4 for factor in factors):
+            raise ValueError(f"got {list(factors)}, expected each once, above 0, at most 1e4")
+        return factors

@@ -1,0 +1,166 @@
+import functools
+import json
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import NormalizeIntensity
+from toy import make_case, make_dataset
+
+from dilated_ce.study.data import prepare as prepare_module
+from dilated_ce.study.data.cases import Case, CaseSource
+from dilated_ce.study.data.prepare import MOST_CENTRES, Prepared, prepare, strange_files
+
+
+def read(path):
+    values = np.load(path)
+    return Case("a", values[None].astype(np.float32), (values > 0.9).astype(np.uint8))
+
+
+@pytest.fixture
+def one_file(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.random.default_rng(0).random((20, 30)))
+    source = CaseSource("a", functools.partial(read, path), "a", (path,))
+    return path, make_dataset(cases=5, classes=("background", "x")), source
+
+
+def with_case(data, source):
+    return type(data)(**{**vars(data), "cases": (*data.cases, source)})
+
+
+def test_images_are_normalised_and_labels_kept(tmp_path):
+    data = make_dataset()
+    prepared = prepare(data, tmp_path / "prepared")
+    for number, source in enumerate(data.cases):
+        case = prepared.load(source.name)
+        assert case.image.mean(dtype=float) == pytest.approx(0, abs=1e-3)
+        assert case.image.std(dtype=float) == pytest.approx(1, abs=1e-3)
+        np.testing.assert_array_equal(case.labels, make_case(number, 2).labels)
+        assert case.spacing == (1, 1)
+
+
+def test_normalised_as_monai_does_and_alike_with_any_number_of_threads(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, 700 + 30 * np.random.default_rng(9).random((300, 400)))
+    source = CaseSource("a", functools.partial(read, path), "a", (path,))
+    data = with_case(make_dataset(cases=5, classes=("background", "x")), source)
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            prepare(data, tmp_path / f"with_{number}")
+    finally:
+        torch.set_num_threads(threads)
+    one, two = (Prepared(tmp_path / f"with_{number}") for number in (1, 2))
+    assert one.digest == two.digest
+    expected = NormalizeIntensity(channel_wise=True)(source.load().image)
+    np.testing.assert_allclose(one.load("a").image, expected, atol=2e-3)
+
+
+def test_a_constant_image_becomes_zero(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.full((20, 30), 7.0))
+    source = CaseSource("a", functools.partial(read, path), "a", (path,))
+    prepared = prepare(with_case(make_dataset(cases=5), source), tmp_path / "prepared")
+    assert not prepared.load("a").image.any()
+
+
+def test_centres_are_voxels_of_their_class(tmp_path):
+    prepared = prepare(make_dataset(3), tmp_path / "prepared")
+    labels = prepared.load("case2").labels
+    centres = prepared.centres("case2")
+    np.testing.assert_array_equal(labels[tuple(centres[:, 1:].T)], centres[:, 0])
+    counts = np.bincount(labels.ravel())[1:]
+    assert np.bincount(centres[:, 0])[1:].tolist() == np.minimum(counts, MOST_CENTRES).tolist()
+
+
+def test_kept_until_a_file_or_the_data_set_changes(tmp_path, one_file):
+    path, data, source = one_file
+    data = with_case(data, source)
+    digest = prepare(data, tmp_path / "prepared").digest
+    made = []
+    prepare(data, tmp_path / "prepared", lambda: made.append("again"))
+    assert not made
+    np.save(path, np.random.default_rng(1).random((20, 30)))
+    assert prepare(data, tmp_path / "prepared").digest != digest
+    prepare(make_dataset(), tmp_path / "prepared", lambda: made.append("other"))
+    assert len(made) == 8
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"origin": 1}', "[]"])
+def test_a_damaged_index_is_made_anew(tmp_path, damage):
+    prepared = prepare(make_dataset(), tmp_path / "prepared")
+    digest = prepared.digest
+    (tmp_path / "prepared" / "index.json").write_text(damage)
+    assert prepare(make_dataset(), tmp_path / "prepared").digest == digest
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [None, b"", lambda whole: whole[:-9], lambda whole: whole[:128] + bytes(len(whole) - 128)],
+)
+@pytest.mark.parametrize("part", ["image", "labels", "centres"])
+def test_a_damaged_array_is_made_anew(tmp_path, part, damage):
+    prepare(make_dataset(), tmp_path / "prepared")
+    path = tmp_path / "prepared" / f"2_{part}.npy"
+    whole = path.read_bytes()
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage(whole) if callable(damage) else damage)
+    prepare(make_dataset(), tmp_path / "prepared")
+    assert path.read_bytes() == whole
+
+
+def test_what_is_there_can_be_made_anew(tmp_path):
+    done = []
+    for fresh in (False, False, True):
+        prepare(make_dataset(), tmp_path / "prepared", lambda: done.append(1), fresh=fresh)
+    assert len(done) == 2 * 8
+
+
+def test_the_centres_of_patches_are_part_of_the_digest(tmp_path, monkeypatch):
+    prepare(make_dataset(), tmp_path / "many")
+    monkeypatch.setattr(prepare_module, "MOST_CENTRES", 9)
+    prepare(make_dataset(), tmp_path / "few")
+    assert Prepared(tmp_path / "few").digest != Prepared(tmp_path / "many").digest
+
+
+def test_what_is_not_ours_is_told_from_what_is(tmp_path):
+    folder = tmp_path / "prepared"
+    assert strange_files(folder) == []
+    prepare(make_dataset(), folder)
+    (folder / ".DS_Store").touch()
+    (folder / "index.json").write_text("damaged")
+    assert strange_files(folder) == []
+    (folder / "notes.txt").touch()
+    assert strange_files(folder) == [folder / "notes.txt"]
+    for path in folder.glob("*.npy"):
+        path.unlink()
+    assert folder / "index.json" in strange_files(folder)
+    (tmp_path / "file").touch()
+    assert strange_files(tmp_path / "file") == [tmp_path / "file"]
+
+
+def test_an_interruption_leaves_what_was_there(tmp_path):
+    prepared = prepare(make_dataset(), tmp_path / "prepared")
+    before = json.loads((tmp_path / "prepared" / "index.json").read_text())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(make_dataset(3), tmp_path / "prepared", stop)
+    assert json.loads((tmp_path / "prepared" / "index.json").read_text()) == before
+    assert prepared.load("case0").labels.shape == (48, 56)
+
+
+def test_ct_is_scaled_by_the_foreground_of_the_training_cases(tmp_path):
+    data = make_dataset(channels=("CT",), cases=5, validation=0, test=1)
+    prepared = prepare(data, tmp_path / "prepared")
+    cases = [make_case(number, 2) for number in range(5)]
+    foreground = np.concatenate([case.image[0][case.labels > 0] for case in cases[:4]])
+    low, high = np.percentile(foreground, (0.5, 99.5))
+    # Samples of 5000 per case stand for its foreground, so the two agree but roughly.
+    expected = (cases[4].image.clip(low, high) - foreground.mean()) / foreground.std()
+    np.testing.assert_allclose(prepared.load("case4").image, expected, atol=0.15)
