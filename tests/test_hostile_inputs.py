@@ -28,7 +28,7 @@ from dilated_ce.study import plain_yaml
 from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.data.images import read_image
 from dilated_ce.study.data.masks import read_mask
-from dilated_ce.study.data.volumes import open_nifti
+from dilated_ce.study.data.volume_files import open_nifti
 
 TINY = (
     *("--losses", "ce", "--seeds", 1, "--steps", 2, "--patch-size", 16, "--batch-size", 2),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE_INDEX = 255  # the label of voxels that nobody labelled, whatever their files have
+MOST_REGIONS = 7  # a bit each, and no code is IGNORE_INDEX
 
 
 class DataError(Exception):
@@ -29,11 +30,30 @@ class Case:
 
     name: str
     image: NDArray[np.float32]  # (channels, *spatial)
-    labels: NDArray[np.uint8]  # (*spatial): class indices, 0 is the background
+    # (*spatial): class indices, 0 is the background; of classes that overlap see `mask_of`.
+    labels: NDArray[np.uint8]
     spacing: tuple[float, ...] = (1.0, 1.0)  # size of a voxel along each axis, in the data's unit
     # (4, 4): from a voxel's place along the three axes to the patient's space in mm, as in NIfTI.
     affine: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()  # what is worth knowing of how it was read
+
+
+def region_code(index: int) -> int:
+    """The bit of a class that may overlap with others; the background has none."""
+    return 1 << (index - 1) if index else 0
+
+
+def mask_of(labels: NDArray[np.uint8], index: int, overlapping: bool) -> NDArray[np.bool_]:
+    """The voxels of a class: those with its index, or, of classes that overlap, with its bit.
+
+    Examples:
+        >>> labels = np.array([0, 1, 3, IGNORE_INDEX], np.uint8)  # none, the first, both, unknown
+        >>> mask_of(labels, 2, overlapping=True).tolist()
+        [False, False, True, False]
+    """
+    if not overlapping or index == 0:
+        return labels == index
+    return ((labels & region_code(index)) > 0) & (labels != IGNORE_INDEX)
 
 
 @dataclass(frozen=True)
@@ -70,6 +90,7 @@ class DataSet:
     folds: tuple[Split, ...]  # one, or as many as the cross-validation has
     split: str  # how it was split, a sentence
     notes: tuple[str, ...] = ()  # what is worth knowing of its files
+    overlapping: bool = False  # a voxel may be of several classes, as with nnU-Net's regions
 
     @cached_property
     def by_name(self) -> dict[str, CaseSource]:
@@ -103,3 +124,4 @@ class Found:
     cases: tuple[FoundCase, ...]
     parts: Mapping[str, Sequence[str]] | None  # as the folders are split
     notes: tuple[str, ...] = ()
+    overlapping: bool = False

@@ -1,35 +1,26 @@
-"""Data sets in nnU-Net's raw format, and in that of the Medical Segmentation Decathlon.
-
-nnU-Net: https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md
-Decathlon: http://medicaldecathlon.com (its dataset.json lists the pairs of image and label).
-"""
+"""Data sets that a `dataset.json` describes: nnU-Net's raw format of any age, the Decathlon's."""
 
 import functools
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dilated_ce.study.data.cases import IGNORE_INDEX, DataError, Found, FoundCase
-from dilated_ce.study.data.volumes import MOST_LABEL, VolumeReader, open_nifti
-from dilated_ce.study.wording import listing
+from dilated_ce.study.data.description import Description, Listed, read_description
+from dilated_ce.study.data.paths import (
+    VOLUME_ENDINGS,
+    files_in,
+    is_picture,
+    is_readable,
+    not_read,
+    one_form,
+)
+from dilated_ce.study.data.volume_files import shape_of
+from dilated_ce.study.data.volumes import VolumeReader
+from dilated_ce.study.wording import listing, some
 
-ENDINGS = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".bmp")
-
-
-@dataclass(frozen=True)
-class Description:
-    """What `dataset.json` says."""
-
-    channels: tuple[str, ...]
-    classes: tuple[str, ...]  # background first
-    values: tuple[int, ...]  # of the classes in the label files
-    ignored: int | None  # the value of voxels that nobody labelled
-    ending: str
-    pairs: tuple[tuple[str, str], ...] | None  # image and label, where the file lists them
+Files = dict[str, tuple[tuple[Path, ...], Path]]  # images and label of each case
 
 
 def open_nnunet_raw(
@@ -38,7 +29,8 @@ def open_nnunet_raw(
     """Find the cases that `dataset.json` describes; those without labels are left out.
 
     Args:
-        folder: holds `dataset.json`, `imagesTr` and `labelsTr`.
+        folder: holds `dataset.json` and what it describes: `imagesTr` and `labelsTr`, or the files
+            that it lists.
         dims: 3 takes volumes as a whole, 2 their slices; by default what the files are.
         spacing: resamples to this size of a voxel.
 
@@ -46,22 +38,21 @@ def open_nnunet_raw(
         DataError: with everything that is wrong with the description and the names of the files.
     """
     description = read_description(folder / "dataset.json")
-    files = _listed(folder, description) if description.pairs else _by_name(folder, description)
-    is_image = not description.ending.startswith(".nii")
+    files = _files(folder, description)
+    of_pictures = all(is_picture(label) for _, label in files.values())
     # Volumes, if one of them has several slices.
-    has_volumes = not is_image and any(_dims_of(label) == 3 for _, label in files.values())
-    of_files = 3 if has_volumes else 2
+    of_files = 3 if any(_dims_of(label) == 3 for _, label in files.values()) else 2
     if dims == 3 and of_files == 2:
         raise DataError(f"{folder}: data.dims is 3, and these are 2D images.")
-    if spacing is not None and is_image:
+    if spacing is not None and of_pictures:
         raise DataError(f"{folder}: data.spacing is for volumes, and these are images.")
-    spatial_dims = dims or of_files
     reader = VolumeReader(
         len(description.channels),
         description.values,
         description.ignored,
-        spatial_dims,
+        dims or of_files,
         spacing,
+        description.has_regions,
     )
     return Found(
         source=f"Volumes from the folder {folder.resolve().name}."
@@ -69,150 +60,121 @@ def open_nnunet_raw(
         else f"Images from the folder {folder.resolve().name}.",
         classes=description.classes,
         channels=description.channels,
-        spatial_dims=spatial_dims,
-        unit="px" if is_image else "mm",
+        spatial_dims=dims or of_files,
+        unit="px" if of_pictures else "mm",
         ignore_index=None if description.ignored is None else IGNORE_INDEX,
+        overlapping=description.has_regions,
         cases=tuple(
             FoundCase(name, functools.partial(reader.read, name, images, label), (*images, label))
             for name, (images, label) in files.items()
         ),
         parts=None,
+        notes=_notes(folder, description, files),
     )
 
 
-def read_description(path: Path) -> Description:
-    """Read a `dataset.json` of either format.
+def _files(folder: Path, description: Description) -> Files:
+    """Images and label of each case.
 
     Raises:
-        DataError: no JSON, a field that is missing or wrong, or regions, which overlap.
+        DataError: files that are missing or of two cases; two lists of the cases that differ.
     """
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(contents, dict):
-        raise DataError(f"{path}: expected an object with channel_names and labels.")
-    channels = contents.get("channel_names", contents.get("modality"))
-    if not isinstance(channels, dict) or not channels:
-        raise DataError(f'{path}: channel_names is missing; expected such as {{"0": "MRI"}}.')
-    labels = _labels(path, contents.get("labels"))
-    ignored = labels.pop("ignore", None)
-    if sorted(labels.values())[:1] != [0]:
-        raise DataError(f"{path}: labels lacks the background, 0.")
-    if len(labels) < 2:
-        raise DataError(f"{path}: labels has the background alone.")
-    if len(labels) > IGNORE_INDEX:
-        raise DataError(f"{path}: labels: got {len(labels)}, expected at most {IGNORE_INDEX}.")
-    if len(set(labels.values())) < len(labels) or ignored in labels.values():
-        raise DataError(f"{path}: two labels have the same value.")
-    ordered = sorted(labels, key=labels.__getitem__)
-    pairs = contents.get("training")
-    ending = contents.get("file_ending")
-    if pairs is None and ending is None:
-        raise DataError(f"{path}: file_ending is missing; expected such as .nii.gz.")
-    listed = None if ending is not None else _pairs(path, pairs)
-    ending = ".nii.gz" if ending is None else ending
-    if ending not in ENDINGS:
-        raise DataError(
-            f"{path}: file_ending: got {ending!r}, expected one of {', '.join(ENDINGS)}; convert "
-            "the files, for example to NIfTI with SimpleITK."
-        )
-    return Description(
-        tuple(str(channels[key]) for key in sorted(channels, key=_number)),
-        tuple(ordered),
-        tuple(labels[name] for name in ordered),
-        ignored,
-        ending,
-        listed,
-    )
-
-
-def _labels(path: Path, labels: Any) -> dict[str, int]:
-    """Values by name, from nnU-Net's {name: value} or the Decathlon's {"value": name}."""
-    if not isinstance(labels, dict) or not labels:
-        raise DataError(f'{path}: labels is missing; expected such as {{"background": 0, ...}}.')
-    if any(isinstance(value, list) for value in labels.values()):
-        raise DataError(
-            f"{path}: regions, which overlap, cannot be compared here; nnU-Net's own training can "
-            "take the loss (docs/how-to/nnunet.md)."
-        )
-    if all(isinstance(value, str) and not value.isdigit() for value in labels.values()):
-        labels = {name: value for value, name in labels.items()}
-    try:
-        values = {str(name): int(value) for name, value in labels.items()}
-    except (TypeError, ValueError, OverflowError):
-        values = {}
-    rounded = any(labels[name] not in (value, str(value)) for name, value in values.items())
-    if not values or rounded or not all(0 <= value <= MOST_LABEL for value in values.values()):
-        raise DataError(f"{path}: labels: expected one whole number per class, 0 or more.")
-    return values
-
-
-def _pairs(path: Path, pairs: Any) -> tuple[tuple[str, str], ...]:
-    try:
-        found = tuple((entry["image"], entry["label"]) for entry in pairs)
-    except (TypeError, KeyError):
-        found = ()
-    if not found or not all(isinstance(name, str) for pair in found for name in pair):
-        raise DataError(f'{path}: training: expected a list of {{"image": ..., "label": ...}}.')
+    if description.listed:
+        return _listed(folder, description.listed, len(description.channels))
+    assert description.ending is not None
+    found = _by_name(folder, description.ending, len(description.channels))
+    if description.also_listed:
+        listed = {_case_name(Path(_slashes(case.label))) for case in description.also_listed}
+        differing = sorted(listed ^ found.keys())
+        if differing:
+            raise DataError(
+                f"{folder / 'dataset.json'}: training lists {len(listed)} cases, and labelsTr "
+                f"holds {len(found)}; they differ in {some(differing)}. nnU-Net's second version, "
+                "to which file_ending belongs, takes all files, the first one those listed: remove "
+                "training, or file_ending."
+            )
     return found
 
 
-def _number(key: str) -> tuple[int, str]:
-    return (int(key) if key.isdigit() else 0, key)
-
-
-def _listed(folder: Path, description: Description) -> dict[str, tuple[tuple[Path, ...], Path]]:
-    """Image and label of each case, as the Decathlon's file lists them."""
-    files: dict[str, tuple[tuple[Path, ...], Path]] = {}
-    problems = []
-    for image, label in description.pairs or ():
-        paths = [folder / image, folder / label]
-        for path in paths:
+def _listed(folder: Path, cases: Iterable[Listed], num_channels: int) -> Files:
+    """The files that the description lists."""
+    files: Files = {}
+    problems: list[str] = []
+    for case in cases:
+        label = _find(folder, case.label)
+        images = tuple(_find(folder, image) for image in case.images)
+        if len(images) == 1:
+            images = _by_channel(images[0], num_channels)
+        for path in (*images, label):
             if "\0" in str(path):
                 problems.append(f"{path}: is no name of a file")
             elif not path.resolve().is_relative_to(folder.resolve()):
-                problems.append(f"{path}: is outside of the folder")
+                problems.append(f"{path}: is outside of the folder; copy it, or link to it there")
             elif not path.is_file():
                 problems.append(f"{path}: no such file")
-        name = Path(label).name.removesuffix(".gz").removesuffix(".nii")
+        name = one_form(case.name or _case_name(label))
         if name in files:
             problems.append(
-                f"{files[name][1]} and {paths[1]}: a case has its label's name, and these are "
+                f"{files[name][1]} and {label}: a case has its label's name, and these are "
                 "alike; rename one, or list it once"
             )
-        files[name] = ((paths[0],), paths[1])
+        files[name] = (images, label)
     return _found(folder, files, problems)
 
 
-def _by_name(folder: Path, description: Description) -> dict[str, tuple[tuple[Path, ...], Path]]:
+def _find(folder: Path, text: str) -> Path:
+    """The file that a path means, which may be written on another system."""
+    if "\0" in text:
+        return folder / text
+    for path in (folder / text, folder / _slashes(text)):
+        if path.is_file():
+            return path
+    path = folder / _slashes(text)
+    if path.resolve().is_relative_to(folder.resolve()) and path.parent.is_dir():
+        alike = [
+            file for file in files_in(path.parent) if one_form(file.name) == one_form(path.name)
+        ]
+        return alike[0] if len(alike) == 1 else path
+    return path
+
+
+def _by_channel(image: Path, num_channels: int) -> tuple[Path, ...]:
+    """The files of an image that nnU-Net's first version lists without the number of a channel."""
+    ending = _ending(image)
+    stem = image.name[: len(image.name) - len(ending)]
+    numbered = tuple(image.with_name(f"{stem}_{n:04d}{ending}") for n in range(num_channels))
+    if "\0" in str(image) or image.is_file() or not numbered[0].is_file():
+        return (image,)
+    return numbered
+
+
+def _by_name(folder: Path, ending: str, num_channels: int) -> Files:
     """Channels and label of each case, by the names of the files."""
-    ending = description.ending
     for part in ("imagesTr", "labelsTr"):
         if not (folder / part).is_dir():
             raise DataError(f"{folder}/{part} is missing.")
-    labels = {
-        path.name.removesuffix(ending): path for path in _visible(folder / "labelsTr", ending)
-    }
-    images = {path.name: path for path in _visible(folder / "imagesTr", ending)}
-    # A single RGB file may hold three channels, as nnU-Net has it for natural images.
-    one_file = not ending.startswith(".nii")
-    numbers = range(len(description.channels))
-    files, problems = {}, []
-    for name, label in labels.items():
-        wanted = [f"{name}_{number:04d}{ending}" for number in numbers]
-        if one_file and wanted[0] in images and not any(w in images for w in wanted[1:]):
+    labels, images = (
+        {
+            one_form(path.name): path
+            for path in files_in(folder / part)
+            if path.name.endswith(ending)
+        }
+        for part in ("labelsTr", "imagesTr")
+    )
+    files: Files = {}
+    problems = []
+    for file, label in labels.items():
+        name = file.removesuffix(ending)
+        wanted = [f"{name}_{number:04d}{ending}" for number in range(num_channels)]
+        # A single RGB file may hold three channels, as nnU-Net has it for natural images.
+        if is_picture(label) and wanted[0] in images and not {*wanted[1:]} & images.keys():
             wanted = wanted[:1]
-        missing = [file for file in wanted if file not in images]
-        problems += [f"imagesTr/{file}: no such file" for file in missing]
+        problems += [f"imagesTr/{file}: no such file" for file in wanted if file not in images]
         files[name] = (tuple(images[file] for file in wanted if file in images), label)
     return _found(folder, files, problems)
 
 
-def _found(
-    folder: Path, files: Mapping[str, tuple[tuple[Path, ...], Path]], problems: Iterable[str]
-) -> dict[str, tuple[tuple[Path, ...], Path]]:
-    problems = list(problems)
+def _found(folder: Path, files: Files, problems: list[str]) -> Files:
     if problems:
         raise DataError(listing(f"{folder}: the files cannot be used", problems))
     if not files:
@@ -220,17 +182,33 @@ def _found(
     return dict(sorted(files.items()))
 
 
-def _visible(folder: Path, ending: str) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.endswith(ending) and not path.name.startswith(".") and path.is_file()
-    ]
+def _notes(folder: Path, description: Description, files: Files) -> tuple[str, ...]:
+    """What the folder holds beside the cases, and a number of them that is another."""
+    read = [path for images, label in files.values() for path in (*images, label)]
+    notes = not_read(folder, read, is_readable)
+    if description.num_training not in (None, len(files)):
+        said = description.num_training
+        notes += (f"dataset.json says numTraining {said}, and {len(files)} cases are there",)
+    return notes
+
+
+def _slashes(text: str) -> str:
+    return text.replace("\\", "/")
+
+
+def _ending(path: Path) -> str:
+    return next((e for e in VOLUME_ENDINGS if path.name.lower().endswith(e)), path.suffix)
+
+
+def _case_name(label: Path) -> str:
+    return one_form(label.name[: len(label.name) - len(_ending(label))])
 
 
 def _dims_of(path: Path) -> int:
+    if is_picture(path):
+        return 2
     try:
-        shape = open_nifti(path).shape
+        shape = shape_of(path)
     except ValueError as error:
         raise DataError(f"{path.name}: {error}") from error
     return 2 if int(np.sum(np.array(shape) > 1)) <= 2 else 3

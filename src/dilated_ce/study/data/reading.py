@@ -151,7 +151,10 @@ def _open(config: DataConfig) -> DataSet:
             raise DataError(f"{folder}: data.dims is 3, and these are 2D images.")
     for option, unused in options.items():
         if getattr(config, option) != unused:
-            raise DataError(f"{folder}: data.{option} is not for data of this format.")
+            instead = (
+                '; name the label "ignore" in dataset.json' if option == "ignore_value" else ""
+            )
+            raise DataError(f"{folder}: data.{option} is not for data of this format{instead}.")
     _check_names(folder, found)
     groups = _groups([case.name for case in found.cases], config.group_by)
     folds, split = make_folds(groups, found.parts, config.split_file, config.folds)
@@ -167,6 +170,7 @@ def _open(config: DataConfig) -> DataSet:
         folds=folds,
         split=split,
         notes=found.notes,
+        overlapping=found.overlapping,
     )
 
 
