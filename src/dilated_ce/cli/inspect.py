@@ -168,7 +168,7 @@ def _inspect(
         f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases. {escape(data.split)}",
         highlight=False,
     )
-    for note in checked.notes:
+    for note in checked.notes + checked.untested:
         console.print(f"  note: {escape(note)}", highlight=False, soft_wrap=True)
     if checked.problems:
         for problem in checked.problems:

@@ -165,10 +165,9 @@ def prepare_data(
     if not fresh and is_current(folder, data):
         return Prepared(folder), []
     checked = check_cases(data, on_case)
-    if checked.problems:
-        raise DataError(
-            listing(f"{data.name}: the data cannot be used as they are", checked.problems)
-        )
+    problems = checked.problems + checked.untested
+    if problems:
+        raise DataError(listing(f"{data.name}: the data cannot be used as they are", problems))
     return prepare(data, folder, on_case, fresh=True), checked.notes
 
 

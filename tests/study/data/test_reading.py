@@ -486,13 +486,16 @@ def test_what_a_check_finds(nnunet):
     result = check_cases(open_at(nnunet))
     assert result.problems == [
         "case1: all its voxels have the same value",
-        "no test case has a voxel of any class",
         "no training case has a voxel of the class 'core'",
     ]
     assert result.notes == [
         "no foreground in one case: case5",
         "voxels twice or half as large as the median in one case: case4; data.spacing resamples "
         "them",
+    ]
+    assert result.untested == [
+        "no test case has a voxel of any class; split the cases in another way, with --folds or "
+        "--split"
     ]
     assert result.voxels.loc["case0", "rim"] == (labels_of(0) == 1).sum()
     assert result.table["part"].tolist() == ["train"] * 4 + ["validation", "test"]

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dilated_ce.study.data.cases import Case, DataError, DataSet, Split
+from dilated_ce.study.data.cases import IGNORE_INDEX, Case, DataError, DataSet, Split, mask_of
 from dilated_ce.study.data.split import PARTS
 from dilated_ce.study.wording import count, some
+
+SPLIT_ANEW = "; split the cases in another way, with --folds or --split"
 
 
 @dataclass
@@ -17,6 +19,7 @@ class CheckResult:
     """What was found."""
 
     problems: list[str] = field(default_factory=list)  # that have to be mended
+    untested: list[str] = field(default_factory=list)  # folds whose test part can judge nothing
     notes: list[str] = field(default_factory=list)  # that are worth knowing
     # One row per case: case, group, part (in the first fold), shape, spacing.
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -49,9 +52,11 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
             for note in case.notes:
                 noted.setdefault(note, []).append(source.name)
             flat += [source.name] if 0 < _count_flat(case) < len(case.image) else []
-            counts = np.bincount(case.labels.ravel(), minlength=256)
-            voxels[source.name] = counts[: len(data.classes)].tolist()
-            ignored += 0 if data.ignore_index is None else int(counts[data.ignore_index])
+            voxels[source.name] = [
+                int(np.count_nonzero(mask_of(case.labels, index, data.overlapping)))
+                for index in range(len(data.classes))
+            ]
+            ignored += int(np.count_nonzero(case.labels == IGNORE_INDEX))
             rows.append(
                 {
                     "case": source.name,
@@ -101,9 +106,9 @@ def _count_flat(case: Case) -> int:
 def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) -> None:
     of_test = result.voxels.reindex(fold.test).sum()
     if of_test.sum() == 0:
-        result.problems.append(f"{where}all voxels of the test part are ignored")
+        result.untested.append(f"{where}all voxels of the test part are ignored{SPLIT_ANEW}")
     elif of_test.iloc[1:].sum() == 0:
-        result.problems.append(f"{where}no test case has a voxel of any class")
+        result.untested.append(f"{where}no test case has a voxel of any class{SPLIT_ANEW}")
     for name in data.classes:
         in_part = {part: result.voxels[name].reindex(getattr(fold, part)).sum() for part in PARTS}
         if in_part["train"] == 0:

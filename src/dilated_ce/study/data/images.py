@@ -43,7 +43,8 @@ def decoded(file: Path | IO[bytes]) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 pages = getattr(image, "n_frames", 1)
-                if pages == 1:
+                misread = _is_misread(image)
+                if pages == 1 and not misread:
                     image.load()
                     return image
     except UnidentifiedImageError:
@@ -55,7 +56,17 @@ def decoded(file: Path | IO[bytes]) -> Image.Image:
     except Exception as error:  # of a damaged file Pillow raises whatever it stumbles over
         reason = str(error) or type(error).__name__
         raise ValueError(f"cannot be read: {reason}; copy the file again") from error
+    if misread:
+        raise ValueError("is a BMP of 8 bits and 2 colours, which Pillow misreads; save it as PNG")
     raise ValueError(f"holds {pages} pages, expected a single 2D image")
+
+
+def _is_misread(image: Image.Image) -> bool:
+    """Whether Pillow takes a BMP of a byte per pixel, black or white, for one of a bit."""
+    if image.format != "BMP" or image.mode != "1":
+        return False
+    _, bytes_per_row, _ = image.tile[0].args  # type: ignore[attr-defined]
+    return bool(bytes_per_row != (image.width + 31) // 32 * 4)
 
 
 def alike(image: Image.Image, mask: Image.Image) -> str | None:

@@ -178,7 +178,7 @@ def pairs_in(place: Place) -> dict[str, tuple[Path, Path]]:
             (s for s in (stem, bare, short.get(stem), short.get(bare)) if s in images), None
         )
         if image is None:
-            problems.append(f"{mask.parent.name}/{mask.name}: no image of that name")
+            problems.append(f"{place.masks.name}/{stem}: no image of that name")
         else:
             of_image[image].append(mask)
     for stem, found in of_image.items():

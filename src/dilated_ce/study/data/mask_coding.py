@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from dilated_ce.study.data.cases import IGNORE_INDEX, DataError
-from dilated_ce.study.data.mask_survey import Survey, black_and_white, check_values, survey
+from dilated_ce.study.data.mask_survey import WHITE, Survey, black_and_white, check_values, survey
 from dilated_ce.study.data.masks import is_grey, is_lossy, palette_of, stored_values
+from dilated_ce.study.wording import some
 
 MAX_CLASSES = 50  # more values than this are not classes
 
@@ -25,6 +26,7 @@ class MaskCoding:
     ignored: int | None = None  # the value of pixels that nobody labelled
     in_colour: bool = False
     by_index: bool = False  # palette images mean their indices, and not their greys
+    white: int = 1  # the value of white in an image of one bit
 
     def labels(self, mask: Image.Image) -> NDArray[np.uint8]:
         """The label map (H, W) of a mask.
@@ -52,6 +54,8 @@ class MaskCoding:
             if not is_grey(palette[np.unique(values)]):
                 raise ValueError("has a palette of colours, which those of the others are not")
             return palette[values, 0].astype(np.uint16)
+        if mask.mode == "1":
+            return values * np.uint16(self.white)
         if not is_lossy(mask):
             return values
         if self.ignored is not None:
@@ -96,13 +100,15 @@ def find_coding(
         given = _given(classes, ignored)
         if given.in_colour:
             return given
-        return replace(given, by_index=survey(masks, given.ignored).by_index)
+        found = _with_ignored(survey(masks, given.ignored), given.ignored)
+        white = WHITE if WHITE in given.values and 1 not in given.values else 1
+        return replace(given, by_index=found.by_index, white=white)
     if isinstance(ignored, str):
         raise DataError(
             "--ignore-value: a colour is for classes that have colours: name them with "
             "--mask-classes."
         )
-    found = survey(masks, ignored)
+    found = _with_ignored(survey(masks, ignored), ignored)
     if threshold is not None:
         return _above(threshold, ignored, found)
     values = [value for value in found.values if value != ignored]
@@ -122,8 +128,20 @@ def find_coding(
     check_values(found, values)
     names = ("foreground",) if len(values) == 2 else tuple(map(str, values[1:]))
     return MaskCoding(
-        ("background", *names), tuple(values), ignored=ignored, by_index=found.by_index
+        ("background", *names),
+        tuple(values),
+        ignored=ignored,
+        by_index=found.by_index,
+        white=found.white,
     )
+
+
+def _with_ignored(found: Survey, ignored: int | None) -> Survey:
+    """The survey, if the value that is to be ignored occurs."""
+    if ignored is not None and ignored not in found.values:
+        shown = some([str(value) for value in found.values], 8)
+        raise DataError(f"--ignore-value {ignored}: no mask holds it; they hold {shown}.")
+    return found
 
 
 def _above(threshold: int, ignored: int | None, found: Survey) -> MaskCoding:
@@ -133,7 +151,7 @@ def _above(threshold: int, ignored: int | None, found: Survey) -> MaskCoding:
             "or below nothing; name the classes by their colours: --mask-classes "
             "background=#000000,NAME=#rrggbb."
         )
-    return MaskCoding(("background", "foreground"), (), threshold, ignored)
+    return MaskCoding(("background", "foreground"), (), threshold, ignored, white=WHITE)
 
 
 def _given(classes: Mapping[str, int | str], ignored: int | str | None) -> MaskCoding:

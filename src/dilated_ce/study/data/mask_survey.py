@@ -7,6 +7,7 @@ Where they may, an error says both readings and the option that decides. The rul
 - A value that is rare, fills no 3 x 3 pixels in any file and lies between a lower and a higher
   neighbour only lines the borders of others: that is what smoothing leaves.
 - Values near 0 and near 255 beside 0 and 255 are what JPEG leaves.
+- White in an image of one bit is what the others have, 255 or 1.
 - 255 beside small values may be a class, or pixels that nobody labelled.
 - Some files with small and others with large values are coded in two ways.
 - A JPEG file is black and white, more than 127 being white, unless it has a plateau in between:
@@ -17,6 +18,7 @@ Where they may, an error says both readings and the option that decides. The rul
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,7 @@ class Held:
     between: NDArray[np.int64]  # beside a darker and a brighter one
     palette: NDArray[np.uint8] | None  # of a palette image, the colours of its values
     is_grey: bool  # the palette, with all that is not used
+    is_one_bit: bool  # so that 1 is white, whatever white is called elsewhere
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,21 @@ class Survey:
 
     masks: tuple[Held, ...]
 
-    @property
+    @cached_property
     def by_index(self) -> bool:
         """Whether palette images mean their indices, and not their greys."""
         return not all(is_grey(held.palette) for held in self.masks if held.palette is not None)
 
+    @cached_property
+    def white(self) -> int:
+        """The value of white in images of one bit: 255 if others have it, else 1."""
+        others = (held for held in self.masks if not held.is_one_bit)
+        return WHITE if any(WHITE in self.values_of(held) for held in others) else 1
+
     def values_of(self, held: Held) -> list[int]:
         """The values of a mask as they are meant."""
+        if held.is_one_bit:
+            return (held.values * self.white).tolist()
         if held.palette is None or self.by_index:
             return held.values.tolist()
         return held.palette[:, 0].tolist()
@@ -184,6 +195,7 @@ def _look(name: str, image: Image.Image, ignored: int | None) -> Held:
         count((lowest < heights) & (heights < highest)),
         None if palette is None else palette[present],
         palette is not None and is_grey(palette),
+        image.mode == "1",
     )
 
 

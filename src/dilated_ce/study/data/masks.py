@@ -10,6 +10,7 @@ from PIL import Image
 from dilated_ce.study.data.images import decoded
 
 LOSSY_FORMATS = {"JPEG", "MPO"}
+NEARLY_GREY = 16  # levels between red, green and blue
 
 
 def read_mask(file: Path | IO[bytes]) -> NDArray[np.uint16]:
@@ -30,6 +31,8 @@ def read_mask(file: Path | IO[bytes]) -> NDArray[np.uint16]:
 def stored_values(image: Image.Image) -> NDArray[np.uint16]:
     """A mask as uint16 (H, W): the indices of a palette image, else its grey values.
 
+    Of an image of one bit they are 0 and 1.
+
     Raises:
         ValueError: a mask in colour or with transparency, or of fractions.
     """
@@ -37,6 +40,12 @@ def stored_values(image: Image.Image) -> NDArray[np.uint16]:
     if image.mode in ("RGBA", "LA", "PA") and (values[..., -1] == values.flat[-1]).all():
         values = values[..., :-1]  # one opacity for all says nothing
     if values.ndim == 3:
+        apart = np.ptp(values[..., :3].astype(np.int16), axis=-1).max()
+        if values.shape[-1] == 3 and 0 < apart <= NEARLY_GREY:
+            raise ValueError(
+                "is nearly grey, as compression with loss leaves it, expected grey values; save it "
+                "as a grey PNG and set --mask-threshold"
+            )
         if (values != values[..., :1]).any():
             raise ValueError(
                 f"got a mask in colour or with transparency (mode {image.mode}), expected grey "
