@@ -146,7 +146,7 @@ def test_jpeg_in_black_and_white(tmp_path, quality):
     found = labels_in(tmp_path)
     assert all(np.mean(labels == disc(n)) > 0.995 for n, labels in enumerate(found))
     refused(tmp_path, "all masks hold 255 alone", ignore_value=0)
-    with pytest.raises(DataError, match="is JPEG, which changes values"):
+    with pytest.raises(DataError, match="--ignore-value 200: no mask holds it"):
         labels_in(tmp_path, mask_threshold=127, ignore_value=200)
 
 

@@ -152,9 +152,11 @@ def check(way):
             truth = write(way, folder)
         except OSError:  # a format that has no such kind of image
             return event("not written")
-        options = {"ignore_value": VOID} if way.options and way.unlabelled else {}
+        options = {}
         if way.options and is_blurred(way):
-            options["mask_threshold"] = 127
+            options = {"mask_threshold": 127}
+        elif way.options and way.unlabelled:
+            options = {"ignore_value": VOID}
         try:
             data = read(folder, **options)
             found = {case.name: case.load().labels for case in data.cases}
