@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format docs bench weight-map intervals fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
+.PHONY: help demo test test-slow check format docs bench weight-map intervals family healthy fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -41,6 +41,12 @@ weight-map: $(VENV)/.installed-study ## train with the weight map in the loss an
 
 intervals: $(VENV)/.installed-study ## simulate how often the 95 % interval of a comparison holds the truth
 	$(BIN)/python benchmarks/coverage_of_intervals.py $(ARGS)
+
+family: $(VENV)/.installed-study ## simulate how often a comparison of equal losses has a wrong word
+	$(BIN)/python benchmarks/family_of_losses.py $(ARGS)
+
+healthy: $(VENV)/.installed-study ## simulate what a comparison says of false alarms in healthy patients
+	$(BIN)/python benchmarks/healthy_cases.py $(ARGS)
 
 fuzz: $(VENV)/.installed-dev ## throw 100,000 random calls, valid and wrong, at the loss (options: ARGS="--seed 1 --only 4711")
 	$(BIN)/python benchmarks/hardening/fuzz.py $(ARGS)

@@ -23,7 +23,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector off what the imports made; statsmodels calls it all the time."""
+    """Keep the garbage collector off what the imports made."""
     gc.freeze()
 
 

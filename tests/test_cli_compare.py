@@ -255,13 +255,13 @@ def test_interrupted_while_it_prepares(run, images, tmp_path, monkeypatch):
 
 
 def test_the_terminal_shows_the_means_of_the_report(tmp_path, capsys):
-    means = {"dice": 0.5, "recall": 0.25, "precision": None, "nsd": 0.125, "hd95": 3.456}
+    means = {"dice": 0.5, "nsd": 0.125, "hd95": 3.456, "lesion_f1": 0.25, "false_alarm": None}
     scores = {score: {"mean": mean} for score, mean in means.items()}
     summary = {"losses": {"ce": scores}, "sentences": [], "troubles": []}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     _summarise(SimpleNamespace(out=tmp_path, losses=[parse_loss("ce")]))
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "CE" in line]
-    assert re.findall(r"[^\s│]+", row) == ["CE", "50.0", "25.0", "-", "12.5", "3.46"]
+    assert re.findall(r"[^\s│]+", row) == ["CE", "50.0", "12.5", "3.46", "25.0"]
 
 
 def test_a_full_disk_is_named(run, images, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ PACKAGES = {
     "nnunet": ("nnunetv2",),
     "study": (
         *("lightning", "matplotlib", "nibabel", "pandas", "pillow", "pydantic", "scipy"),
-        *("statsmodels", "typer"),
+        *("scikit-learn", "typer"),
     ),
 }
 

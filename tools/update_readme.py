@@ -30,7 +30,7 @@ def demo_table() -> str:
         raise SystemExit(f"{folder} holds {study['data']['name']}, expected STARE.")
     seeds = cases["seed"].nunique()
     intro = (
-        f"{cases['case'].nunique()} test images, mean ± half the range over {seeds} seeds; the "
+        f"{cases['case'].nunique()} test images, mean ± standard deviation over {seeds} seeds; the "
         f"{summary['runs']} runs took {summary['seconds'] / 60:.1f} minutes on "
         f"{summary['device']}, {study['training']['threads']} cores:"
     )

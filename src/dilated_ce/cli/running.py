@@ -139,16 +139,18 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
 
 
 def _summarise(config: "CompareConfig") -> None:
-    from dilated_ce.study.report.tables import show
+    from dilated_ce.study.report.tables import TITLES, show
+    from dilated_ce.study.statistics.comparison import FAMILY
 
     summary = json.loads((config.out / "summary.json").read_text(encoding="utf-8"))
-    scores = ["dice", "recall", "precision", "nsd", "hd95"]
+    losses = summary["losses"]
+    scores = [s for s in FAMILY if any(row[s]["mean"] is not None for row in losses.values())]
     table = Table(title="mean over the test cases", title_justify="left")
     table.add_column("loss")
     for score in scores:
-        table.add_column(score.upper() if score in ("nsd", "hd95") else score, justify="right")
+        table.add_column(TITLES[score], justify="right")
     titles = {str(loss): loss.title for loss in config.losses}
-    for loss, row in summary["losses"].items():
+    for loss, row in losses.items():
         means = [row[score]["mean"] for score in scores]
         cells = [
             show(score, math.nan if mean is None else mean)

@@ -285,7 +285,11 @@ def settings_in_words(
         "training": f"{training.steps} steps of {training.batch_size} patches of {sides}; "
         f"{training.foreground:.0%} centred on foreground; {training.augmentation} augmentation",
         "scores": f"surface Dice (NSD) with a tolerance of {config.scoring.tolerance:g} {unit}; a "
-        "class that is neither there nor predicted "
-        + ("has no score" if config.scoring.empty == "skip" else "has a perfect score"),
+        "class that a case lacks "
+        + (
+            "is skipped, but for its false alarms"
+            if config.scoring.empty == "skip"
+            else "scores 1 if nothing of it is predicted, else 0"
+        ),
         "data, SHA-256": prepared.digest,
     }

@@ -6,7 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from monai.metrics import (
+    compute_confusion_matrix_metric,
+    compute_hausdorff_distance,
+    compute_surface_dice,
+    get_confusion_matrix,
+)
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 from torchmetrics.classification import BinaryCalibrationError
@@ -41,12 +46,16 @@ def test_against_plain_formulas(labels, seed, z):
         found, true = prediction == index, labels == index
         both = (found & true).sum()
         assert (scores["true_voxels"], scores["predicted_voxels"]) == (true.sum(), found.sum())
+        assert math.isnan(scores["recall"]) == (not true.any())
         if not true.any() and not found.any():
-            assert all(math.isnan(scores[name]) for name in SCORES)
+            assert scores["dice"] == scores["precision"] == scores["nsd"] == 1
+            assert scores["hd95"] == scores["false_alarm"] == scores["false_volume"] == 0
             continue
         assert scores["dice"] == pytest.approx(2 * both / (found.sum() + true.sum()))
-        assert math.isnan(scores["recall"]) == (not true.any())
-        assert math.isnan(scores["precision"]) == (not found.any())
+        assert scores["precision"] == pytest.approx(both / max(1, found.sum()))
+        if not true.any():
+            assert scores["false_alarm"] == 1
+            assert scores["false_volume"] == pytest.approx(found.sum() * z)
         if true.any() and found.any():
             assert scores["recall"] == pytest.approx(both / true.sum())
             distances = cdist(surface(found, spacing), surface(true, spacing))
@@ -73,6 +82,8 @@ def test_a_volume_of_one_slice_is_scored_as_the_image_that_it_is(image, seed, ax
     spacing = [0.8, 1.3]
     flat = score(prediction, image, tuple(spacing), ignore_index=255, probabilities=probabilities)
     spacing.insert(axis, 5.0)
+    for scores in flat:
+        scores["false_volume"] *= 5  # an area becomes a volume
     thin = score(
         np.expand_dims(prediction, axis),
         np.expand_dims(image, axis),
@@ -102,16 +113,66 @@ def test_the_cut_to_the_objects_changes_nothing(at):
 def test_empty_masks_by_the_declared_rule():
     nothing = np.zeros((6, 8), np.uint8)
     for scores in score(nothing, nothing):
-        assert all(math.isnan(scores[name]) for name in SCORES)
-    for scores in score(nothing, nothing, empty="perfect"):
-        for name in set(SCORES) - {"ece"}:
+        for name in set(SCORES) - {"ece", "recall", "lesion_recall"}:
             assert scores[name] == (0 if name in LOWER_IS_BETTER else 1)
     object_ = nothing.copy()
     object_[2, 2] = 1
     for prediction, labels in ((nothing, object_), (object_, nothing)):
-        scores = score(prediction, labels, empty="perfect")[0]
-        assert scores["dice"] == scores["nsd"] == 0
+        scores = score(prediction, labels)[0]
+        assert scores["dice"] == scores["precision"] == scores["nsd"] == scores["lesion_f1"] == 0
         assert scores["hd95"] == 10
+    skipped = score(object_, nothing, empty="skip")[0]
+    assert (skipped["false_alarm"], skipped["false_volume"]) == (1, 1)
+    assert all(math.isnan(skipped[name]) for name in SCORES if not name.startswith("false"))
+
+
+@given(
+    labels=masks | volumes,
+    seed=st.integers(0, 99),
+    empty=st.sampled_from(["score", "skip"]),
+    ignored=st.booleans(),
+)
+def test_whether_a_score_is_missing_depends_on_the_truth_alone(labels, seed, empty, ignored):
+    """Else a loss could lose a case from its mean, or from a pair, by what it predicts there."""
+    random = np.random.default_rng(seed)
+    if ignored:
+        labels = np.where(random.random(labels.shape) < 0.3, 255, labels).astype(np.uint8)
+    options = {"empty": empty, "ignore_index": 255}
+    broken = np.full((3, *labels.shape), np.nan)
+    predictions = [
+        (np.zeros_like(labels), random.random(broken.shape)),
+        (np.where(labels == 255, 0, labels), random.random(broken.shape)),
+        (random.integers(0, 3, labels.shape).astype(np.uint8), broken),
+    ]
+    missing = [
+        [
+            {name for name in SCORES if math.isnan(of_class[name])}
+            for of_class in score(prediction, labels, probabilities=probabilities, **options)
+        ]
+        for prediction, probabilities in predictions
+    ]
+    assert missing[0] == missing[1] == missing[2]
+
+
+@given(labels=masks | volumes, seed=st.integers(0, 99))
+def test_overlaps_are_those_of_monai(labels, seed):
+    random = np.random.default_rng(seed)
+    prediction = random.integers(0, 3, labels.shape).astype(np.uint8)
+    one_hot = [
+        torch.from_numpy(np.stack([m == c for c in range(3)])[None]).float()
+        for m in (prediction, labels)
+    ]
+    confusion = get_confusion_matrix(*one_hot)[0].double()
+    ours = score(prediction, labels)
+    for name, formula in (
+        ("dice", "f1 score"),
+        ("recall", "sensitivity"),
+        ("precision", "precision"),
+    ):
+        expected = compute_confusion_matrix_metric(formula, confusion)[1:].tolist()
+        for one, value in zip(ours, expected, strict=True):
+            if one["true_voxels"] and one["predicted_voxels"]:
+                assert one[name] == pytest.approx(value)
 
 
 def test_the_order_of_classes_and_flips_change_nothing():
@@ -194,5 +255,5 @@ def test_calibration_against_torchmetrics(seed, size):
 
 def test_calibration_of_nothing_and_of_no_numbers():
     assert math.isnan(classwise_ece(np.zeros(3), np.full(3, 255, np.uint8), 1, ignore_index=255))
-    assert math.isnan(classwise_ece(np.full(3, np.nan), np.zeros(3, np.uint8), 1))
+    assert classwise_ece(np.full(3, np.nan), np.zeros(3, np.uint8), 1) == 1  # and not left out
     assert classwise_ece(np.ones(4), np.ones(4, np.uint8), 1) == 0

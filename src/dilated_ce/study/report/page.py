@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from dilated_ce.study.data.cases import Case, DataSet
 from dilated_ce.study.files import write_csv, write_json, write_text
 from dilated_ce.study.report import gallery, plots, radii, sentences, tables
 from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.scores.table import SCORES
-from dilated_ce.study.statistics.comparison import (
-    Comparison,
-    comparable,
-    compare_to,
-    rank_stability,
-)
+from dilated_ce.study.statistics.comparison import Comparison, compare_family
+from dilated_ce.study.statistics.ranks import rank_stability
+from dilated_ce.study.statistics.verdict import Verdict, judge_family
 from dilated_ce.study.wording import count
 
 
@@ -36,6 +33,7 @@ def write_report(
     settings: Mapping[str, str],
     versions: Mapping[str, str],
     trials: Sequence[Run] = (),
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write `cases.csv`, `lesions.csv`, `curves.csv`, `summary.json`, `report.html` into `out`.
 
@@ -47,10 +45,11 @@ def write_report(
         failures: runs without a result.
         reference: the loss that the others are compared with.
         margin: Dice (a fraction) within which losses count as equivalent.
-        resamples: of the bootstrap.
+        resamples: of the bootstrap of the ranks.
         settings: how it was trained, in sentences.
         versions: of what the numbers depend on.
-        trials: runs of the search for learning rates, judged on the validation part.
+        trials: runs of the search for learning rates, judged on the validation parts.
+        notes: what else went wrong or is worth a warning.
 
     Returns:
         The path to the page.
@@ -62,26 +61,26 @@ def write_report(
     write_csv(out / "curves.csv", tables.curves(runs))
     specs = list(dict.fromkeys([run.loss for run in runs] + [f.loss for f in failures]))
     titles = {str(spec): spec.title for spec in specs}
-    results, apart = _compare(cases, reference, margin, resamples)
-    others = tables.differences(cases, reference, dataset.classes[1:], resamples)
+    verdicts = judge_family(compare_family(cases, reference), margin)
+    apart = [
+        loss
+        for loss in dict.fromkeys(cases["loss"])
+        if loss not in (reference, *(verdict.loss for verdict in verdicts))
+    ]
+    others = tables.differences(cases, reference, dataset.classes[1:])
+    details = {
+        (other.loss, other.metric): other.difference for other in others if other.class_name is None
+    }
     ranks = _ranks(cases, resamples)
     means = tables.summarise(cases)
     sweeps = radii.candidates(runs, specs, {row.loss: row.mean["dice"] for row in means})
-    said = [sentences.sentence(result, titles) for result in results]
+    said = [sentences.sentence(verdict, titles, dataset.unit, details) for verdict in verdicts]
     said += [radii.advice(sweep) for sweep in sweeps]
-    troubles = sentences.troubles(runs, failures, titles)
-    summary = _summary(means, runs, failures, results, others, ranks, reference)
+    troubles = sentences.troubles(runs, failures, titles) + list(notes)
+    summary = _summary(means, runs, failures, verdicts, others, ranks, reference)
     write_json(out / "summary.json", {**summary, "sentences": said, "troubles": troubles})
-    # Autoescape: names of files and folders come from outside and must not become markup.
-    environment = Environment(
-        loader=PackageLoader("dilated_ce.study.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters["count"] = count
     seeds, groups = cases["seed"].nunique(), cases["group"].nunique()
-    page = environment.get_template("compare.html.j2").render(
+    page = _template().render(
         dataset=dataset,
         titles=titles,
         reference=reference,
@@ -92,25 +91,27 @@ def write_report(
         num_runs=len(runs),
         sentences=said,
         apart=[titles[loss] for loss in apart],
-        limits=sentences.limits(results, seeds, groups),
+        limits=sentences.limits(verdicts, seeds, groups),
         troubles=troubles,
-        results=results,
-        verdicts=[sentences.verdict(result) for result in results],
+        unshared=_unshared(cases, titles),
+        nothing_shared=tables.in_shared_runs(cases).empty,
+        first=tables.first_table(means, verdicts),
+        dice=[verdict.sides[0][0] for verdict in verdicts],
         other_rows=tables.difference_cells(others, list(titles)),
         sweeps=[(sweep, radii.best(sweep)) for sweep in sweeps],
         ranks=ranks,
         trials=tables.trials(trials),
         score_titles=[tables.TITLES[score] for score in SCORES],
-        rows=tables.cells(means, seeds),
+        rows=tables.cells(means),
         class_rows={
-            name: tables.cells(tables.summarise(cases, name), seeds)
+            name: tables.cells(tables.summarise(cases, name))
             for name in dataset.classes[1:]
             if len(dataset.classes) > 2
         },
-        omitted=int(cases["dice"].isna().sum()),
-        num_scores=len(cases),
-        forest=plots.forest(results, titles, margin) if results else None,
-        trade_off=plots.trade_off(cases, specs),
+        forest=plots.forest([verdict.sides[0][0] for verdict in verdicts], titles, margin)
+        if verdicts
+        else None,
+        recall_and_precision=plots.recall_and_precision(cases, specs),
         curves=plots.learning_curves(runs, specs),
         costs=tables.costs(runs),
         sizes=tables.recall_by_size(lesions).to_dict("records") if len(lesions) else [],
@@ -129,32 +130,40 @@ def write_report(
     return path
 
 
-def _compare(
-    cases: pd.DataFrame, reference: str, margin: float, resamples: int
-) -> tuple[list[Comparison], list[str]]:
-    """The comparisons by Dice, and the losses that no run lets compare with the reference."""
-    losses = comparable(cases, reference)
-    apart = [loss for loss in dict.fromkeys(cases["loss"]) if loss not in (reference, *losses)]
-    if not losses:
-        return [], apart
-    kept = cases[cases["loss"].isin([reference, *losses])]
-    return compare_to(kept, reference, margin=margin, resamples=resamples), apart
+def _template() -> Template:
+    # Autoescape: names of files and folders come from outside and must not become markup.
+    environment = Environment(
+        loader=PackageLoader("dilated_ce.study.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters["count"] = count
+    return environment.get_template("compare.html.j2")
 
 
 def _ranks(cases: pd.DataFrame, resamples: int) -> list[dict[str, Any]]:
-    if cases["loss"].nunique() < 2:
+    if cases["loss"].nunique() < 2 or tables.in_shared_runs(cases).empty:
         return []
-    try:
-        return rank_stability(cases, resamples=resamples).reset_index().to_dict("records")
-    except ValueError:  # no run that all losses share
-        return []
+    return rank_stability(cases, resamples=resamples).reset_index().to_dict("records")
+
+
+def _unshared(cases: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
+    """The runs that not all losses have, which are thus in no mean, by the loss that lacks them."""
+    runs = cases.groupby("loss")[["seed", "fold"]].apply(lambda of: set(map(tuple, of.to_numpy())))
+    every = set.union(*runs)
+    return [
+        f"{titles[loss]} lacks seed {seed}, fold {fold}"
+        for loss, there in runs.items()
+        for seed, fold in sorted(every - there)
+    ]
 
 
 def _summary(
     means: Sequence[tables.Row],
     runs: Sequence[Run],
     failures: Sequence[Failure],
-    results: Sequence[Comparison],
+    verdicts: Sequence[Verdict],
     others: Sequence[Comparison],
     ranks: Sequence[Mapping[str, Any]],
     reference: str,
@@ -170,13 +179,23 @@ def _summary(
             "device": runs[0].info.get("device", ""),
             "losses": {
                 row.loss: {
-                    score: {"mean": row.mean[score], "half_range_over_seeds": row.spread[score]}
+                    score: {"mean": row.mean[score], "sd_over_seeds": row.spread[score]}
                     for score in SCORES
                 }
                 for row in means
             },
-            "comparisons": [dataclasses.asdict(result) for result in results],
-            "other_scores": [dataclasses.asdict(result) for result in others],
+            "verdicts": [
+                {
+                    "loss": verdict.loss,
+                    "verdict": verdict.word,
+                    "comparisons": [
+                        {**dataclasses.asdict(comparison), "came_out": side}
+                        for comparison, side in verdict.sides
+                    ],
+                }
+                for verdict in verdicts
+            ],
+            "exploration": [dataclasses.asdict(result) for result in others],
             "ranks": ranks,
             "diverged": [name(run) for run in runs if run.diverged],
             "collapsed": [name(run) for run in runs if run.collapsed],

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dilated_ce.study.report.radii import families
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.statistics.comparison import Comparison
 from dilated_ce.study.training.loss_spec import LossSpec
@@ -66,7 +65,7 @@ def forest(comparisons: Sequence[Comparison], titles: dict[str, str], margin: fl
 
 
 @mpl.rc_context(STYLE)
-def trade_off(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
+def recall_and_precision(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
     """Recall against precision over lines of equal Dice; radii of a family are joined by a path."""
     figure = Figure(figsize=(5.6, 4.9), layout="constrained")
     axes = figure.subplots()
@@ -115,11 +114,21 @@ def trade_off(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
 
 
 def _paths(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
-    """The radii of each kind of DBCE, from balanced CE (R = 0) to CE (R = infinity)."""
+    """DBCE under radii alone different, from balanced CE (R = 0) to CE (R = infinity)."""
     ends = {spec.name: [spec] for spec in specs if spec.name in ("balanced-ce", "ce")}
+    paths: dict[str, list[LossSpec]] = {}
+    for spec in specs:
+        rest = {key: value for key, value in spec.settings.items() if key != "radius"}
+        if spec.name == "dbce" and isinstance(spec.settings["radius"], float):
+            paths.setdefault(repr(rest), []).append(spec)
     return [
-        [*ends.get("balanced-ce", []), *family, *ends.get("ce", [])]
-        for family in families([spec for spec in specs if spec.name == "dbce"])
+        [
+            *ends.get("balanced-ce", []),
+            *sorted(path, key=lambda spec: spec.settings["radius"]),
+            *ends.get("ce", []),
+        ]
+        for path in paths.values()
+        if len(path) > 1
     ]
 
 

@@ -1,5 +1,6 @@
 """Which radius to take: the one with the best Dice on the validation part."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.training.loss_spec import LossSpec
+from dilated_ce.study.training.losses import WITH_RADIUS
 
 
 @dataclass(frozen=True)
@@ -19,24 +21,25 @@ class Candidate:
 
 
 def families(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
-    """Losses that differ in their radius alone, from the smallest to the largest.
+    """The losses that have a radius or find it themselves, by what they are beside it.
 
     Examples:
         >>> from dilated_ce.study.training.loss_spec import parse_losses
-        >>> text = "ce,dbce:radius=8,dbce:radius=2,dbce:radius=2,balance=image"
+        >>> text = "ce,dbce:radius=8,dbce,dbce:radius=2,balance=image"
         >>> [[str(spec) for spec in family] for family in families(parse_losses(text))]
-        [['dbce:radius=2', 'dbce:radius=8']]
+        [['dbce:radius=2,balance=image', 'dbce:radius=8', 'dbce:radius=auto']]
     """
-    found: dict[tuple[str, str], list[LossSpec]] = {}
+    found: dict[str, list[LossSpec]] = {}
     for spec in specs:
-        rest = {key: value for key, value in spec.settings.items() if key != "radius"}
-        if isinstance(dict(spec.parameters).get("radius"), float):  # not "auto"
-            found.setdefault((spec.name, repr(rest)), []).append(spec)
-    return [
-        sorted(family, key=lambda spec: spec.settings["radius"])
-        for family in found.values()
-        if len(family) > 1
-    ]
+        if spec.name in WITH_RADIUS:
+            found.setdefault(WITH_RADIUS[spec.name], []).append(spec)
+    return [sorted(family, key=_radius) for family in found.values() if len(family) > 1]
+
+
+def _radius(spec: LossSpec) -> tuple[float, str]:
+    """Numbers in their order, then what finds the radius itself."""
+    radius = spec.settings.get("radius")
+    return (radius if isinstance(radius, float) else math.inf), str(spec)
 
 
 def candidates(

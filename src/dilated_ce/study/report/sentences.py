@@ -1,102 +1,128 @@
 """What a comparison says, and what it can't say."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from dilated_ce.study.runs.store import Failure, Run
+from dilated_ce.study.scores.table import IN_UNITS
 from dilated_ce.study.statistics.comparison import Comparison
+from dilated_ce.study.statistics.verdict import FEWEST_GROUPS, Side, Verdict
 from dilated_ce.study.wording import count
 
-FEW_GROUPS = 20
-FEW_SEEDS = 3
+NAMES = {
+    "dice": "Dice",
+    "nsd": "surface Dice",
+    "hd95": "HD95",
+    "lesion_f1": "lesion F1",
+    "lesion_recall": "recall",
+    "lesion_precision": "precision",
+    "false_alarm": "false alarms",
+}
+ENOUGH_SEEDS = 5
+HEADINGS: dict[str, Side] = {
+    "Better": "better",
+    "Worse": "worse",
+    "Better for these networks": "better in these runs",
+    "Worse for these networks": "worse in these runs",
+    "Within the margin": "within the margin",
+    "Not told apart": "open",
+    "Too few patients": "too few",
+}
+
+# Of a loss, by score: mean differences that are told along with another score.
+Details = Mapping[tuple[str, str], float]
 
 
-def verdict(comparison: Comparison) -> str:
-    """Better, worse, equivalent, better or worse in these runs, or not told apart.
-
-    Better and worse: the 95 % interval leaves zero out. In these runs: that of patients alone does,
-    so other seeds may tell otherwise; one seed never says more. Equivalent: see `is_equivalent`.
-    """
-    which = "better" if comparison.difference > 0 else "worse"
-    if comparison.seeds > 1:
-        if comparison.low > 0 or comparison.high < 0:
-            return which
-        if is_equivalent(comparison):
-            return "equivalent"
-    if comparison.low_of_runs > 0 or comparison.high_of_runs < 0:
-        return f"{which} in these runs"
-    return "not told apart"
-
-
-def is_equivalent(comparison: Comparison) -> bool:
-    """Whether the tests say so, and the whole interval lies within the margin too.
-
-    The tests take the seeds as given; the interval, which does not, keeps two lucky seeds from
-    being called equivalent.
-    """
-    margin = comparison.margin
-    if margin is None or not comparison.equivalent:
-        return False
-    return -margin <= comparison.low and comparison.high <= margin
+def sentence(
+    verdict: Verdict, titles: Mapping[str, str], unit: str, details: Details | None = None
+) -> str:
+    """A verdict in words: what it is, then every score of the family with its interval."""
+    what_it_is = "95 % interval "  # said of the first interval alone: the others are the same
+    parts = []
+    for heading, side in HEADINGS.items():
+        items = []
+        for comparison in verdict.of(side):
+            items.append(_item(comparison, unit, details or {}, what_it_is))
+            what_it_is = ""
+        if items:
+            parts.append((heading, "; ".join(items)))
+    start = _heading(verdict, titles[verdict.loss], titles[verdict.reference])
+    if len(parts) == 1 and verdict.word in ("not told apart", "too few"):
+        return f"{start}: {parts[0][1]}."
+    return " ".join([f"{start}.", *(f"{heading}: {items}." for heading, items in parts)])
 
 
-def sentence(comparison: Comparison, titles: dict[str, str]) -> str:
-    """A comparison of Dice in words."""
-    loss, reference = titles[comparison.loss], titles[comparison.reference]
-    if comparison.groups < 2:
-        return f"{loss}: a single test case or patient, so nothing can be said of others."
-    interval = f"95 % interval {100 * comparison.low:+.1f} to {100 * comparison.high:+.1f}"
-    points = f"{100 * abs(comparison.difference):.1f} points of Dice"
-    is_level = points.startswith("0.0 ")
-    if is_level:
-        points = "less than 0.1 points of Dice"
-    what = verdict(comparison)
-    if what in ("better", "worse"):
-        place = "above" if what == "better" else "below"
-        text = f"{loss} is {points} {place} {reference} ({interval})"
-        if is_equivalent(comparison):
-            text += f"; within the margin of {100 * (comparison.margin or 0):g} all the same"
-        return f"{text}."
-    if what == "equivalent":
-        return (
-            f"{loss} is as good as {reference} within {100 * (comparison.margin or 0):g} points "
-            f"({interval})."
-        )
-    place = "above" if comparison.difference > 0 else "below"
-    if what.endswith("in these runs"):
-        runs = f"{100 * comparison.low_of_runs:+.1f} to {100 * comparison.high_of_runs:+.1f}"
-        text = f"{loss} is {points} {place} {reference} for the networks trained here ({runs})"
+def _heading(verdict: Verdict, loss: str, reference: str) -> str:
+    points = f"{100 * verdict.margin:g} points of Dice"
+    dice = verdict.sides[0][0]
+    which, in_these, _ = verdict.word.partition(" in these runs")
+    text = {
+        "better": f"{loss} is better than {reference}",
+        "worse": f"{loss} is worse than {reference}",
+        "trade-off": f"{loss} is a trade-off against {reference}",
+        "equivalent": f"{loss} is as good as {reference}, within {points}",
+        "not told apart": f"{loss} and {reference} are not told apart",
+        "too few": f"{loss} beside {reference}: {count(dice.groups, 'independent test case')} "
+        f"can't carry a verdict, which takes {FEWEST_GROUPS}",
+    }[which]
+    if in_these and dice.seeds == 1:
+        text += " for the networks trained here; one seed tells nothing of others"
+    elif in_these:
+        text += " for the networks trained here, but other seeds might tell otherwise"
+    return text
+
+
+def _item(comparison: Comparison, unit: str, details: Details, what_it_is: str) -> str:
+    """A score with its difference: `HD95 +5.2 px (+1.1 to +9.3)`."""
+    factor, what = (1, f" {unit}") if comparison.metric in IN_UNITS else (100, " points")
+    text = f"{NAMES[comparison.metric]} {factor * comparison.difference:+.1f}{what}"
+    notes = []
+    if not math.isnan(comparison.low):
+        interval = (comparison.low, comparison.high)
         if comparison.seeds == 1:
-            return f"{text}; one seed tells nothing of others."
-        return f"{text}, but other seeds might tell otherwise ({interval}): try more of them."
-    if is_level:
-        return (
-            f"{loss} came out level with {reference}; these runs can't tell which is better "
-            f"({interval})."
-        )
-    return (
-        f"{loss} came out {points} {place} {reference}, which these runs can't tell from chance "
-        f"({interval})."
-    )
+            interval = (comparison.low_of_runs, comparison.high_of_runs)
+        notes.append(what_it_is + " to ".join(f"{factor * end:+.1f}" for end in interval))
+    if comparison.metric == "lesion_f1":
+        told = [
+            f"{NAMES[name]} {100 * details[comparison.loss, name]:+.1f}"
+            for name in ("lesion_recall", "lesion_precision")
+            if (comparison.loss, name) in details
+        ]
+        notes += [", ".join(told)] if told else []
+    if comparison.metric == "false_alarm":
+        notes.append(f"of {count(comparison.groups, 'healthy patient')}")
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
-def limits(comparisons: Sequence[Comparison], seeds: int, groups: int) -> list[str]:
+def limits(verdicts: Sequence[Verdict], seeds: int, groups: int) -> list[str]:
     """What a comparison of this size can't say."""
     said = []
+    if verdicts:
+        number = verdicts[0].sides[0][0].comparisons
+        said.append(
+            f"The intervals hold with 95 % for all {number} differences of the first table "
+            "together, for other patients and other seeds, and allow for patients of a kind that "
+            "was not seen here. All else on this page is exploration: no verdict follows from it."
+            if number > 1
+            else "The interval holds with 95 % for other patients and other seeds."
+        )
+    said.append(
+        "Every loss has the same training cases: how much another training set would change is in "
+        "no interval."
+    )
     if seeds == 1:
         said.append(
             "With one seed nobody knows what other initial weights would give: the intervals are "
             "those of the test cases alone."
         )
-    elif seeds < FEW_SEEDS:
+    elif seeds < ENOUGH_SEEDS:
         said.append(
             f"{count(seeds, 'seed').capitalize()} tell little of how runs differ, which makes the "
-            "intervals wide: one seed more narrows them much."
+            f"intervals wide: {ENOUGH_SEEDS} narrow them much."
         )
-    if groups < FEW_GROUPS:
-        said.append(
-            f"{count(groups, 'independent test case').capitalize()}: small differences can't show."
-        )
-    if any(verdict(comparison) == "not told apart" for comparison in comparisons):
+    if groups < FEWEST_GROUPS:
+        said.append(f"{count(groups, 'independent test case').capitalize()}: no verdict.")
+    if any(verdict.word == "not told apart" for verdict in verdicts):
         said.append("Losses that are not told apart need not be equal: more cases or seeds may.")
     said.append(
         "It holds for this network, training time and data; longer training often brings losses "
@@ -105,7 +131,9 @@ def limits(comparisons: Sequence[Comparison], seeds: int, groups: int) -> list[s
     return said
 
 
-def troubles(runs: Sequence[Run], failures: Sequence[Failure], titles: dict[str, str]) -> list[str]:
+def troubles(
+    runs: Sequence[Run], failures: Sequence[Failure], titles: Mapping[str, str]
+) -> list[str]:
     """Runs that went wrong; those that have scores are in every table."""
     said = []
     for run in runs:

@@ -10,54 +10,74 @@ import pandas as pd
 
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER, SCORES
-from dilated_ce.study.statistics.comparison import Comparison, comparable, compare_to
+from dilated_ce.study.statistics.comparison import FAMILY, Comparison, comparable, compare_to
+from dilated_ce.study.statistics.verdict import Verdict
 
 TITLES = {
     "dice": "Dice",
     "recall": "recall",
     "precision": "precision",
-    "nsd": "NSD",
+    "nsd": "surface Dice",
     "hd95": "HD95",
     "assd": "ASSD",
     "lesion_f1": "lesion F1",
     "lesion_recall": "lesion recall",
     "lesion_precision": "lesion precision",
+    "false_alarm": "false alarms",
+    "false_volume": "false volume",
     "ece": "ECE",
 }
 BINS = 3  # of lesions by size
+LESION_PARTS = ("lesion_recall", "lesion_precision")  # that make up their F1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One loss: the mean of each score, and half its range over the seeds."""
+    """One loss: the mean of each score, and its standard deviation over the seeds."""
 
     loss: str
     mean: dict[str, float]
     spread: dict[str, float]
 
 
+def in_shared_runs(cases: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the runs (seed and fold) that every loss has.
+
+    Else a loss whose run of a hard fold failed would have the better mean for it.
+    """
+    losses = cases.groupby(["seed", "fold"])["loss"].transform("nunique")
+    return cases[losses == cases["loss"].nunique()]
+
+
 def summarise(cases: pd.DataFrame, class_name: str | None = None) -> list[Row]:
-    """Mean over classes, then cases, then runs; a score without a meaning is left out.
+    """Mean over classes, cases of a patient, seeds, then patients: as the differences are made.
+
+    The means are those of the runs that all losses share; without one, of all that there is, which
+    cannot be compared.
 
     Examples:
-        >>> cases = pd.DataFrame({"loss": "ce", "seed": [0, 1], "case": "a", "class": "lesion",
-        ...     **{score: 0.5 for score in SCORES}, "dice": [0.5, 0.7]})
+        >>> cases = pd.DataFrame({"loss": "ce", "seed": [0, 1], "fold": 0, "case": "a",
+        ...     "group": "a", "class": "lesion", **{score: 0.5 for score in SCORES},
+        ...     "dice": [0.5, 0.7]})
         >>> [row] = summarise(cases)
         >>> row.mean["dice"], round(row.spread["dice"], 3)
-        (0.6, 0.1)
+        (0.6, 0.141)
     """
+    shared = in_shared_runs(cases)
+    cases = cases if shared.empty else shared
     if class_name is not None:
         cases = cases[cases["class"] == class_name]
-    scores = list(SCORES)
-    by_case = cases.groupby(["loss", "seed", "case"], sort=False)[scores].mean()
-    by_seed = by_case.groupby(["loss", "seed"], sort=False).mean()
+    run = ["loss", "seed", "fold"]
+    by_case = cases.groupby([*run, "group", "case"], sort=False)[list(SCORES)].mean()
+    by_group = by_case.groupby([*run, "group"], sort=False).mean()
+    means = by_group.groupby(["loss", "fold", "group"], sort=False).mean()
+    of_seeds = by_group.groupby(["loss", "seed"], sort=False).mean()
+    # Seeds that lack a fold are of other patients: how they differ says nothing of seeds.
+    folds = cases.groupby(["loss", "seed"], sort=False)["fold"].nunique()
+    spread = of_seeds[folds == folds.max()].groupby("loss").std()
     return [
-        Row(
-            str(loss),
-            of_loss.mean().to_dict(),
-            ((of_loss.max() - of_loss.min()) / 2).to_dict(),
-        )
-        for loss, of_loss in by_seed.groupby("loss", sort=False)
+        Row(str(loss), mean.to_dict(), spread.loc[loss].to_dict())
+        for loss, mean in means.groupby("loss", sort=False).mean().iterrows()
     ]
 
 
@@ -72,7 +92,7 @@ def curves(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(of_runs)
 
 
-def cells(rows: Sequence[Row], seeds: int) -> list[dict[str, Any]]:
+def cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows for the page: texts, with the best of each column marked."""
     best = {}
     for score in SCORES:
@@ -84,7 +104,7 @@ def cells(rows: Sequence[Row], seeds: int) -> list[dict[str, Any]]:
             "loss": row.loss,
             "cells": [
                 {
-                    "text": show(score, row.mean[score], row.spread[score] if seeds > 1 else None),
+                    "text": show(score, row.mean[score], row.spread[score]),
                     "best": len(rows) > 1 and row.mean[score] == best.get(score),
                 }
                 for score in SCORES
@@ -94,21 +114,52 @@ def cells(rows: Sequence[Row], seeds: int) -> list[dict[str, Any]]:
     ]
 
 
-def differences(
-    cases: pd.DataFrame, reference: str, classes: Sequence[str], resamples: int
-) -> list[Comparison]:
-    """Every loss against the reference by all else than mean Dice: each class, each other score."""
-    wanted: list[tuple[str, str | None]] = [(score, None) for score in SCORES if score != "dice"]
+def first_table(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Every loss with the scores of the family: mean, difference, interval, and how it came out."""
+    by_loss = {verdict.loss: verdict for verdict in verdicts}
+    scores = [s for s in FAMILY if any(not math.isnan(row.mean[s]) for row in rows)]
+    return {
+        "scores": scores,
+        "rows": [
+            {
+                "loss": row.loss,
+                "word": by_loss[row.loss].word if row.loss in by_loss else "",
+                "cells": [_first_cell(row, score, by_loss.get(row.loss)) for score in scores],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _first_cell(row: Row, score: str, verdict: Verdict | None) -> dict[str, str]:
+    cell = dict.fromkeys(("difference", "interval", "side", "parts"), "")
+    cell |= {"title": TITLES[score], "mean": show(score, row.mean[score], row.spread[score])}
+    if score == "lesion_f1":
+        recall, precision = (show(part, row.mean[part]) for part in LESION_PARTS)
+        cell["parts"] = f"recall {recall}, precision {precision}"
+    for comparison, side in verdict.sides if verdict else ():
+        if comparison.metric == score:
+            cell |= {"difference": signed(score, comparison.difference), "side": side}
+            if not math.isnan(comparison.low):
+                ends = (comparison.low, comparison.high)
+                if comparison.seeds == 1:
+                    ends = (comparison.low_of_runs, comparison.high_of_runs)
+                cell["interval"] = " to ".join(signed(score, end) for end in ends)
+    return cell
+
+
+def differences(cases: pd.DataFrame, reference: str, classes: Sequence[str]) -> list[Comparison]:
+    """Every loss against the reference by what is not in the family: each class, other scores."""
+    others = [score for score in SCORES if score not in FAMILY]
+    wanted: list[tuple[str, str | None]] = [(score, None) for score in others]
     if len(classes) > 1:
         wanted = [("dice", name) for name in classes] + wanted
+    kept = cases[cases["loss"].isin([reference, *comparable(cases, reference)])]
     results = []
     for metric, class_name in wanted:
-        losses = comparable(cases, reference, metric=metric, class_name=class_name)
-        if losses:
-            kept = cases[cases["loss"].isin([reference, *losses])]
-            results += compare_to(
-                kept, reference, metric=metric, class_name=class_name, resamples=resamples
-            )
+        of_class = kept if class_name is None else kept[kept["class"] == class_name]
+        if of_class[metric].notna().any() and kept["loss"].nunique() > 1:
+            results += compare_to(kept, reference, metric=metric, class_name=class_name)
     return results
 
 
@@ -116,26 +167,20 @@ def difference_cells(
     comparisons: Sequence[Comparison], losses: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A row for each class and score, a cell per loss; see `differences`."""
-    by_row: dict[str, dict[str, dict[str, str]]] = {}
+    by_row: dict[str, dict[str, str]] = {}
     for result in comparisons:
         title = TITLES[result.metric]
         if result.class_name is not None:
             title += f" of {result.class_name}"
-        factor, digits = (1, 2) if result.metric in IN_UNITS else (100, 1)
         mean, low, high = (
-            f"{factor * value:+.{digits}f}"
-            for value in (result.difference, result.low, result.high)
+            signed(result.metric, value) for value in (result.difference, result.low, result.high)
         )
-        sign = -1 if result.metric in LOWER_IS_BETTER else 1
-        apart = sign * np.sign(result.difference) if result.low > 0 or result.high < 0 else 0
-        by_row.setdefault(title, {})[result.loss] = {
-            "text": mean if math.isnan(result.low) else f"{mean} ({low} to {high})",
-            "verdict": {1: "good", -1: "bad"}.get(int(apart), ""),
-        }
-    nothing = {"text": "-", "verdict": ""}
+        by_row.setdefault(title, {})[result.loss] = (
+            mean if math.isnan(result.low) else f"{mean} ({low} to {high})"
+        )
     there = [loss for loss in losses if any(loss in row for row in by_row.values())]
     return [
-        {"title": title, "cells": {loss: row.get(loss, nothing) for loss in there}}
+        {"title": title, "cells": {loss: row.get(loss, "-") for loss in there}}
         for title, row in by_row.items()
     ]
 
@@ -161,7 +206,20 @@ def show(score: str, mean: float, spread: float | None = None) -> str:
         return "-"
     factor, digits = (1, 2) if score in IN_UNITS else (100, 2 if score == "ece" else 1)
     text = f"{factor * mean:.{digits}f}"
-    return text if spread is None else f"{text} ± {factor * spread:.{digits}f}"
+    if spread is None or math.isnan(spread):
+        return text
+    return f"{text} ± {factor * spread:.{digits}f}"
+
+
+def signed(score: str, difference: float) -> str:
+    """A difference with its sign: points, or units.
+
+    Examples:
+        >>> signed("dice", 0.0312), signed("hd95", -3.456)
+        ('+3.1', '-3.5')
+    """
+    factor, digits = (1, 1) if score in IN_UNITS else (100, 2 if score == "ece" else 1)
+    return f"{factor * difference:+.{digits}f}"
 
 
 def recall_by_size(lesions: pd.DataFrame) -> pd.DataFrame:

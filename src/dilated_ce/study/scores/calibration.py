@@ -28,7 +28,8 @@ def classwise_ece(
         ignore_index: label of the voxels that do not count.
 
     Returns:
-        0 (calibrated) to 1; NaN without a voxel that counts, or with a probability that is none.
+        0 (calibrated) to 1; NaN without a voxel that counts. A probability that is no number, of a
+        network that diverged, counts as the worst, 1: the case is not to drop out of the mean.
 
     Examples:
         >>> classwise_ece(np.array([0.9, 0.9, 0.1]), np.array([1, 0, 0], np.uint8), 1)
@@ -36,8 +37,10 @@ def classwise_ece(
     """
     valid = np.ones(labels.shape, bool) if ignore_index is None else labels != ignore_index
     values = np.asarray(probabilities[valid], np.float64)
-    if values.size == 0 or not np.isfinite(values).all():
+    if values.size == 0:
         return math.nan
+    if not np.isfinite(values).all():
+        return 1.0
     hits = labels[valid] == class_index
     places = np.minimum((values * bins).astype(np.int64), bins - 1)
     sums = np.bincount(places, values, bins)

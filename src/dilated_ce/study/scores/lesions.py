@@ -20,7 +20,8 @@ MIN_OVERLAP = 0.1
 def lesion_scores(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, float]:
     """Recall, precision and F1 of the lesions of two masks (*spatial).
 
-    Without a true lesion recall is NaN, without a predicted one precision is; F1 is 0 then.
+    Without a true lesion recall is missing, NaN. Precision and F1 are 0 without a predicted one, or
+    without a true one.
 
     Examples:
         >>> true = np.array([[1, 1, 0, 0, 1]], bool)
@@ -28,14 +29,10 @@ def lesion_scores(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str
         {'lesion_f1': 0.6666666666666666, 'lesion_recall': 0.5, 'lesion_precision': 1.0}
     """
     of_true, of_found = (_lesions(mask, other)[1] for mask, other in ((true, found), (found, true)))
-    recall, precision = (
-        float(np.mean(shares >= MIN_OVERLAP)) if len(shares) else math.nan
-        for shares in (of_true, of_found)
-    )
-    if math.isnan(recall) or math.isnan(precision) or recall + precision == 0:
-        f1 = 0.0
-    else:
-        f1 = 2 * recall * precision / (recall + precision)
+    recall = float(np.mean(of_true >= MIN_OVERLAP)) if len(of_true) else math.nan
+    precision = float(np.mean(of_found >= MIN_OVERLAP)) if len(of_found) else 0.0
+    # Without a true lesion no predicted one is right, so the precision is 0 there.
+    f1 = 2 * recall * precision / (recall + precision) if precision > 0 else 0.0
     return {"lesion_f1": f1, "lesion_recall": recall, "lesion_precision": precision}
 
 

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from dilated_ce.study.data.reading import Strict
 
+Empty = Literal["score", "skip"]
+
 
 class ScoringConfig(Strict):
     """How predictions are judged."""
@@ -13,7 +15,8 @@ class ScoringConfig(Strict):
     tolerance: float = Field(
         default=2.0, ge=0, description="of the surface Dice (NSD), in the unit of the data"
     )
-    empty: Literal["skip", "perfect"] = Field(
-        default="skip",
-        description="a class that is neither there nor predicted has no score, or a perfect one",
+    empty: Empty = Field(
+        default="score",
+        description="a class that a case lacks scores 1 if nothing of it is predicted, else 0; or "
+        "it is skipped, and counts for false alarms only",
     )

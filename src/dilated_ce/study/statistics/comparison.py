@@ -1,32 +1,32 @@
-"""Whether one loss is better than another, and how sure that is.
+"""One loss against the reference by one score, and the family of all that are judged.
 
 Scores are paired: the same classes, cases, seeds and folds under both losses. Within a run the
-classes of a case are averaged, then the cases of a patient (group); what is compared is a table of
-differences with a row per run (seed and fold) and a column per group.
+classes of a case are averaged, then the cases of a patient (group); what is compared is the mean
+over the patients of the differences. The interval is that of `interval`.
 
-The interval is that of `bootstrap`.
+The family is fixed before any run: every loss but the reference by every score of `FAMILY`. Their
+intervals hold together, by Bonferroni, and the verdicts take them as they are, so that of all words
+of a report together one in twenty reports has a wrong one. All other comparisons are exploration:
+their intervals hold each on its own, and no verdict follows from them.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import ttost_paired
 
 from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER
-from dilated_ce.study.statistics.bootstrap import CONFIDENCE, Scores
+from dilated_ce.study.statistics.interval import estimate
 
 RUN_AND_CASE = ["seed", "fold", "group", "case"]
+FAMILY = ("dice", "nsd", "hd95", "lesion_f1", "false_alarm")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One loss against the reference by one metric."""
+    """One loss against the reference by one score."""
 
     metric: str
     class_name: str | None  # None: the mean over the classes
@@ -37,19 +37,34 @@ class Comparison:
     high: float
     low_of_runs: float  # 95 % interval for the networks at hand: other patients, the same seeds
     high_of_runs: float
-    p_value: float  # Wilcoxon's signed-rank test over the groups
-    p_holm: float  # the same, for as many losses as were compared
-    improvement: float  # probability that the loss is better in a random case of a random seed
-    improvement_low: float
-    improvement_high: float
-    margin: float | None
-    p_equivalence: float | None  # two one-sided paired t-tests over the groups
-    equivalent: bool | None
+    comparisons: int  # whose intervals hold together
+    improvement: float  # share of cases in which the loss is better; half of the ties
     seeds: int
     folds: int
     cases: int
     groups: int
     per_seed: tuple[float, ...]  # mean difference of each seed
+
+
+def compare_family(cases: pd.DataFrame, reference: str) -> list[Comparison]:
+    """Every loss against the reference by every score of the family.
+
+    Healthy cases decide whether false alarms are in it: the truth, and no prediction. A loss that
+    shares no run with the reference is left out.
+
+    Returns:
+        The comparisons of a loss beside each other, in the order of the rows.
+    """
+    losses = comparable(cases, reference)
+    if not losses:
+        return []
+    metrics = [metric for metric in FAMILY if metric in cases and cases[metric].notna().any()]
+    number = len(losses) * len(metrics)
+    kept = cases[cases["loss"].isin([reference, *losses])]
+    by_metric = [
+        compare_to(kept, reference, metric=metric, comparisons=number) for metric in metrics
+    ]
+    return [result for of_loss in zip(*by_metric, strict=True) for result in of_loss]
 
 
 def compare_to(
@@ -58,31 +73,24 @@ def compare_to(
     *,
     metric: str = "dice",
     class_name: str | None = None,
-    margin: float | None = None,
-    resamples: int = 5000,
-    seed: int = 0,
+    comparisons: int = 1,
 ) -> list[Comparison]:
-    """Compare every loss with the reference.
-
-    A class of a case whose score has no meaning under one of the two losses is left out, and so are
-    runs that only one of them has.
+    """Compare every loss with the reference by one score, in the runs that both have.
 
     Args:
         cases: rows as in `cases.csv`.
         reference: the loss to compare with.
         metric: a column of scores.
         class_name: one class alone.
-        margin: difference within which two losses count as equivalent, in the metric's unit.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        comparisons: that the intervals are to hold together with.
 
     Returns:
         A comparison per other loss, in the order of the rows. Without a second group the interval
         is NaN; with one seed it says nothing of other seeds.
 
     Raises:
-        ValueError: an unknown loss, metric or class, rows that are there twice, or a loss that
-            shares no scored case with the reference.
+        ValueError: an unknown loss, metric or class, rows that are there twice, a score that one
+            loss lacks, or a loss that shares no scored case with the reference.
 
     Examples:
         >>> cases = pd.DataFrame({"loss": ["a", "a", "a", "b", "b", "b"], "seed": 0, "fold": 0,
@@ -96,77 +104,48 @@ def compare_to(
     losses = list(dict.fromkeys(cases["loss"]))
     if reference not in losses:
         raise ValueError(f"reference: got {reference!r}, expected one of {', '.join(losses)}")
-    results = [
-        _compare(scores, loss, reference, metric, class_name, margin, resamples, seed)
+    return [
+        _compare(scores, loss, reference, metric, class_name, comparisons)
         for loss in losses
         if loss != reference
     ]
-    if not results:
-        return []
-    corrected = multipletests([result.p_value for result in results], method="holm")[1]
-    return [replace(result, p_holm=float(p)) for result, p in zip(results, corrected, strict=True)]
 
 
-def comparable(
-    cases: pd.DataFrame, reference: str, *, metric: str = "dice", class_name: str | None = None
-) -> list[str]:
-    """The losses that share a scored case of a run with the reference, in the order of the rows."""
-    scores = _scores(cases, metric, class_name)
+def comparable(cases: pd.DataFrame, reference: str) -> list[str]:
+    """The losses that share a run with the reference, in the order of the rows."""
+    runs = {
+        loss: set(zip(of["seed"], of["fold"], strict=True)) for loss, of in cases.groupby("loss")
+    }
     return [
         loss
         for loss in dict.fromkeys(cases["loss"])
-        if loss != reference and len(_in_common(scores, [loss, reference]))
+        if loss != reference and not runs[loss].isdisjoint(runs.get(reference, ()))
     ]
 
 
 def paired(cases: pd.DataFrame, losses: Sequence[str], *, metric: str = "dice") -> pd.DataFrame:
-    """The mean score over the classes of each case that all of these losses have a score of.
+    """The mean score over the classes of each case, in the runs that all of these losses have.
 
     Returns:
         A column per loss; a row per seed, fold, group and case.
 
+    Raises:
+        ValueError: a score that one of the losses lacks: a pair that is dropped for what a loss
+            predicted would flatter it.
+
     Examples:
-        Loss b has no score of the organ, so that nothing of it counts:
+        The organ is not there, so it has no score under either loss:
 
         >>> cases = pd.DataFrame({"loss": ["a", "a", "b", "b"], "seed": 0, "fold": 0, "case": "x",
-        ...     "group": "x", "class": ["organ", "lesion"] * 2, "dice": [0.9, 0.5, None, 0.6]})
+        ...     "group": "x", "class": ["organ", "lesion"] * 2, "dice": [None, 0.5, None, 0.6]})
         >>> paired(cases, ["a", "b"]).values.tolist()
         [[0.5, 0.6]]
     """
-    return _in_common(_scores(cases, metric, None), losses)
+    return _in_common(_scores(cases, metric, None), losses, metric)
 
 
-def rank_stability(
-    cases: pd.DataFrame, *, metric: str = "dice", resamples: int = 5000, seed: int = 0
-) -> pd.DataFrame:
-    """How firm the order of the losses is when patients and seeds are drawn anew.
-
-    Returns:
-        By loss: mean_rank, best (how often it is the first), rank_low and rank_high (95 %).
-    """
-    scores = paired(cases, list(dict.fromkeys(cases["loss"])), metric=metric)
-    if scores.empty:
-        raise ValueError("no run and case has a score under every loss")
-    names = scores.columns.tolist()
-    tables = [Scores(scores[name]) for name in names]
-    random = np.random.default_rng(seed)
-    draws = tables[0].draw(resamples, random)
-    sign = 1 if metric in LOWER_IS_BETTER else -1
-    means = np.stack([sign * table.resampled(draws) for table in tables])
-    ranks = stats.rankdata(means, axis=0)
-    return pd.DataFrame(
-        {
-            "mean_rank": ranks.mean(1),
-            "best": (ranks == ranks.min(0)).mean(1),
-            "rank_low": np.quantile(ranks, 0.025, axis=1),
-            "rank_high": np.quantile(ranks, 0.975, axis=1),
-        },
-        index=pd.Index(names, name="loss"),
-    )
-
-
-def _scores(cases: pd.DataFrame, metric: str, class_name: str | None) -> pd.Series:
-    """Scores that have a meaning, by loss, run, case and class; the order of rows is nothing."""
+def _scores(cases: pd.DataFrame, metric: str, class_name: str | None) -> pd.DataFrame:
+    """Scores by run, case and class, a column per loss; the order of rows is nothing."""
     if metric not in cases:
         raise ValueError(f"metric: got {metric!r}, expected a column of the scores")
     if class_name is not None:
@@ -178,79 +157,80 @@ def _scores(cases: pd.DataFrame, metric: str, class_name: str | None) -> pd.Seri
     if twice.any():
         row = cases[twice].iloc[0]
         raise ValueError(f"got the row of {row['loss']}, seed {row['seed']}, {row['case']} twice")
-    return cases.set_index(keys)[metric].sort_index().dropna()
+    return cases.set_index(keys)[metric].unstack("loss").sort_index()
 
 
-def _in_common(scores: pd.Series, losses: Sequence[str]) -> pd.DataFrame:
+def _in_common(scores: pd.DataFrame, losses: Sequence[str], metric: str) -> pd.DataFrame:
     """`paired`, of the scores of `_scores`."""
-    if not set(losses) <= set(scores.index.get_level_values("loss")):
-        return pd.DataFrame(columns=list(losses))
-    return scores.unstack("loss")[list(losses)].dropna().groupby(RUN_AND_CASE).mean()
+    table = scores.reindex(columns=list(losses))
+    # A run that one of them lacks is left out: it failed, whatever it would have predicted.
+    runs = table.groupby(["seed", "fold"]).transform("count").gt(0).all(axis=1)
+    table = table[runs]
+    lacking = table.isna().any(axis=1) & ~table.isna().all(axis=1)
+    if lacking.any():
+        seed, fold, _, case, class_name = lacking.index[lacking][0]
+        row = table[lacking].iloc[0]
+        has, lacks = row.notna().idxmax(), row.isna().idxmax()
+        raise ValueError(
+            f"{metric}: {case}, class {class_name}, seed {seed}, fold {fold} has a score "
+            f"under {has} and none under {lacks}. Expected one under both, or under none for want "
+            "of truth: a pair that is dropped for what was predicted flatters a loss. Score a "
+            "class that a case lacks 1 if nothing of it is predicted, else 0."
+        )
+    return table.dropna().groupby(RUN_AND_CASE).mean()
 
 
 def _compare(
-    scores: pd.Series,
+    scores: pd.DataFrame,
     loss: str,
     reference: str,
     metric: str,
     class_name: str | None,
-    margin: float | None,
-    resamples: int,
-    seed: int,
+    comparisons: int,
 ) -> Comparison:
-    pairs = _in_common(scores, [loss, reference])
+    pairs = _in_common(scores, [loss, reference], metric)
     if pairs.empty:
         raise ValueError(f"{loss} and {reference} have no scored case of a run in common")
     difference = pairs[loss] - pairs[reference]
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    better = (np.sign(sign * difference) + 1) / 2
-    table, wins = Scores(difference), Scores(better)
+    found, falls = estimate(difference), falls_of(pairs[loss], pairs[reference], metric)
     bound = math.inf if metric in IN_UNITS else 1.0  # Student's t knows nothing of bounds
     (low, high), of_runs = (
-        np.clip(table.interval(resamples, seed, other_seeds=other), -bound, bound)
+        np.clip(
+            found.interval(falls=falls, comparisons=comparisons, other_seeds=other), -bound, bound
+        )
         for other in (True, False)
     )
-    draws = wins.resampled(wins.draw(resamples, np.random.default_rng(seed)))
-    groups = table.group_means
-    equivalence = _equivalence(groups, margin)
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    better = (np.sign(sign * difference) + 1) / 2
     return Comparison(
         metric=metric,
         class_name=class_name,
         loss=loss,
         reference=reference,
-        difference=float(groups.mean()),
+        difference=found.mean,
         low=float(low),
         high=float(high),
         low_of_runs=float(of_runs[0]),
         high_of_runs=float(of_runs[1]),
-        p_value=_wilcoxon(groups),
-        p_holm=math.nan,
-        improvement=float(wins.group_means.mean()),
-        improvement_low=float(np.quantile(draws, 0.025).clip(0, 1)),
-        improvement_high=float(np.quantile(draws, 0.975).clip(0, 1)),
-        margin=margin,
-        p_equivalence=equivalence,
-        equivalent=None if equivalence is None else bool(equivalence < 1 - CONFIDENCE),
+        comparisons=comparisons,
+        improvement=estimate(better).mean,
         seeds=difference.index.get_level_values("seed").nunique(),
         folds=difference.index.get_level_values("fold").nunique(),
         cases=difference.index.get_level_values("case").nunique(),
-        groups=len(groups),
+        groups=found.groups,
         per_seed=tuple(difference.groupby(["seed", "group"]).mean().groupby("seed").mean()),
     )
 
 
-def _wilcoxon(groups: NDArray[np.float64]) -> float:
-    """Wilcoxon's test; groups without a difference are left out, as Wilcoxon did."""
-    if not groups.any():
-        return 1.0
-    return float(stats.wilcoxon(groups, zero_method="wilcox").pvalue)
+def falls_of(loss: pd.Series, reference: pd.Series, metric: str) -> tuple[float, float]:
+    """How far below and above the mean difference a patient lies on whom one loss fails wholly.
 
-
-def _equivalence(groups: NDArray[np.float64], margin: float | None) -> float | None:
-    if margin is None:
-        return None
-    if len(groups) < 2:
-        return math.nan
-    if np.ptp(groups) == 0:  # t has no meaning without a spread
-        return 0.0 if abs(groups[0]) < margin else 1.0
-    return float(ttost_paired(groups, np.zeros_like(groups), -margin, margin)[0])
+    To fail is a score of 0, or of 1 where less is better; of a distance, the largest seen here.
+    """
+    pairs = pd.DataFrame({"reference": reference, "loss": loss})
+    by_group = pairs.groupby(["fold", "seed", "group"]).mean().groupby(["fold", "group"]).mean()
+    means = by_group.mean().tolist()
+    if metric not in LOWER_IS_BETTER:
+        return means[0], means[1]  # the loss falls to 0; the reference does
+    worst = max(loss.max(), reference.max()) if metric in IN_UNITS else 1.0
+    return float(worst - means[1]), float(worst - means[0])

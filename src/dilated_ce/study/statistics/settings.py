@@ -15,4 +15,4 @@ class StatisticsConfig(Strict):
     margin: float = Field(
         default=1.5, gt=0, description="Dice points within which losses count as equivalent"
     )
-    resamples: int = Field(default=5000, ge=200, description="of the bootstrap")
+    resamples: int = Field(default=5000, ge=200, description="of the ranks' bootstrap")

@@ -1,13 +1,15 @@
 """What a network predicts for a whole case."""
 
+import math
+
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
-from monai.metrics import compute_dice
 from numpy.typing import NDArray
 from torch import nn
 
 from dilated_ce.study.data.cases import Case
+from dilated_ce.study.scores.score import dice
 from dilated_ce.study.training.settings import ResolvedTraining
 
 WINDOWS = 8  # of 2D images at once; of volumes, one
@@ -47,11 +49,9 @@ def mean_dice(prediction: NDArray[np.uint8], labels: NDArray[np.uint8], num_clas
     Ignored voxels, whose label is no class, count as background in both.
     """
     prediction = np.where(labels < num_classes, prediction, 0)
-    # Copied, as the labels may be mapped from a file that nobody may write to.
-    maps = [torch.tensor(part)[None, None] for part in (prediction, labels)]
-    # NaN without a true voxel.
-    dice = compute_dice(*maps, include_background=False, num_classes=num_classes)
-    return float(dice.nanmean())
+    masks = [(prediction == index, labels == index) for index in range(1, num_classes)]
+    scores = [dice(found, true) for found, true in masks if true.any()]
+    return float(np.mean(scores)) if scores else math.nan
 
 
 def _dtype(config: ResolvedTraining) -> torch.dtype:

@@ -166,3 +166,7 @@ LOSSES: dict[str, tuple[str, Callable[..., nn.Module]]] = {
     "tversky": ("Tversky", tversky),
     "top-k": ("Top-k CE", top_k),
 }
+
+# Losses with a radius, of the user's or found from the labels, by what they are beside it: those of
+# a kind answer the question which radius to take.
+WITH_RADIUS = {"dbce": "DBCE", "dbce-dice": "Dice + DBCE"}
