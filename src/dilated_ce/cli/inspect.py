@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -159,7 +160,6 @@ def _inspect(
     weight_maps: float | str | None,
 ) -> None:
     """Check, measure and show a data set; `arguments` are those that `compare` needs for it."""
-    from dilated_ce import inspection
     from dilated_ce.study.data.checking import check_cases
 
     with counting("reading every case", len(data.cases)) as on_case:
@@ -174,6 +174,23 @@ def _inspect(
         for problem in checked.problems:
             errors.print(f"  [red]-[/] {escape(problem)}", highlight=False, soft_wrap=True)
         fail(f"{_count(len(checked.problems), 'problem')}; the data cannot be used as they are.")
+    for region in data.regions if data.overlapping else (data,):
+        name = re.sub(r"[^\w.+-]", "-", region.classes[1])
+        path = folder / name if data.overlapping else folder  # each region has a page
+        _show(region, arguments, path, radii, max_cases, weight_maps)
+
+
+def _show(
+    data: "DataSet",
+    arguments: Sequence[str],
+    folder: Path,
+    radii: Sequence[float] | None,
+    max_cases: int | None,
+    weight_maps: float | str | None,
+) -> None:
+    """Measure a data set, whose cases are as they should be, and write the page about it."""
+    from dilated_ce import inspection
+
     if isinstance(weight_maps, float):
         radii = [*(radii or inspection.default_radii(data)), weight_maps]
     train = len(data.folds[0].train)

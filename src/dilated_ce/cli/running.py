@@ -73,6 +73,7 @@ def _carry_out(
             prepared, notes = api.prepare_data(data, config.out, on_case, fresh)
         for note in notes:
             console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
+        api.try_losses(config, data, prepared)
         if dry_run:
             _estimate(config, data, prepared)
             return None

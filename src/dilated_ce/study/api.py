@@ -19,7 +19,8 @@ from dilated_ce.study.runs.local import Outcome, StudyError, carry_out
 from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.runs.unit import Unit, versions
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
-from dilated_ce.study.training.losses import Setting
+from dilated_ce.study.training.losses import LOSSES, Setting
+from dilated_ce.study.training.trial import batch_of, try_loss
 from dilated_ce.study.wording import listing, some
 
 # Written at the end, and removed when runs begin.
@@ -180,11 +181,33 @@ def check_losses(config: CompareConfig, data: DataSet) -> None:
     problems = []
     for loss in config.losses:
         try:
-            loss.build(Setting(data.ignore_index))
+            loss.build(Setting(data.ignore_index, overlapping=data.overlapping))
         except (ValueError, TypeError) as error:
             problems.append(f"{loss}: {error}")
     if config.tune and not data.folds[0].validation:
         problems.append("tune: there is no validation part to judge learning rates on")
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def try_losses(config: CompareConfig, data: DataSet, prepared: Prepared) -> None:
+    """Compute the losses of the user's own on a batch of the training, before any training.
+
+    Raises:
+        SettingsError: with each that fails.
+    """
+    own = [loss for loss in config.losses if loss.name not in LOSSES]
+    if not own:
+        return
+    setting = Setting(data.ignore_index, overlapping=data.overlapping)
+    training = resolve(config.training, prepared)
+    logits, target = batch_of(prepared, data.folds[0].train, training, setting)
+    problems = []
+    for loss in own:
+        try:
+            try_loss(loss, setting, logits, target)
+        except ValueError as error:
+            problems.append(f"--losses {loss}: {error}")
     if problems:
         raise SettingsError("\n".join(problems))
 

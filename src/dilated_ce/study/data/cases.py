@@ -5,8 +5,8 @@ need not fit into memory.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,11 @@ def mask_of(labels: NDArray[np.uint8], index: int, overlapping: bool) -> NDArray
     return ((labels & region_code(index)) > 0) & (labels != IGNORE_INDEX)
 
 
+def num_labels(num_classes: int, overlapping: bool) -> int:
+    """How many labels there can be, from 0 on; a label beyond is of no class."""
+    return region_code(num_classes) if overlapping else num_classes
+
+
 @dataclass(frozen=True)
 class CaseSource:
     """A case that is read when it is needed."""
@@ -92,10 +97,32 @@ class DataSet:
     notes: tuple[str, ...] = ()  # what is worth knowing of its files
     overlapping: bool = False  # a voxel may be of several classes, as with nnU-Net's regions
 
+    @property
+    def regions(self) -> tuple["DataSet", ...]:
+        """Classes that overlap, each as a data set of its own beside its background."""
+        return tuple(
+            replace(
+                self,
+                classes=(self.classes[0], name),
+                overlapping=False,
+                cases=tuple(
+                    replace(case, load=partial(_load_region, case.load, index))
+                    for case in self.cases
+                ),
+            )
+            for index, name in enumerate(self.classes[1:], start=1)
+        )
+
     @cached_property
     def by_name(self) -> dict[str, CaseSource]:
         """The cases by their names."""
         return {case.name: case for case in self.cases}
+
+
+def _load_region(load: Callable[[], Case], index: int) -> Case:
+    case = load()
+    mask = mask_of(case.labels, index, overlapping=True).astype(np.uint8)
+    return replace(case, labels=np.where(case.labels == IGNORE_INDEX, case.labels, mask))
 
 
 @dataclass(frozen=True)

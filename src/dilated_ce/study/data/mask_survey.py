@@ -11,8 +11,8 @@ Where they may, an error says both readings and the option that decides. The rul
 - 255 beside small values may be a class, or pixels that nobody labelled.
 - Some files with small and others with large values are coded in two ways.
 - A JPEG file is black and white, more than 127 being white, unless it has a plateau in between:
-  5 x 5 pixels within 64 grey levels of one another, or 3 x 3 within 8, whose mean is neither near 0
-  nor near 255.
+  5 x 5 pixels within 64 grey levels of one another whose mean is more than 20 from 0 and from 255,
+  or 3 x 3 within 8 and more than 10 away. What is nearer than that JPEG does not tell apart.
 """
 
 from collections import Counter

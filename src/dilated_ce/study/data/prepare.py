@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dilated_ce.study.data.cases import Case, CaseSource, DataSet
+from dilated_ce.study.data.cases import Case, CaseSource, DataSet, mask_of, num_labels
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_json
 
-VERSION = 2  # of the files, and of what is read and checked; another one means: make them anew
+VERSION = 3  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
 ARRAYS = re.compile(r"\d+_(image|labels|centres)\.npy")
 BESIDE_ARRAYS = re.compile(r"index\.json|\.DS_Store|\.nfs\w+|Thumbs\.db")
@@ -51,6 +51,16 @@ class Prepared:
     def num_classes(self) -> int:
         """The number of classes, with the background."""
         return len(self.index["classes"])
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a voxel may be of several classes; its labels are codes then (see `mask_of`)."""
+        return bool(self.index["overlapping"])
+
+    @property
+    def num_outputs(self) -> int:
+        """The channels of a network: the classes, or those that overlap, without background."""
+        return self.num_classes - self.overlapping
 
     def load(self, name: str) -> Case:
         """One case, normalised; its arrays are read from the disk as they are used."""
@@ -101,7 +111,7 @@ def prepare(
             }
             image = _normalise(case.image, scaling).astype(np.float16)
             labels = np.ascontiguousarray(case.labels)
-            centres = _centres(labels, len(data.classes))
+            centres = _centres(labels, len(data.classes), data.overlapping)
             digest.update(json.dumps([source.name, entry]).encode())
             for part, values in (("image", image), ("labels", labels), ("centres", centres)):
                 path = partial / f"{number}_{part}.npy"
@@ -119,6 +129,7 @@ def prepare(
             "spatial_dims": data.spatial_dims,
             "unit": data.unit,
             "ignore_index": data.ignore_index,
+            "overlapping": data.overlapping,
             "cases": entries,
         }
         write_json(partial / "index.json", index)
@@ -160,7 +171,7 @@ def _origin(data: DataSet) -> str:
 
     train = data.folds[0].train if "CT" in _upper(data.channels) else ()
     described = [describe(case) for case in data.cases]
-    facts = (data.classes, data.channels, data.spatial_dims, data.ignore_index)
+    facts = (data.classes, data.channels, data.spatial_dims, data.ignore_index, data.overlapping)
     return fingerprint([VERSION, facts, train, described])
 
 
@@ -177,10 +188,11 @@ def _ct_scaling(data: DataSet) -> dict[int, tuple[float, float, float, float]]:
     if not channels:
         return {}
     random = np.random.default_rng(0)
+    highest = num_labels(len(data.classes), data.overlapping)
     samples: dict[int, list[NDArray[np.float32]]] = {channel: [] for channel in channels}
     for name in data.folds[0].train:
         case = data.by_name[name].load()
-        foreground = (case.labels > 0) & (case.labels < len(data.classes))
+        foreground = (case.labels > 0) & (case.labels < highest)
         for channel in channels:
             values = case.image[channel][foreground]
             if values.size:
@@ -210,12 +222,12 @@ def _normalise(
     return normalised
 
 
-def _centres(labels: NDArray[np.uint8], num_classes: int) -> NDArray[np.int32]:
+def _centres(labels: NDArray[np.uint8], num_classes: int, overlapping: bool) -> NDArray[np.int32]:
     """Places of foreground voxels, drawn once: as many as memory and chance allow."""
     random = np.random.default_rng(0)
     parts = []
     for index in range(1, num_classes):
-        places = np.argwhere(labels == index)
+        places = np.argwhere(mask_of(labels, index, overlapping))
         if len(places) > MOST_CENTRES:
             places = places[random.choice(len(places), MOST_CENTRES, replace=False)]
         parts.append(np.insert(places, 0, index, axis=1))
