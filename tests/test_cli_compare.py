@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from dilated_ce import cli
 from dilated_ce.cli.running import _summarise
 from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.training.loss_spec import parse_loss
 
 TINY = (
@@ -102,6 +103,11 @@ def test_images_from_folders_to_the_report(run, images, tmp_path):
     cases = pd.read_csv(out / "cases.csv")
     assert len(cases) == 2 * 2  # losses, test cases
     assert {"lesions.csv", "summary.json", "study.json"} <= {p.name for p in out.iterdir()}
+    # The split is written down, and is one that --split takes.
+    (split,) = json.loads((out / "study.json").read_text())["data"]["folds"]
+    names = [name for part in split.values() for name in part]
+    (fold,), _ = make_folds({name: name for name in names}, None, out / "split.json")
+    assert vars(fold) == {part: tuple(names) for part, names in split.items()}
     page = (out / "report.html").read_text()
     assert "DBCE (R = 2)" in page
     assert "<script src" not in page
@@ -135,7 +141,9 @@ def test_a_file_of_settings_and_options_beside_it(run, images, tmp_path):
     assert "CE, learning rate 0.0015: Dice" in text
     study = json.loads((tmp_path / "out" / "study.json").read_text())
     assert study["config"]["losses"] == ["dice", "ce"]
-    assert set(study["learning_rates"].values()) <= {0.0015, 0.006}
+    (rates,) = study["learning_rates"]
+    assert set(rates.values()) <= {0.0015, 0.006}
+    assert "of those tried" in text  # two factors: the best is at the edge
 
 
 def test_a_dry_run_trains_nothing(run, images, tmp_path):
@@ -143,7 +151,9 @@ def test_a_dry_run_trains_nothing(run, images, tmp_path):
     assert code == 0, text
     assert "2 runs" in text
     assert "In all about" in text
-    assert not (tmp_path / "out" / "runs").exists()
+    assert "patches of 16 x 16" in text
+    # Every case is checked, and none is prepared.
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 def test_a_failing_run_is_told_and_the_report_written(run, images, tmp_path, monkeypatch):
@@ -220,18 +230,18 @@ def test_data_in_the_folder_of_the_study_are_left_alone(run, images, tmp_path, n
 
 
 def test_a_study_may_lie_beside_its_images(run, images):
-    code, text = run("--data", images, "--out", images, "--dry-run", *TINY)
+    code, text = run("--data", images, "--out", images, *TINY)
     assert code == 0, text
     assert len(list(images.glob("*/*.png"))) == 16
     assert (images / "prepared" / "index.json").exists()
-    code, text = run("--data", images, "--out", images, "--dry-run", *TINY)
+    code, text = run("--data", images, "--out", images, *TINY)
     assert code == 0, text
 
 
 def test_fresh_prepares_again(run, images, tmp_path, monkeypatch):
     from dilated_ce.study import api
 
-    command = ("--data", images, "--out", tmp_path / "out", "--dry-run", *TINY)
+    command = ("--data", images, "--out", tmp_path / "out", *TINY)
     assert run(*command)[0] == 0
 
     def prepare(*arguments, **options):

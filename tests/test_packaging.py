@@ -15,7 +15,7 @@ import dilated_ce
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
     *("jinja2", "lightning", "matplotlib", "monai", "nibabel", "nnunetv2", "pandas", "PIL"),
-    *("pydantic", "ray", "requests", "rich", "scipy", "sklearn", "triton", "typer", "yaml"),
+    *("pydantic", "ray", "requests", "rich", "ruamel", "scipy", "sklearn", "triton", "typer"),
 }
 
 

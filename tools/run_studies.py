@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
@@ -26,6 +25,7 @@ from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.data.stare import open_stare
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.scores.table import read_cases
+from dilated_ce.study.settings.file import read_settings
 from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +58,7 @@ def run_demo() -> None:
 def run(name: str, options: list[str]) -> None:
     """Carry out one study, or what is left of it."""
     settings = STUDIES / name / "study.yaml"
-    data = ROOT / yaml.safe_load(settings.read_text(encoding="utf-8"))["data"]["path"]
+    data = ROOT / read_settings(settings)["data"]["path"]
     if data.name == "stare" and not data.exists():
         write_stare(data)
     if not data.exists():

@@ -8,12 +8,13 @@ import dilated_ce
 from dilated_ce.study import planning
 from dilated_ce.study.data.cases import Split
 from dilated_ce.study.data.prepare import Prepared, prepare
-from dilated_ce.study.planning import best_rates, plan_trials, plan_units, resolve
+from dilated_ce.study.planning import best_rates, edges, plan_trials, plan_units, resolve
+from dilated_ce.study.runs import unit as unit_module
 from dilated_ce.study.runs.local import StudyError
 from dilated_ce.study.runs.ray_cluster import _needs
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Failure
-from dilated_ce.study.runs.unit import LOSS_MODULES, _arithmetic
+from dilated_ce.study.runs.unit import CORE, SHAPING, _arithmetic, _code, shaping_files
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_spec import parse_loss, source_file
 from dilated_ce.study.training.settings import TrainingConfig
@@ -101,14 +102,22 @@ def test_a_run_has_to_fit_one_machine(prepared, tmp_path, threads, gpus, fits):
             _needs(unit, execution, machines)
 
 
-def test_the_best_rate_of_each_loss(prepared, tmp_path):
-    data = make_dataset()
+def test_the_best_rate_of_each_loss_and_fold(prepared, tmp_path):
+    """Rates are chosen on the fold's own validation part: another one tests those cases."""
+    names = [f"case{number}" for number in range(8)]
+    folds = tuple(
+        Split(tuple(set(names) - set(test) - {validation}), (validation,), test)
+        for test, validation in ((("case6", "case7"), "case0"), (("case0", "case1"), "case6"))
+    )
+    data = make_dataset(folds=folds)
     settings = config(tmp_path, tune={"factors": (0.5, 1, 2)}, training={"steps": 90})
     trials = plan_trials(settings, data, prepared[2])
     assert [unit.training.learning_rate for unit in trials[:3]] == [0.0015, 0.003, 0.006]
-    assert {unit.training.steps for unit in trials} == {30}
-    assert {unit.judged for unit in trials} == {data.folds[0].validation}
-    dice = iter([0.1, 0.4, 0.4, 0.2, None, 0.3])
+    assert {unit.training.steps for unit in trials} == {90}  # as long as what it is for
+    for unit in trials:
+        assert unit.judged == folds[unit.fold].validation
+        assert set(unit.judged).isdisjoint(folds[unit.fold].test)
+    dice = iter([0.1, 0.4, 0.4, 0.2, None, 0.3, 0.9, 0.4, 0.4, 0.1, 0.2, 0.1])
     outcomes = []
     for unit in trials:
         value = next(dice)
@@ -118,14 +127,39 @@ def test_the_best_rate_of_each_loss(prepared, tmp_path):
         failure = Failure(unit.loss, 0, 0, "broken", "")
         outcomes.append((unit, failure if value is None else unit.run))
     rates = best_rates(outcomes)
-    assert rates == {parse_loss("ce"): 0.003, parse_loss("dice"): 0.006}
+    ce, dice_loss = parse_loss("ce"), parse_loss("dice")
+    assert rates == {
+        (ce, 0): 0.003,
+        (dice_loss, 0): 0.006,
+        (ce, 1): 0.0015,
+        (dice_loss, 1): 0.003,
+    }
     units = plan_units(settings, data, prepared[2], rates)
-    assert [unit.training.learning_rate for unit in units[:2]] == [0.003, 0.006]
+    assert [unit.training.learning_rate for unit in units[:4]] == [0.003, 0.006, 0.0015, 0.003]
+    warnings = edges(outcomes, rates)
+    assert len(warnings) == 2
+    assert "Dice, fold 0: the best learning rate, 0.006, is the largest of those" in warnings[0]
+    assert "CE, fold 1: the best learning rate, 0.0015, is the smallest of those" in warnings[1]
 
 
-def test_a_run_depends_on_all_of_the_core_that_computes():
-    core = {path.stem for path in Path(dilated_ce.__file__).parent.glob("*.py")}
-    assert core - set(LOSS_MODULES) == {"__init__", "__main__", "_dispatch", "_validation"}
+def test_a_run_depends_on_all_that_trains_judges_and_sets_defaults(monkeypatch):
+    package = Path(dilated_ce.__file__).parent
+    shaping = {path for place in SHAPING for path in shaping_files(place)}
+    for folder in ("training", "scores"):
+        there = {path.relative_to(package) for path in (package / "study" / folder).glob("*.py")}
+        assert there <= shaping
+    assert {Path("study/runs/unit.py"), Path("study/data/prepare.py")} <= shaping
+    core = {path.relative_to(package) for path in package.glob("*.py")}
+    assert set(shaping_files(CORE)) == core
+    before = _code(SHAPING)
+    changed = "study/scores/table.py"  # which says whether less is better
+    monkeypatch.setattr(
+        unit_module, "_arithmetic", lambda code: "x" if b"LOWER_IS_BETTER = " in code else ""
+    )
+    _code.cache_clear()
+    assert changed in {path.as_posix() for path in shaping}
+    assert _code(SHAPING) != before
+    _code.cache_clear()
 
 
 def test_words_about_the_code_are_no_part_of_a_fingerprint():

@@ -78,9 +78,9 @@ def compare(
     split: Annotated[
         Path | None,
         typer.Option(
-            help="JSON or YAML with lists of case names: train, validation, test; or nnU-Net's "
-            "splits_final.json.",
-            show_default="as the folders are, or the last quarter is for testing",
+            help="JSON or YAML with lists of case names: train, validation, test; nnU-Net's "
+            "splits_final.json; or the split.json of another study.",
+            show_default="as the folders are, or a fourth drawn at random, stratified",
             parser=a_path,
             metavar="FILE",
             rich_help_panel=DATA,

@@ -193,8 +193,9 @@ def _show(
 
     if isinstance(weight_maps, float):
         radii = [*(radii or inspection.default_radii(data)), weight_maps]
-    train = len(data.folds[0].train)
-    with counting("measuring the training cases", min(max_cases or train, train)) as on_case:
+    # All cases, or so many of the training part.
+    number = min(max_cases, len(data.folds[0].train)) if max_cases else len(data.cases)
+    with counting("measuring the cases", number) as on_case:
         measured = inspection.measure(data, radii, max_cases, on_case)
     _print_classes(data, measured)
     advice = inspection.advise(data, measured)

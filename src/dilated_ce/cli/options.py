@@ -47,9 +47,7 @@ def complete_losses(incomplete: str) -> list[str]:
 
 def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> "CompareConfig":
     """The settings of the file, overlaid with the options."""
-    import yaml
-
-    from dilated_ce.study import plain_yaml
+    from dilated_ce.study import yaml_text
     from dilated_ce.study.settings.compare import SettingsError
     from dilated_ce.study.settings.file import build_config, read_settings
     from dilated_ce.study.training.loss_spec import parse_losses
@@ -60,11 +58,9 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
         if not equals:
             raise typer.BadParameter(f"got {text!r}, expected NAME=VALUE.", param_hint="--set")
         try:
-            options[name] = plain_yaml.load(value)
-        except yaml.YAMLError as error:
-            raise typer.BadParameter(
-                plain_yaml.explain(f"{name}={value:.40}", error), param_hint="--set"
-            ) from None
+            options[name] = yaml_text.load(value, f"{name}={value:.40}")
+        except yaml_text.YamlError as error:
+            raise typer.BadParameter(str(error), param_hint="--set") from None
     if options["losses"] is None and "losses" not in values:
         options["losses"] = DEFAULT_LOSSES
     if isinstance(options["losses"], str):

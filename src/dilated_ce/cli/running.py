@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import typer
@@ -69,18 +70,28 @@ def _carry_out(
             f"{escape(data.split)}",
             highlight=False,
         )
+        if dry_run:
+            with ExitStack() as stack:
+                with counting("reading the cases", len(data.cases)) as on_case:
+                    sample = api.prepare_sample(config, data, on_case)
+                    resolved, prepared, notes = stack.enter_context(sample)
+                _print_notes(notes)
+                api.try_losses(resolved, data, prepared)
+                _estimate(resolved, data, prepared)
+            return None
         with counting("reading and preparing the cases", 2 * len(data.cases)) as on_case:
             prepared, notes = api.prepare_data(data, config.out, on_case, fresh)
-        for note in notes:
-            console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
+        _print_notes(notes)
         api.try_losses(config, data, prepared)
-        if dry_run:
-            _estimate(config, data, prepared)
-            return None
         results = _train(config, data, prepared, fresh)
         api.report(config, data, prepared, results)
         _summarise(config)
     return results
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
 
 
 def _train(
@@ -101,8 +112,10 @@ def _train(
                 progress.on_outcome(unit, outcome, kept)
         results.trials = [outcome for _, outcome in outcomes if isinstance(outcome, Run)]
         rates = planning.best_rates(outcomes)
-        for loss, rate in rates.items():
-            console.print(f"  {escape(loss.title)}: learning rate {rate:g}", highlight=False)
+        results.notes = planning.edges(outcomes, rates)
+        for (loss, fold), rate in rates.items():
+            name = f"{escape(loss.title)}, fold {fold}"
+            console.print(f"  {name}: learning rate {rate:g}", highlight=False)
     units = planning.plan_units(config, data, prepared, rates)
     with UnitProgress("all runs", units) as progress:
         for unit, outcome, kept in api.run_all(config, data, units, fresh):

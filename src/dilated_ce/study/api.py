@@ -3,17 +3,18 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
-from dilated_ce.study.data.cases import DataError, DataSet
-from dilated_ce.study.data.checking import check_cases
+from dilated_ce.study.data.cases import DataError, DataSet, Split
+from dilated_ce.study.data.checking import CheckResult, check_cases
 from dilated_ce.study.data.prepare import Prepared, is_current, prepare, strange_files
 from dilated_ce.study.data.reading import open_data
 from dilated_ce.study.files import write_json, write_text
-from dilated_ce.study.planning import resolve
+from dilated_ce.study.planning import default_patch, resolve
 from dilated_ce.study.report import write_report
 from dilated_ce.study.runs.local import Outcome, StudyError, carry_out
 from dilated_ce.study.runs.store import Failure, Run
@@ -29,6 +30,9 @@ OUTCOMES = (
     "error.txt",  # in the place of a report
 )
 
+SPLIT = "split.json"
+SAMPLED = 4  # training cases that a dry run measures on
+
 
 @dataclass
 class Results:
@@ -37,6 +41,7 @@ class Results:
     runs: list[Run] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     trials: list[Run] = field(default_factory=list)  # of learning rates
+    notes: list[str] = field(default_factory=list)  # warnings about the search for them
 
     def add(self, outcome: Outcome) -> None:
         """Take in a run or a failure."""
@@ -102,7 +107,9 @@ def check_folder(config: CompareConfig, data: DataSet) -> None:
     strange = strange_files(out / "prepared")
     strange += [path for path in (out / "runs",) if path.exists() and not path.is_dir()]
     if there is None:
-        strange += [out / name for name in ("study.json", *OUTCOMES) if (out / name).exists()]
+        strange += [
+            out / name for name in ("study.json", SPLIT, *OUTCOMES) if (out / name).exists()
+        ]
     if strange:
         raise StudyError(
             f"{out} holds files that are not of a study, and that this one would overwrite or "
@@ -118,7 +125,7 @@ def check_folder(config: CompareConfig, data: DataSet) -> None:
 
 def _data_in_the_way(data: DataSet, out: Path) -> list[str]:
     """The files of the data that lie where a study writes."""
-    names = ("study.json", *OUTCOMES, "prepared", "runs")
+    names = ("study.json", SPLIT, *OUTCOMES, "prepared", "runs")
     places = {(out / name).resolve() for name in names}
     files = (file.resolve() for case in data.cases for file in case.files)
     return [str(file) for file in files if not places.isdisjoint((file, *file.parents))]
@@ -165,11 +172,45 @@ def prepare_data(
     folder = out / "prepared"
     if not fresh and is_current(folder, data):
         return Prepared(folder), []
+    checked = _checked(data, on_case)
+    return prepare(data, folder, on_case, fresh=True), checked.notes
+
+
+@contextmanager
+def prepare_sample(
+    config: CompareConfig, data: DataSet, on_case: Callable[[], None] = lambda: None
+) -> Iterator[tuple[CompareConfig, Prepared, list[str]]]:
+    """Check every case, and prepare but a few, for as long as a dry run needs them.
+
+    Yields:
+        The settings with the patches that all cases give, the prepared cases, and the notes.
+
+    Raises:
+        DataError: with every problem of every case.
+    """
+    checked = _checked(data, on_case)
+    fold = data.folds[0]
+    names = {*fold.train[:: max(1, len(fold.train) // SAMPLED)][:SAMPLED], fold.test[0]}
+    part = Split(tuple(n for n in fold.train if n in names), (), fold.test[:1])
+    few = replace(
+        data, cases=tuple(case for case in data.cases if case.name in names), folds=(part,)
+    )
+    training = config.training
+    if training.patch_size is None:
+        shapes = checked.table["shape"].tolist()
+        patch = default_patch(training, data.spatial_dims, shapes)
+        training = training.model_copy(update={"patch_size": patch})
+    with TemporaryDirectory() as folder:
+        prepared = prepare(few, Path(folder) / "prepared", fresh=True)
+        yield config.model_copy(update={"training": training}), prepared, checked.notes
+
+
+def _checked(data: DataSet, on_case: Callable[[], None]) -> CheckResult:
     checked = check_cases(data, on_case)
     problems = checked.problems + checked.untested
     if problems:
         raise DataError(listing(f"{data.name}: the data cannot be used as they are", problems))
-    return prepare(data, folder, on_case, fresh=True), checked.notes
+    return checked
 
 
 def check_losses(config: CompareConfig, data: DataSet) -> None:
@@ -184,7 +225,7 @@ def check_losses(config: CompareConfig, data: DataSet) -> None:
             loss.build(Setting(data.ignore_index, overlapping=data.overlapping))
         except (ValueError, TypeError) as error:
             problems.append(f"{loss}: {error}")
-    if config.tune and not data.folds[0].validation:
+    if config.tune and not all(fold.validation for fold in data.folds):
         problems.append("tune: there is no validation part to judge learning rates on")
     if problems:
         raise SettingsError("\n".join(problems))
@@ -201,7 +242,9 @@ def try_losses(config: CompareConfig, data: DataSet, prepared: Prepared) -> None
         return
     setting = Setting(data.ignore_index, overlapping=data.overlapping)
     training = resolve(config.training, prepared)
-    logits, target = batch_of(prepared, data.folds[0].train, training, setting)
+    # Of a dry run a few cases are prepared.
+    names = tuple(name for name in data.folds[0].train if name in prepared.index["cases"])
+    logits, target = batch_of(prepared, names, training, setting)
     problems = []
     for loss in own:
         try:
@@ -222,6 +265,8 @@ def run_all(
     for stale in OUTCOMES:
         (config.out / stale).unlink(missing_ok=True)
     write_json(config.out / "study.json", describe(config, data, units))
+    # For the same split in another study: `--split`.
+    write_json(config.out / SPLIT, [vars(fold) for fold in data.folds])
     yield from carry_out(units, config.execution, fresh)
 
 
@@ -230,7 +275,14 @@ def describe(config: CompareConfig, data: DataSet, units: list[Unit]) -> dict[st
     return {
         "config": config.model_dump(mode="json", exclude={"out", "execution"}),
         "training": units[0].training.model_dump(mode="json"),
-        "learning_rates": {str(unit.loss): unit.training.learning_rate for unit in units},
+        "learning_rates": [
+            {
+                str(unit.loss): unit.training.learning_rate
+                for unit in units
+                if (unit.seed, unit.fold) == (0, fold)
+            }
+            for fold in range(len(data.folds))
+        ],
         "data": {
             "name": data.name,
             "source": data.source,
@@ -284,6 +336,7 @@ def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Re
         settings=settings_in_words(config, prepared, runs),
         versions={**versions(), "device": str(runs[0].info["device"])},
         trials=results.trials,
+        notes=results.notes,
     )
 
 
@@ -294,15 +347,20 @@ def settings_in_words(
     training = resolve(config.training, prepared)
     unit = prepared.index["unit"]
     sides = " x ".join(map(str, training.patch_size))
-    rates = {run.info["loss"]: run.info["learning_rate"] for run in runs}
-    tuned = ", ".join(f"{loss} {rate:g}" for loss, rate in rates.items())
+    rates: dict[str, list[float]] = {}
+    for run in runs:
+        rates.setdefault(run.info["loss"], []).append(run.info["learning_rate"])
+    tuned = "; ".join(
+        f"{loss} {', '.join(f'{rate:g}' for rate in dict.fromkeys(of_loss))}"
+        for loss, of_loss in rates.items()
+    )
     return {
         "network": f"MONAI {training.network}, {prepared.index['spatial_dims']}D, channels "
         f"{', '.join(map(str, training.channels))}, {training.norm} normalisation, "
         f"{runs[0].info['parameters']:,} parameters",
         "optimiser": f"{training.optimizer}, {training.schedule} schedule, weight decay "
         f"{training.weight_decay:g}, {training.precision}",
-        "learning rate": f"chosen on the validation part: {tuned}"
+        "learning rate": f"chosen on the validation part of each fold: {tuned}"
         if config.tune
         else f"{training.learning_rate:g} for all losses",
         "training": f"{training.steps} steps of {training.batch_size} patches of {sides}; "

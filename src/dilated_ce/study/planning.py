@@ -1,6 +1,6 @@
 """From settings and data to the runs that they ask for."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from dilated_ce.study.training.settings import ResolvedTraining, TrainingConfig
 MOST_SIDES = {2: 128, 3: 64}
 BATCH_SIZES = {2: 8, 3: 4}
 LEARNING_RATES = {"adamw": 3e-3, "sgd": 1e-2}
+Rates = dict[tuple[LossSpec, int], float]  # by loss and fold
 
 
 def resolve(
@@ -37,12 +38,10 @@ def resolve(
         SettingsError: a patch that does not fit the data.
     """
     dims = prepared.index["spatial_dims"]
-    shapes = [entry["shape"][-dims:] for entry in prepared.index["cases"].values()]
-    factor = 2 ** (len(training.channels) - 1)
     patch = training.patch_size
     if patch is None:
-        median = np.median(shapes, axis=0).clip(max=MOST_SIDES[dims])
-        patch = tuple(max(factor, int(side) // factor * factor) for side in median)
+        shapes = [entry["shape"] for entry in prepared.index["cases"].values()]
+        patch = default_patch(training, dims, shapes)
     elif len(patch) == 1:
         patch *= dims
     elif len(patch) != dims:
@@ -60,6 +59,16 @@ def resolve(
     )
 
 
+def default_patch(
+    training: TrainingConfig, spatial_dims: int, shapes: Sequence[Sequence[int]]
+) -> tuple[int, ...]:
+    """The median case as far as memory allows, in sides that the network can halve."""
+    factor = 2 ** (len(training.channels) - 1)
+    sides = [list(shape)[-spatial_dims:] for shape in shapes]
+    median = np.median(sides, axis=0).clip(max=MOST_SIDES[spatial_dims])
+    return tuple(max(factor, int(side) // factor * factor) for side in median)
+
+
 def _threads(engine: str) -> int:
     if engine != "ray":
         return torch.get_num_threads()
@@ -71,7 +80,7 @@ def plan_units(
     config: CompareConfig,
     data: DataSet,
     prepared: Prepared,
-    rates: dict[LossSpec, float] | None = None,
+    rates: Rates | None = None,
 ) -> list[Unit]:
     """Every loss with every seed on every fold; whole comparisons come first."""
     training = resolve(config.training, prepared, config.execution.engine)
@@ -80,7 +89,7 @@ def plan_units(
     for seed in range(config.seeds):
         for number, fold in enumerate(data.folds):
             for loss in config.losses:
-                rate = (rates or {}).get(loss, training.learning_rate)
+                rate = (rates or {}).get((loss, number), training.learning_rate)
                 units.append(
                     Unit(
                         loss,
@@ -104,43 +113,62 @@ def _folders(config: CompareConfig, prepared: Prepared) -> tuple[Path, Path]:
 
 
 def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> list[Unit]:
-    """The trials of learning rates: seed 0 of fold 0, judged on the validation part."""
+    """The trials of learning rates: seed 0 of every fold, judged on its validation part.
+
+    Each fold has its own: the validation cases of one are test cases of another.
+    """
     if config.tune is None:
         return []
     training = resolve(config.training, prepared, config.execution.engine)
     folder, runs = _folders(config, prepared)
-    fold = data.folds[0]
     trials = []
-    for loss in config.losses:
-        for factor in config.tune.factors:
-            rate = float(f"{training.learning_rate * factor:.3g}")
-            steps = config.tune.steps or max(1, training.steps // 3)
-            trials.append(
-                Unit(
-                    loss,
-                    0,
-                    0,
-                    fold.train,
-                    (),
-                    fold.validation,
-                    training.model_copy(update={"learning_rate": rate, "steps": steps}),
-                    config.scoring,
-                    folder,
-                    runs,
-                    f"tune-lr{rate:g}-",
+    for number, fold in enumerate(data.folds):
+        for loss in config.losses:
+            for factor in config.tune.factors:
+                rate = float(f"{training.learning_rate * factor:.3g}")
+                steps = config.tune.steps or training.steps
+                trials.append(
+                    Unit(
+                        loss,
+                        0,
+                        number,
+                        fold.train,
+                        (),
+                        fold.validation,
+                        training.model_copy(update={"learning_rate": rate, "steps": steps}),
+                        config.scoring,
+                        folder,
+                        runs,
+                        f"tune-lr{rate:g}-",
+                    )
                 )
-            )
     return trials
 
 
-def best_rates(trials: Iterable[tuple[Unit, Outcome]]) -> dict[LossSpec, float]:
-    """The learning rate with the best validation Dice per loss; the smaller of equal ones.
+def best_rates(trials: Sequence[tuple[Unit, Outcome]]) -> Rates:
+    """The learning rate with the best validation Dice per loss and fold; the smaller of equal ones.
 
-    A trial that failed counts as the worst; a loss whose trials all failed has no rate here.
+    A trial that failed counts as the worst; where all trials failed there is no rate.
     """
-    scores: dict[LossSpec, list[tuple[float, float]]] = {}
+    scores: dict[tuple[LossSpec, int], list[tuple[float, float]]] = {}
     for unit, outcome in trials:
         if isinstance(outcome, Run):
             dice = 0.0 if np.isnan(outcome.dice) else outcome.dice
-            scores.setdefault(unit.loss, []).append((dice, -unit.training.learning_rate))
-    return {loss: -max(pairs)[1] for loss, pairs in scores.items()}
+            tried = scores.setdefault((unit.loss, unit.fold), [])
+            tried.append((dice, -unit.training.learning_rate))
+    return {key: -max(pairs)[1] for key, pairs in scores.items()}
+
+
+def edges(trials: Sequence[tuple[Unit, Outcome]], rates: Rates) -> list[str]:
+    """A warning for each loss whose best rate is the smallest or largest of those tried."""
+    tried = {unit.training.learning_rate for unit, _ in trials}
+    warnings = []
+    for (loss, fold), rate in rates.items():
+        if rate in (min(tried), max(tried)):
+            which = "smallest" if rate == min(tried) else "largest"
+            warnings.append(
+                f"{loss.title}, fold {fold}: the best learning rate, {rate:g}, is the {which} of "
+                f"those tried; a {'smaller' if which == 'smallest' else 'larger'} one may be "
+                "better: widen tune.factors."
+            )
+    return warnings

@@ -311,12 +311,16 @@ def test_values_that_cannot_be_ignored(tmp_path, options, message):
 
 
 def test_a_test_part_that_holds_nothing(tmp_path):
-    write(tmp_path, [disc(0), disc(1), disc(2), np.full_like(disc(3), 255)])
+    for part, masks in (
+        ("train", [disc(0), with_void(1)]),
+        ("val", [disc(2)]),
+        ("test", [np.full_like(disc(3), 255)]),
+    ):
+        write(tmp_path / part, masks)
     (problem,) = check_cases(read(tmp_path, ignore_value=255)).untested
     assert problem.startswith("all voxels of the test part are ignored; split the cases")
-    write(tmp_path, [disc(0), disc(1), disc(2), disc(3) * 0])
-    data = read(tmp_path)
-    (problem,) = check_cases(data).untested
+    write(tmp_path / "test", [disc(3) * 0])
+    (problem,) = check_cases(read(tmp_path, ignore_value=255)).untested
     assert problem.startswith("no test case has a voxel of any class; split the cases")
 
 

@@ -1,5 +1,6 @@
 import functools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from monai.transforms import NormalizeIntensity
 from toy import make_case, make_dataset
 
 from dilated_ce.study.data import prepare as prepare_module
-from dilated_ce.study.data.cases import Case, CaseSource
+from dilated_ce.study.data.cases import Case, CaseSource, Split
 from dilated_ce.study.data.prepare import MOST_CENTRES, Prepared, prepare, strange_files
 
 
@@ -155,12 +156,44 @@ def test_an_interruption_leaves_what_was_there(tmp_path):
     assert prepared.load("case0").labels.shape == (48, 56)
 
 
-def test_ct_is_scaled_by_the_foreground_of_the_training_cases(tmp_path):
-    data = make_dataset(channels=("CT",), cases=5, validation=0, test=1)
+def test_ct_is_scaled_by_the_training_cases_of_the_fold(tmp_path):
+    """No fold sees what it tests: a case of its test part changes none of its numbers."""
+    names = [f"case{number}" for number in range(5)]
+    folds = tuple(
+        Split(tuple(name for name in names if name != test), (), (test,)) for test in names[3:]
+    )
+    data = make_dataset(channels=("CT",), cases=5, validation=0, test=1, folds=folds)
     prepared = prepare(data, tmp_path / "prepared")
     cases = [make_case(number, 2) for number in range(5)]
-    foreground = np.concatenate([case.image[0][case.labels > 0] for case in cases[:4]])
-    low, high = np.percentile(foreground, (0.5, 99.5))
-    # Samples of 5000 per case stand for its foreground, so the two agree but roughly.
-    expected = (cases[4].image.clip(low, high) - foreground.mean()) / foreground.std()
-    np.testing.assert_allclose(prepared.load("case4").image, expected, atol=0.15)
+    for fold, tested in enumerate((3, 4)):
+        foreground = np.concatenate(
+            [
+                case.image[0][case.labels > 0]
+                for number, case in enumerate(cases)
+                if number != tested
+            ]
+        )
+        low, high = np.percentile(foreground, (0.5, 99.5))
+        # Samples of 5000 per case stand for its foreground, so the two agree but roughly.
+        expected = (cases[4].image.clip(low, high) - foreground.mean()) / foreground.std()
+        scaled = prepared.load_scaled("case4", fold).image
+        np.testing.assert_allclose(scaled, expected, atol=0.15)
+    np.testing.assert_allclose(prepared.load("case4").image, cases[4].image, atol=2e-3)
+
+    def spoilt(source):
+        return replace(source, load=lambda: replace(source.load(), image=source.load().image * 9))
+
+    other = replace(data, cases=tuple(spoilt(c) if c.name == "case4" else c for c in data.cases))
+    changed = {
+        number: np.array(scaling["0"])
+        for number, scaling in enumerate(prepare_without_origin(other, tmp_path).index["ct"])
+    }
+    np.testing.assert_array_equal(changed[1], prepared.index["ct"][1]["0"])  # it tests case4
+    assert not np.array_equal(changed[0], prepared.index["ct"][0]["0"])
+
+
+def prepare_without_origin(data, folder):
+    """Of sources that cannot be pickled, as those in a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare_module, "_origin", lambda data: "")
+        return prepare(data, folder / "spoilt")

@@ -483,7 +483,10 @@ def test_what_a_check_finds(nnunet):
         file = nnunet / f"{path}.nii.gz"
         values = np.asarray(nibabel.load(file).dataobj)
         save(values, file, (1, 1, 9))
-    result = check_cases(open_at(nnunet))
+    split = nnunet / "split.json"
+    parts = {"train": [f"case{n}" for n in range(4)], "validation": ["case4"], "test": ["case5"]}
+    split.write_text(json.dumps(parts))
+    result = check_cases(open_at(nnunet, split_file=split))
     assert result.problems == [
         "case1: all its voxels have the same value",
         "no training case has a voxel of the class 'core'",

@@ -147,6 +147,8 @@ def check(way):
             meant = write(way, folder)
         except OSError:  # a format that has no such kind of image
             return event("not written")
+        if way.suffix == ".gif" and way.kind in ("rgb", "alpha", "colours"):
+            return event("not written")  # as it was: Pillow chooses other colours for GIF
         options = {}
         if way.options and way.kind in BLURRED:
             options = {"mask_threshold": 127}

@@ -1,11 +1,12 @@
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.split import make_folds
+from dilated_ce.study.data.cases import Case, DataError
+from dilated_ce.study.data.split import find_strata, make_folds
 
 NAMES = {name: name for name in "abcdefgh"}
 PATIENTS = {f"{patient}{scan}": patient for patient in "abcdef" for scan in range(2)}
@@ -41,10 +42,63 @@ def test_the_same_folds_whatever_the_order():
     assert one == other
 
 
+def test_names_in_their_order_are_no_test_part():
+    """ACDC numbers its patients by disease: a test part of the last names would be one disease."""
+    groups = {f"patient{number:03d}": f"patient{number:03d}" for number in range(100)}
+    disease = {name: place // 20 for place, name in enumerate(groups)}
+    (fold,), words = make_folds(groups, None)
+    assert {disease[name] for name in fold.test} == set(range(5))
+    assert words == "A fourth of the groups is for testing; drawn at random (seed 0)."
+    (other,), _ = make_folds(groups, None, seed=1)
+    assert other.test != fold.test
+
+
+@pytest.mark.parametrize("folds", [None, 4])
+@pytest.mark.parametrize("scans", [1, 3])
+def test_every_part_has_its_share_of_each_kind(folds, scans):
+    groups = {f"{p:02d}-{s}": f"{p:02d}" for p in range(60) for s in range(scans)}
+    kinds = {name: "healthy" if int(name[:2]) < 15 else "ill" for name in groups}
+    made, words = make_folds(groups, None, None, folds, strata=lambda: kinds)
+    assert "stratified by classes and size of the foreground" in words
+    for fold in made:
+        for part in (fold.train, fold.validation, fold.test):
+            share = sum(kinds[name] == "healthy" for name in part) / len(part)
+            assert 0.15 <= share <= 0.35
+
+
+def test_the_kinds_are_the_classes_and_thirds_of_the_size():
+    def load(size, label=1):
+        labels = np.zeros((10, 10), np.uint8)
+        labels.flat[:size] = label
+        return lambda: Case("x", labels[None].astype(np.float32), labels)
+
+    def broken():
+        raise DataError("no image")
+
+    loads = {f"{size}": load(size) for size in (0, 1, 2, 30, 40, 80, 90)}
+    strata = find_strata({**loads, "other": load(3, 2), "broken": broken}, 3)
+    assert strata["0"] == "0; 0"
+    assert strata["1"] == strata["2"] == "0,1; 1"
+    assert strata["80"] == strata["90"] == "0,1; 3"
+    assert strata["other"].startswith("0,2; ")
+    assert strata["broken"] == "unread; 0"
+
+
+def test_kinds_are_looked_for_only_where_something_is_drawn(tmp_path):
+    def strata():
+        raise AssertionError
+
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"train": ["a", "b"], "validation": ["c"], "test": ["d"]}))
+    make_folds(NAMES, None, path, strata=strata)
+    parts = {"train": ["a"], "validation": ["b"], "test": ["c"]}
+    make_folds(NAMES, parts, strata=strata)
+
+
 def test_the_parts_of_folders():
     (fold,), words = make_folds(NAMES, {"train": list("abcdef"), "test": ["g", "h"]})
-    assert fold.train == tuple("abcde")
-    assert fold.validation == ("f",)
+    assert sorted(fold.train + fold.validation) == list("abcdef")
+    assert len(fold.validation) == 2  # a fifth of six, upwards
     assert fold.test == ("g", "h")
     assert words == "Split as the folders are."
 
@@ -69,7 +123,7 @@ def test_nnunets_file_of_folds(tmp_path):
     path.write_text(json.dumps([{"train": train, "val": val} for train, val in parts]))
     folds, _ = make_folds(NAMES, None, path)
     assert [fold.test for fold in folds] == [("g", "h"), ("a", "b", "c", "d")]
-    assert folds[0].validation == ("f",)
+    assert len(folds[0].validation) == 2
 
 
 def test_no_patient_is_tested_in_two_folds(tmp_path):

@@ -8,9 +8,17 @@ from toy import make_dataset
 
 from dilated_ce.study.data.prepare import prepare
 from dilated_ce.study.training import fit as fit_module
-from dilated_ce.study.training.fit import CHECKPOINT, Plan, build_optimizer, build_schedule, fit
+from dilated_ce.study.training.fit import (
+    CHECKPOINT,
+    Plan,
+    Segmenter,
+    build_optimizer,
+    build_schedule,
+    fit,
+)
 from dilated_ce.study.training.infer import mean_dice, predict
 from dilated_ce.study.training.loss_spec import parse_loss
+from dilated_ce.study.training.losses import LOSSES
 from dilated_ce.study.training.settings import ResolvedTraining
 
 TRAINING = ResolvedTraining(
@@ -54,6 +62,22 @@ def test_it_learns(plan, tmp_path):
     assert history.curve[-1][1] == pytest.approx(mean_dice(labels, case.labels, 3))
     np.testing.assert_allclose(probabilities.sum(0), 1, rtol=1e-5)
     np.testing.assert_array_equal(probabilities.argmax(0), labels)
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_every_loss_computes_in_float32_under_half_precision(plan, prepared, tmp_path, loss):
+    """Autocast would let the sums of the Dice family lose digits, and keep those of CE."""
+    name = {"dbce": "dbce:radius=2", "dbce-dice": "dbce-dice:radius=2"}.get(loss, loss)
+    segmenter = Segmenter(plan(name, precision="bf16-mixed"), tmp_path)
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 1, 16, 16, generator=random)
+    labels = torch.randint(0, 3, (2, 1, 16, 16), generator=random)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = segmenter.eval().network(image)
+        assert logits.dtype == torch.bfloat16
+        found = segmenter.training_step({"image": image, "labels": labels}, 0)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, segmenter.criterion(logits.float(), labels))
 
 
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 8])

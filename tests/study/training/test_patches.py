@@ -16,7 +16,7 @@ def prepared(tmp_path_factory):
 
 
 def patches(prepared, size, seed=0, foreground=0.5, augment=True):
-    return Patches(prepared, ["case0", "case1", "case2"], size, seed, foreground, augment)
+    return Patches(prepared, 0, ["case0", "case1", "case2"], size, seed, foreground, augment)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 24), (64, 64)])

@@ -1,7 +1,7 @@
 """The cases as the networks take them: normalised once, kept on the disk, read where needed.
 
     prepared/index.json       what is there, its SHA-256, and what it was made from
-    prepared/0_image.npy      float16 (channels, *spatial): mean 0, standard deviation 1
+    prepared/0_image.npy      float16 (channels, *spatial): mean 0, deviation 1; CT as it is
     prepared/0_labels.npy     uint8 (*spatial)
     prepared/0_centres.npy    int32 (n, 1 + axes): class and place of voxels to centre patches on
 
@@ -13,8 +13,8 @@ import hashlib
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from dilated_ce.study.data.cases import Case, CaseSource, DataSet, mask_of, num_labels
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_json
 
-VERSION = 3  # of the files, and of what is read and checked; another one means: make them anew
+VERSION = 4  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
+SAMPLED_VALUES = 5000  # of CT, per case
 ARRAYS = re.compile(r"\d+_(image|labels|centres)\.npy")
 BESIDE_ARRAYS = re.compile(r"index\.json|\.DS_Store|\.nfs\w+|Thumbs\.db")
 
@@ -71,6 +72,22 @@ class Prepared:
         )
         return Case(name, image, labels, tuple(entry["spacing"]))
 
+    def scale(self, image: NDArray[np.float32], fold: int) -> NDArray[np.float32]:
+        """An image (channels, *spatial) with its CT as the training cases of a fold have it."""
+        scaled = image
+        for channel, (low, high, mean, deviation) in self.index["ct"][fold].items():
+            scaled = scaled.copy() if scaled is image else scaled
+            values = image[int(channel)]
+            scaled[int(channel)] = (values.clip(low, high) - mean) / deviation
+        return scaled
+
+    def load_scaled(self, name: str, fold: int) -> Case:
+        """One case as a network of the fold takes it."""
+        case = self.load(name)
+        if not self.index["ct"][fold]:
+            return case
+        return replace(case, image=self.scale(case.image.astype(np.float32), fold))
+
     def centres(self, name: str) -> NDArray[np.int32]:
         """Foreground voxels of a case (n, 1 + axes): the class, and the place."""
         centres: NDArray[np.int32] = np.load(
@@ -84,10 +101,10 @@ def prepare(
 ) -> Prepared:
     """Normalise all cases into `folder`, or keep what is there if it was made from the same.
 
-    Each channel of an image is scaled to mean 0 and standard deviation 1; a channel called CT is
-    clipped to the 0.5 to 99.5 percentiles of the foreground of the training cases first, and scaled
-    by their mean and standard deviation, as in nnU-Net (Isensee et al., Nature Methods 2021). All
-    folds share these four numbers: they are those of the training cases of the first.
+    Each channel of an image is scaled to mean 0 and standard deviation 1. A channel called CT is
+    kept as it is; a run clips it to the 0.5 to 99.5 percentiles of the foreground of the training
+    cases of its fold, and scales it by their mean and standard deviation, as in nnU-Net (Isensee et
+    al., Nature Methods 2021). So no fold sees what it tests.
     With `fresh`, what is there is not looked at.
 
     Raises:
@@ -100,7 +117,9 @@ def prepare(
         entries: dict[str, Any] = {}
         files: dict[str, str] = {}
         digest = hashlib.sha256()
-        scaling = _ct_scaling(data)
+        highest = num_labels(len(data.classes), data.overlapping)
+        ct = _ct_channels(data)
+        values_of_ct: dict[str, dict[int, NDArray[np.float32]]] = {}
         for number, source in enumerate(data.cases):
             case = source.load()
             entry = {
@@ -109,7 +128,8 @@ def prepare(
                 "spacing": list(case.spacing),
                 "shape": list(case.labels.shape),
             }
-            image = _normalise(case.image, scaling).astype(np.float16)
+            image = _normalise(case.image, ct).astype(np.float16)
+            values_of_ct[source.name] = _sample(case, ct, highest)
             labels = np.ascontiguousarray(case.labels)
             centres = _centres(labels, len(data.classes), data.overlapping)
             digest.update(json.dumps([source.name, entry]).encode())
@@ -120,8 +140,11 @@ def prepare(
                 digest.update(values.tobytes())
             entries[source.name] = entry
             on_case()
+        scaling = [_ct_scaling(fold.train, values_of_ct) for fold in data.folds]
+        digest.update(json.dumps(scaling).encode())
         index = {
             "origin": origin,
+            "ct": scaling,
             "digest": digest.hexdigest(),
             "files": files,
             "classes": data.classes,
@@ -169,55 +192,56 @@ def _origin(data: DataSet) -> str:
         how = hashlib.sha256(pickle.dumps(case.load)).hexdigest()
         return [case.name, case.group, stats, how]
 
-    train = data.folds[0].train if "CT" in _upper(data.channels) else ()
+    train = [fold.train for fold in data.folds] if _ct_channels(data) else []
     described = [describe(case) for case in data.cases]
     facts = (data.classes, data.channels, data.spatial_dims, data.ignore_index, data.overlapping)
     return fingerprint([VERSION, facts, train, described])
 
 
-def _upper(names: Iterable[str]) -> list[str]:
-    return [name.upper() for name in names]
+def _ct_channels(data: DataSet) -> list[int]:
+    return [index for index, name in enumerate(data.channels) if name.upper() == "CT"]
 
 
-def _ct_scaling(data: DataSet) -> dict[int, tuple[float, float, float, float]]:
-    """Lower and upper clip, mean and standard deviation of each channel that is CT.
-
-    Of the training cases of the first fold, for all folds: every case is prepared once.
-    """
-    channels = [index for index, name in enumerate(_upper(data.channels)) if name == "CT"]
-    if not channels:
-        return {}
+def _sample(case: Case, channels: Iterable[int], num_labels: int) -> dict[int, NDArray]:
+    """Values of the foreground in the channels that are CT, drawn once."""
+    foreground = (case.labels > 0) & (case.labels < num_labels)
     random = np.random.default_rng(0)
-    highest = num_labels(len(data.classes), data.overlapping)
-    samples: dict[int, list[NDArray[np.float32]]] = {channel: [] for channel in channels}
-    for name in data.folds[0].train:
-        case = data.by_name[name].load()
-        foreground = (case.labels > 0) & (case.labels < highest)
-        for channel in channels:
-            values = case.image[channel][foreground]
-            if values.size:
-                samples[channel].append(random.choice(values, 5000))
+    found = {channel: case.image[channel][foreground] for channel in channels}
+    return {
+        channel: random.choice(values, SAMPLED_VALUES)
+        for channel, values in found.items()
+        if values.size
+    }
+
+
+def _ct_scaling(
+    train: Iterable[str], values_of: Mapping[str, Mapping[int, NDArray]]
+) -> dict[str, list[float]]:
+    """Lower and upper clip, mean and standard deviation of each channel that is CT."""
+    samples: dict[int, list[NDArray]] = {}
+    for name in train:
+        for channel, values in values_of[name].items():
+            samples.setdefault(channel, []).append(values)
     scaling = {}
     for channel, parts in samples.items():
-        values = np.concatenate(parts)
+        values = np.concatenate(parts).astype(np.float64)
         low, high = np.percentile(values, (0.5, 99.5))
-        scaling[channel] = (low, high, values.mean(), max(float(values.std()), 1e-8))
+        deviation = max(float(values.std()), 1e-8)
+        scaling[str(channel)] = [float(low), float(high), float(values.mean()), deviation]
     return scaling
 
 
-def _normalise(
-    image: NDArray[np.float32], scaling: dict[int, tuple[float, float, float, float]]
-) -> NDArray[np.float32]:
+def _normalise(image: NDArray[np.float32], ct: Iterable[int]) -> NDArray[np.float32]:
     normalised = np.empty_like(image)
+    largest = float(np.finfo(np.float16).max)
     for channel, values in enumerate(image):
-        if channel in scaling:
-            low, high, mean, deviation = scaling[channel]
-            values = values.clip(low, high)
-        else:
-            # MONAI's NormalizeIntensity sums in float32, in an order that depends on the number of
-            # threads: the last digit is enough to make the data count as changed.
-            mean = float(values.mean(dtype=np.float64))
-            deviation = float(values.std(dtype=np.float64)) or 1.0
+        if channel in ct:  # in Hounsfield units, of which 16 bits hold the whole ones up to 2048
+            normalised[channel] = values.clip(-largest, largest)
+            continue
+        # MONAI's NormalizeIntensity sums in float32, in an order that depends on the number of
+        # threads: the last digit is enough to make the data count as changed.
+        mean = float(values.mean(dtype=np.float64))
+        deviation = float(values.std(dtype=np.float64)) or 1.0
         normalised[channel] = (values - mean) / deviation
     return normalised
 

@@ -14,10 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from dilated_ce.study.data.cases import DataError, DataSet, Found
+from dilated_ce.study.data.cases import DataError, DataSet, Found, num_labels
 from dilated_ce.study.data.folders import open_folder
 from dilated_ce.study.data.nnunet_raw import open_nnunet_raw
-from dilated_ce.study.data.split import make_folds
+from dilated_ce.study.data.split import find_strata, make_folds
 from dilated_ce.study.wording import some
 
 
@@ -74,6 +74,9 @@ class DataConfig(Strict):
     folds: int | None = Field(default=None, ge=2, description="of a cross-validation")
     split_file: NonemptyPath | None = Field(
         default=None, description="JSON or YAML with lists of cases: train, validation, test"
+    )
+    split_seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="of what is drawn of the split"
     )
     group_by: str | None = Field(
         default=None, description="regular expression whose first group is a case's patient"
@@ -157,7 +160,17 @@ def _open(config: DataConfig) -> DataSet:
             raise DataError(f"{folder}: data.{option} is not for data of this format{instead}.")
     _check_names(folder, found)
     groups = _groups([case.name for case in found.cases], config.group_by)
-    folds, split = make_folds(groups, found.parts, config.split_file, config.folds)
+    folds, split = make_folds(
+        groups,
+        found.parts,
+        config.split_file,
+        config.folds,
+        strata=lambda: find_strata(
+            {case.name: case.load for case in found.cases},
+            num_labels(len(found.classes), found.overlapping),
+        ),
+        seed=config.split_seed,
+    )
     return DataSet(
         name=folder.resolve().name,
         source=found.source,

@@ -186,13 +186,13 @@ def difference_cells(
 
 
 def trials(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Validation Dice of each learning rate that was tried, by loss."""
-    by_loss: dict[str, list[dict[str, Any]]] = {}
+    """Validation Dice of each learning rate that was tried, by loss and fold."""
+    by_loss: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for run in runs:
-        by_loss.setdefault(str(run.loss), []).append(
+        by_loss.setdefault((str(run.loss), run.fold), []).append(
             {"rate": f"{run.info['learning_rate']:g}", "dice": show("dice", run.dice)}
         )
-    return [{"loss": loss, "tried": tried} for loss, tried in by_loss.items()]
+    return [{"loss": loss, "fold": fold, "tried": tried} for (loss, fold), tried in by_loss.items()]
 
 
 def show(score: str, mean: float, spread: float | None = None) -> str:

@@ -56,9 +56,12 @@ def _measure(unit: Unit) -> tuple[float, float]:
     # Two parts: the first one warms up.
     training = unit.training.model_copy(update={"steps": MEASURED_STEPS, "evaluations": 2})
     prepared = Prepared(unit.prepared)
+    there = prepared.index["cases"]  # of a dry run, a few of them
+    train = tuple(name for name in unit.train if name in there)
+    judged = tuple(name for name in unit.judged if name in there)
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(unit.loss, unit.seed, unit.train, (), training, prepared)
+        plan = Plan(unit.loss, unit.seed, train, (), training, prepared, unit.fold)
         network, history = fit(plan, Path(folder))
     start = time.perf_counter()
-    judge(replace(unit, training=training, judged=unit.judged[:1]), network, prepared)
+    judge(replace(unit, training=training, judged=judged[:1]), network, prepared)
     return history.step_seconds[-1], time.perf_counter() - start

@@ -13,8 +13,6 @@ and none is ever overwritten by another.
 """
 
 import ast
-import hashlib
-import json
 import platform
 import shutil
 import time
@@ -22,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dilated_ce import __version__
+import dilated_ce
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
 from dilated_ce.study.runs.store import PREDICTIONS, Run, storing_predictions
@@ -48,34 +45,11 @@ from dilated_ce.study.training.settings import ResolvedTraining
 
 # What changes the arithmetic of a run on its machine, and not what it computes.
 SHAPELESS = {"device", "devices", "threads", "workers"}
-# The modules of this package that a run's numbers come from.
-SHAPING_MODULES = (
-    "study/scores/calibration",
-    "study/scores/lesions",
-    "study/scores/score",
-    "study/training/fit",
-    "study/training/infer",
-    "study/training/losses",
-    "study/training/networks",
-    "study/training/patches",
-)
-# Those of our own loss; a change of them leaves the runs of these others as they are.
-LOSS_MODULES = (
-    "_automatic",
-    "_ball",
-    "_cross_entropy",
-    "_dilation",
-    "_labels",
-    "_packing",
-    "_targets",
-    "_triton_dilation",
-    "_triton_dilation_kernels",
-    "_triton_loss",
-    "_triton_loss_kernels",
-    "loss",
-    "morphology",
-    "weights",
-)
+# What a run's numbers come from in this package: what trains, what judges, and their defaults.
+# Whole folders, as a list of modules would miss the next one.
+PACKAGE = Path(dilated_ce.__file__).parent
+SHAPING = ("study/training", "study/scores", "study/data/prepare.py", "study/runs/unit.py")
+CORE = "."  # of our own loss; a change of it leaves the runs of the others as they are
 RESULTS = {"cases.csv", "lesions.csv", "losses.csv", "curve.csv", PREDICTIONS}
 OTHER_LOSSES = {"ce", "dice", "dice-ce", "dice-focal", "tversky", "top-k"}
 
@@ -132,11 +106,7 @@ class Unit:
                 "scoring": self.scoring.model_dump(mode="json"),
                 "data": Prepared(self.prepared).digest,
                 "versions": versions(),
-                "code": _code(
-                    SHAPING_MODULES
-                    if self.loss.name in OTHER_LOSSES
-                    else SHAPING_MODULES + LOSS_MODULES
-                ),
+                "code": _code(SHAPING if self.loss.name in OTHER_LOSSES else (*SHAPING, CORE)),
                 "own code": _own_code(self.loss.name),
             }
         )
@@ -176,7 +146,9 @@ def execute(unit: Unit) -> None:
 
 def _execute(unit: Unit) -> None:
     prepared = Prepared(unit.prepared)
-    plan = Plan(unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared)
+    plan = Plan(
+        unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared, unit.fold
+    )
     network, history = fit(plan, unit.working)
     start = time.perf_counter()
     with whole_folder(unit.folder) as folder:
@@ -204,7 +176,7 @@ def judge(
     device = next(network.parameters()).device
     scores, lesions = [], []
     for name in unit.judged:
-        case = prepared.load(name)
+        case = prepared.load_scaled(name, unit.fold)
         prediction, probabilities = predict(
             network, case, unit.training, device, prepared.overlapping
         )
@@ -262,17 +234,27 @@ def _info(unit: Unit, network: nn.Module, history: History) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """The versions that numbers depend on."""
     return {
-        "dilated-ce": __version__,
+        "dilated-ce": dilated_ce.__version__,
         **{package: version(package) for package in ("torch", "monai", "lightning")},
         "python": platform.python_version(),
     }
 
 
 @cache
-def _code(modules: tuple[str, ...]) -> str:
-    package = files("dilated_ce")
-    code = [_arithmetic(package.joinpath(f"{module}.py").read_text("utf-8")) for module in modules]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+def _code(places: tuple[str, ...]) -> str:
+    code = {
+        path.as_posix(): _arithmetic((PACKAGE / path).read_bytes())
+        for place in places
+        for path in shaping_files(place)
+    }
+    return fingerprint(code)
+
+
+def shaping_files(place: str) -> list[Path]:
+    """The modules in a folder of this package, relative to it, or the one that is named."""
+    path = PACKAGE / place
+    found = [path] if path.is_file() else sorted(path.glob("*.py"))
+    return [path.relative_to(PACKAGE) for path in found]
 
 
 def _own_code(loss: str) -> str:

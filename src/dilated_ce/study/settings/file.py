@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from dilated_ce.study import plain_yaml
+from dilated_ce.study import yaml_text
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 
 MOST_PROBLEMS = 20  # that are listed
@@ -18,26 +18,24 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: a file that cannot be read, is no YAML, or holds no mapping.
     """
-    node = _parse(path)
-    if not isinstance(node, yaml.MappingNode):
-        raise SettingsError(f"{path}: expected a mapping such as `losses: [ce, dice-ce]`.")
+    text = _text_of(path)
     try:
-        contents: dict[str, Any] = plain_yaml.construct(node)
-    except yaml.YAMLError as error:
-        raise SettingsError(plain_yaml.explain(path, error)) from error
+        contents = yaml_text.load(text, path)
+    except yaml_text.YamlError as error:
+        raise SettingsError(str(error)) from error
+    if not isinstance(contents, dict):
+        raise SettingsError(f"{path}: expected a mapping such as `losses: [ce, dice-ce]`.")
     return contents
 
 
-def _parse(path: Path) -> yaml.Node | None:
+def _text_of(path: Path) -> str:
     try:
         with path.open(encoding="utf-8-sig") as file:
-            return plain_yaml.compose(file.read(plain_yaml.MOST_CHARACTERS + 1))
+            return file.read(yaml_text.MOST_CHARACTERS + 1)
     except IsADirectoryError as error:
         raise SettingsError(f"{path} is a folder; for data write --data {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(plain_yaml.explain(path, error)) from error
 
 
 def build_config(values: dict[str, Any], path: Path | None = None) -> CompareConfig:
@@ -53,14 +51,14 @@ def build_config(values: dict[str, Any], path: Path | None = None) -> CompareCon
     try:
         return CompareConfig.model_validate(values)
     except ValidationError as error:
-        node = _parse(path) if path else None
+        node = yaml_text.nodes(_text_of(path), path) if path else None
         problems = [_problem(problem, path, node) for problem in error.errors()[:MOST_PROBLEMS]]
         if error.error_count() > MOST_PROBLEMS:
             problems.append(f"... and {error.error_count() - MOST_PROBLEMS} more")
     raise SettingsError("\n".join(dict.fromkeys(problems)))
 
 
-def _problem(problem: Any, path: Path | None, node: yaml.Node | None) -> str:
+def _problem(problem: Any, path: Path | None, node: Node | None) -> str:
     location = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
     name = ".".join(map(str, location))
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
@@ -84,16 +82,16 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int | None:
+def _line_of(node: Node | None, location: tuple[Any, ...]) -> int | None:
     """The line, from 1, that sets the value at `location`; None if the file does not set it."""
     line = None
     for part in location:
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, MappingNode):
             found = [(key, value) for key, value in node.value if key.value == str(part)]
             if not found:
                 return None
             line, node = found[-1][0].start_mark.line + 1, found[-1][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+        elif isinstance(node, SequenceNode) and isinstance(part, int):
             node = node.value[part]
             line = node.start_mark.line + 1
         else:

@@ -45,6 +45,7 @@ class Plan:
     validation: tuple[str, ...]
     training: ResolvedTraining
     prepared: Prepared
+    fold: int = 0  # whose training cases scale CT
 
 
 @dataclass
@@ -149,6 +150,7 @@ class Segmenter(L.LightningModule):
         config = self.plan.training
         patches = Patches(
             self.plan.prepared,
+            self.plan.fold,
             self.plan.train,
             config.patch_size,
             self.plan.seed,
@@ -165,8 +167,12 @@ class Segmenter(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch of patches."""
+        logits = self.network(batch["image"])
         target = target_of(batch["labels"], self.plan.prepared.num_classes, self.setting)
-        loss: Tensor = self.criterion(self.network(batch["image"]), target)
+        # Autocast keeps cross entropy in float32, and lets the sums of a Dice loss lose digits in
+        # half precision: so all losses compute in float32.
+        with torch.autocast(self.device.type, enabled=False):
+            loss: Tensor = self.criterion(logits.float(), target)
         self.step_losses.append(loss.detach())
         return loss
 
@@ -203,7 +209,7 @@ class Segmenter(L.LightningModule):
         self.network.eval()
         total = torch.zeros(2, device=self.device)
         for name in share:
-            case = self.plan.prepared.load(name)
+            case = self.plan.prepared.load_scaled(name, self.plan.fold)
             overlapping = self.plan.prepared.overlapping
             labels, _ = predict(self.network, case, self.plan.training, self.device, overlapping)
             num_classes = self.plan.prepared.num_classes

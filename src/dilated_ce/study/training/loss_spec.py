@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from dilated_ce._validation import as_balance
-from dilated_ce.study import plain_yaml
+from dilated_ce.study import yaml_text
 from dilated_ce.study.training.losses import LOSSES, IndexLoss, Setting
 
 ANY = (Exception, SystemExit)  # that a loss of one's own may raise
@@ -229,15 +228,12 @@ def _defaults(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
 def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None) -> Any:
     """A number where a loss of ours wants one; else a number, true or text, as YAML has them."""
     if name not in LOSSES:
-        for number in (int, float):  # for YAML 1e-4 and inf are text, and 010 is 8
+        for number in (int, float):  # for YAML inf is text
             try:
                 return number(text)
             except ValueError:
                 pass
-        try:
-            return plain_yaml.load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(plain_yaml.explain(f"loss {name!r}: {part!r}", error)) from None
+        return yaml_text.load(text, f"loss {name!r}: {part!r}")
     wanted = parameter.annotation if parameter is not None else float
     if wanted is str:
         return text

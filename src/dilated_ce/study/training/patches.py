@@ -4,7 +4,7 @@ So every loss sees the same patches under a seed, whatever the number of process
 and a run that goes on after an interruption sees those that it would have seen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -31,13 +31,14 @@ class Patches(Dataset[dict[str, Tensor]]):
     def __init__(
         self,
         prepared: Prepared,
+        fold: int,
         names: Sequence[str],
         patch_size: tuple[int, ...],
         seed: int,
         foreground: float,
         augment: bool,
     ) -> None:
-        self.prepared, self.names = prepared, names
+        self.prepared, self.fold, self.names = prepared, fold, names
         self.patch_size, self.seed, self.foreground = patch_size, seed, foreground
         self.transform = standard_augmentation(patch_size) if augment else Compose([])
 
@@ -46,10 +47,15 @@ class Patches(Dataset[dict[str, Tensor]]):
         name = self.names[int(random.integers(len(self.names)))]
         case = self.prepared.load(name)
         centre = draw_centre(self.prepared, name, case.labels.shape, self.foreground, random)
-        patch = cut(case.image, case.labels, centre, self.patch_size)
+        # Scaled before it is padded by 0, the mean.
+        patch = cut(case.image, case.labels, centre, self.patch_size, self.scale)
         self.transform.set_random_state(seed=int(random.integers(2**31)))
         augmented = self.transform(patch)
         return {key: torch.as_tensor(augmented[key]) for key in BOTH}
+
+    def scale(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As the prepared data scale CT for this fold."""
+        return self.prepared.scale(image, self.fold)
 
 
 def draw_centre(
@@ -74,6 +80,7 @@ def cut(
     labels: NDArray[np.uint8],
     centre: tuple[int, ...],
     patch_size: tuple[int, ...],
+    scale: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda image: image,
 ) -> dict[str, Tensor]:
     """The patch around a voxel, moved into the image where it would stick out.
 
@@ -87,7 +94,7 @@ def cut(
         for middle, size, side in zip(centre, patch_size, labels.shape, strict=True)
     )
     patch = {
-        "image": torch.from_numpy(image[(slice(None), *window)].astype(np.float32)),
+        "image": torch.from_numpy(scale(image[(slice(None), *window)].astype(np.float32))),
         "labels": torch.from_numpy(labels[window][None].astype(np.uint8)),
     }
     if patch["labels"].shape[1:] == patch_size:

@@ -136,13 +136,13 @@ class ResolvedTraining(TrainingConfig):
 
 
 class TuneConfig(Strict):
-    """An equal search for the learning rate of each loss, judged on the validation part."""
+    """An equal search for the learning rate of each loss, judged on each fold's validation part."""
 
     factors: tuple[float, ...] = Field(
         default=(1 / 3, 1.0, 3.0), min_length=2, description="times training.learning_rate"
     )
     steps: int | None = Field(
-        default=None, ge=1, description="of each trial; a third of training.steps"
+        default=None, ge=1, description="of each trial; as many as training.steps"
     )
 
     @field_validator("factors")

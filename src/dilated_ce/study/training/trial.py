@@ -27,8 +27,10 @@ MASKS = {"target": "masks (B, C, ...) of 0 and 1, as classes overlap", "call": "
 def batch_of(
     prepared: Prepared, names: tuple[str, ...], training: ResolvedTraining, setting: Setting
 ) -> tuple[Tensor, Tensor]:
-    """Random logits, and the target of the first patches of a training."""
-    patches = Patches(prepared, names, training.patch_size, 0, training.foreground, augment=False)
+    """Random logits, and the target of the first patches of a training on these cases."""
+    patches = Patches(
+        prepared, 0, names, training.patch_size, 0, training.foreground, augment=False
+    )
     labels = torch.stack([patches[index]["labels"] for index in range(training.batch_size)])
     target = target_of(labels, prepared.num_classes, setting)
     shape = (len(labels), prepared.num_outputs, *labels.shape[2:])
