@@ -105,7 +105,7 @@ def places_in(folder: Path) -> list[Place]:
 
 def _place(part: str, folder: Path) -> Place:
     images, masks = _one_of(folder, IMAGES), _one_of(folder, MASKS)
-    if images is None:
+    if images is None or (not _holds_pictures(images) and pictures_in(folder)):
         return Place(part, folder, folder)
     if masks is None:
         raise DataError(
