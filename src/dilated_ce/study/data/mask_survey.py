@@ -12,7 +12,8 @@ Where they may, an error says both readings and the option that decides. The rul
 - Some files with small and others with large values are coded in two ways.
 - A JPEG file is black and white, more than 127 being white, unless it has a plateau in between:
   5 x 5 pixels within 64 grey levels of one another whose mean is more than 20 from 0 and from 255,
-  or 3 x 3 within 8 and more than 10 away. What is nearer than that JPEG does not tell apart.
+  or 3 x 3 within 8 and more than 10 away; or greys that have no black, or no white, within 2
+  pixels. What is nearer to black or white than that JPEG does not tell apart.
 """
 
 from collections import Counter
@@ -136,7 +137,14 @@ def black_and_white(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
                 "white; JPEG changes values: save masks of classes as PNG, or, if all above a "
                 "value is foreground, set --mask-threshold"
             )
-    if np.mean((values > 64) & (values < 191)) > 0.05 or values.max() in range(1, 128):
+    brightest, darkest = (
+        filtered(levels, 5, mode="nearest")
+        for filtered in (ndimage.maximum_filter, ndimage.minimum_filter)
+    )
+    # Between black and white there is a border, with both nearby.
+    stray = (levels >= 48) & (levels <= WHITE - 48) & ((brightest < 160) | (darkest > WHITE - 160))
+    is_grey = np.mean((values > 64) & (values < 191)) > 0.05 or values.max() in range(1, 128)
+    if is_grey or stray.any():
         raise ValueError(
             "is a JPEG mask with values between black and white, expected 0 and 255; JPEG changes "
             "values: save masks of classes as PNG, or set --mask-threshold 127"
