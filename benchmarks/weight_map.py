@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.progress import track
 
 from dilated_ce.integrations.monai import DilatedBalancedCELoss, DilatedBalancedWeightsd
-from dilated_ce.study.cases import DataSet
+from dilated_ce.study.data.cases import DataSet
+from dilated_ce.study.data.reading import DataConfig, open_data
 from dilated_ce.study.data.synthetic import make_synthetic
-from dilated_ce.study.reading import DataConfig, open_data
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "weight_map" / "runs.csv"
 WAYS = ("in the loss", "by the transform")

@@ -23,8 +23,8 @@ from dilated_ce.cli.console import console
 from dilated_ce.cli.demo import _default_folder
 from dilated_ce.cli.endings import one_error
 from dilated_ce.cli.options import complete_losses
-from dilated_ce.study.cases import DataError
 from dilated_ce.study.data import stare
+from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.training.losses import LOSSES
 from dilated_ce.study.training.settings import TrainingConfig

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from dilated_ce import cli
 from dilated_ce.cli.running import _summarise
-from dilated_ce.study.cases import DataError
+from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.training.loss_spec import parse_loss
 

@@ -25,10 +25,10 @@ from typer.testing import CliRunner
 
 from dilated_ce import cli
 from dilated_ce.study import yaml_text
-from dilated_ce.study.cases import DataError
-from dilated_ce.study.images import read_image
-from dilated_ce.study.masks import read_mask
-from dilated_ce.study.volumes import open_nifti
+from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.data.images import read_image
+from dilated_ce.study.data.masks import read_mask
+from dilated_ce.study.data.volume_files import open_nifti
 
 TINY = (
     *("--losses", "ce", "--seeds", 1, "--steps", 2, "--patch-size", 16, "--batch-size", 2),
@@ -520,7 +520,7 @@ def test_a_folder_that_may_not_be_written(run, tmp_path, monkeypatch):
 
 
 def test_names_of_a_data_set_are_checked_where_it_is_opened(tmp_path):
-    from dilated_ce.study.reading import DataConfig, open_data
+    from dilated_ce.study.data.reading import DataConfig, open_data
 
     data = write_images(tmp_path / "two\nlines")
     with pytest.raises(DataError, match=r"names hold line breaks.*'two\\nlines'; rename"):

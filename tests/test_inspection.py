@@ -29,7 +29,7 @@ from dilated_ce.inspection import (
 )
 from dilated_ce.inspection.page import number, percent, representatives
 from dilated_ce.inspection.planes import view
-from dilated_ce.study.cases import Case, CaseSource, DataError, DataSet, Split
+from dilated_ce.study.data.cases import Case, CaseSource, DataError, DataSet, Split
 from dilated_ce.study.training.loss_spec import parse_losses
 
 RADII = (0, 1, 1.5, 3, 5.3, math.inf)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dilated_ce.inspection import measure, write_page
-from dilated_ce.study.cases import Case, CaseSource, DataSet, Split
+from dilated_ce.study.data.cases import Case, CaseSource, DataSet, Split
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

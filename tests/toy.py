@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from dilated_ce.study.cases import Case, CaseSource, DataSet, Split
+from dilated_ce.study.data.cases import Case, CaseSource, DataSet, Split
 
 SHAPES = {2: (48, 56), 3: (24, 28, 20)}
 

@@ -17,6 +17,7 @@ from dilated_ce.cli.options import (
     numbers,
     one_of,
     tuning,
+    value_of_mask,
 )
 from dilated_ce.cli.running import carry_out_study
 
@@ -82,6 +83,14 @@ def compare(
             show_default="as the folders are, or a fourth drawn at random, stratified",
             parser=a_path,
             metavar="FILE",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    ignore_value: Annotated[
+        str | None,
+        typer.Option(
+            help="The value of pixels that nobody labelled: 255, or a colour.",
+            metavar="VALUE",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -253,6 +262,7 @@ def compare(
         "data.spacing": numbers("--spacing", spacing),
         "data.mask_threshold": mask_threshold,
         "data.mask_classes": classes(mask_classes),
+        "data.ignore_value": None if ignore_value is None else value_of_mask(ignore_value),
         "data.folds": folds,
         "data.split_file": split,
         "data.group_by": group_by,
@@ -274,7 +284,7 @@ def compare(
         "execution.address": address,
         "out": out,
     }
-    from dilated_ce.study.cases import DataError
+    from dilated_ce.study.data.cases import DataError
     from dilated_ce.study.runs.local import StudyError
     from dilated_ce.study.settings.compare import SettingsError
 

@@ -12,7 +12,7 @@ from dilated_ce.cli.running import carry_out_study
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
-    from dilated_ce.study.cases import DataSet
+    from dilated_ce.study.data.cases import DataSet
     from dilated_ce.study.settings.compare import CompareConfig
 
 LEARNING_RATE = 6e-3  # short training on few images bears a large one
@@ -69,7 +69,7 @@ def demo(
     As it stands it takes less than 10 minutes on 2 CPU cores. Finished runs are kept: after an
     interruption, run the same command again. For more than a first look: `dilated-ce compare`.
     """
-    from dilated_ce.study.cases import DataError
+    from dilated_ce.study.data.cases import DataError
     from dilated_ce.study.runs.local import StudyError
     from dilated_ce.study.settings.compare import SettingsError
     from dilated_ce.study.settings.file import build_config
@@ -108,10 +108,10 @@ def _default_folder(data: Path | None, synthetic: bool) -> Path:
 
 
 def _open(config: "CompareConfig", synthetic: bool, scale: float | None) -> "DataSet":
-    from dilated_ce.study.cases import DataError
+    from dilated_ce.study.data.cases import DataError
+    from dilated_ce.study.data.reading import open_data
     from dilated_ce.study.data.stare import open_stare
     from dilated_ce.study.data.synthetic import make_synthetic
-    from dilated_ce.study.reading import open_data
 
     if config.data is not None:
         return open_data(config.data)

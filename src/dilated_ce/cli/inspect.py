@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +13,12 @@ from rich.table import Table
 
 from dilated_ce.cli.console import console, errors, escape, fail
 from dilated_ce.cli.endings import one_error
-from dilated_ce.cli.options import a_path, classes, dimensions, folder_for, numbers
+from dilated_ce.cli.options import a_path, classes, dimensions, folder_for, numbers, value_of_mask
 from dilated_ce.cli.progress import counting
 
 if TYPE_CHECKING:
     from dilated_ce.inspection import Measured
-    from dilated_ce.study.cases import DataSet
+    from dilated_ce.study.data.cases import DataSet
 
 
 def inspect(
@@ -46,6 +47,12 @@ def inspect(
     mask_classes: Annotated[
         str | None,
         typer.Option(help='Classes and their values or colours: "background=0,polyp=255".'),
+    ] = None,
+    ignore_value: Annotated[
+        str | None,
+        typer.Option(
+            help="The value of pixels that nobody labelled: 255, or a colour.", metavar="VALUE"
+        ),
     ] = None,
     group_by: Annotated[
         str | None,
@@ -92,8 +99,8 @@ def inspect(
     """
     import pydantic
 
-    from dilated_ce.study.cases import DataError
-    from dilated_ce.study.reading import DataConfig, open_data
+    from dilated_ce.study.data.cases import DataError
+    from dilated_ce.study.data.reading import DataConfig, open_data
 
     chosen, radius_of_maps = _radii(radii), _radius_of_maps(weight_maps)
     try:
@@ -104,6 +111,7 @@ def inspect(
             spacing=numbers("--spacing", spacing),
             mask_threshold=mask_threshold,
             mask_classes=classes(mask_classes),
+            ignore_value=None if ignore_value is None else value_of_mask(ignore_value),
             group_by=group_by,
         )
     except pydantic.ValidationError as error:
@@ -117,6 +125,7 @@ def inspect(
         "--spacing": spacing,
         "--mask-threshold": mask_threshold,
         "--mask-classes": mask_classes,
+        "--ignore-value": ignore_value,
         "--group-by": group_by,
     }
     given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
@@ -151,8 +160,7 @@ def _inspect(
     weight_maps: float | str | None,
 ) -> None:
     """Check, measure and show a data set; `arguments` are those that `compare` needs for it."""
-    from dilated_ce import inspection
-    from dilated_ce.study.checking import check_cases
+    from dilated_ce.study.data.checking import check_cases
 
     with counting("reading every case", len(data.cases)) as on_case:
         checked = check_cases(data, on_case)
@@ -160,12 +168,29 @@ def _inspect(
         f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases. {escape(data.split)}",
         highlight=False,
     )
-    for note in checked.notes:
+    for note in checked.notes + checked.untested:
         console.print(f"  note: {escape(note)}", highlight=False, soft_wrap=True)
     if checked.problems:
         for problem in checked.problems:
             errors.print(f"  [red]-[/] {escape(problem)}", highlight=False, soft_wrap=True)
         fail(f"{_count(len(checked.problems), 'problem')}; the data cannot be used as they are.")
+    for region in data.regions if data.overlapping else (data,):
+        name = re.sub(r"[^\w.+-]", "-", region.classes[1])
+        path = folder / name if data.overlapping else folder  # each region has a page
+        _show(region, arguments, path, radii, max_cases, weight_maps)
+
+
+def _show(
+    data: "DataSet",
+    arguments: Sequence[str],
+    folder: Path,
+    radii: Sequence[float] | None,
+    max_cases: int | None,
+    weight_maps: float | str | None,
+) -> None:
+    """Measure a data set, whose cases are as they should be, and write the page about it."""
+    from dilated_ce import inspection
+
     if isinstance(weight_maps, float):
         radii = [*(radii or inspection.default_radii(data)), weight_maps]
     # All cases, or so many of the training part.

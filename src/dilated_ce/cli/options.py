@@ -120,9 +120,13 @@ def classes(text: str | None) -> dict[str, int | str] | None:
             raise typer.BadParameter(
                 f"got {part!r}, expected NAME=VALUE.", param_hint="--mask-classes"
             )
-        is_grey_value = re.fullmatch("[0-9]{1,9}", value)
-        classes[name] = int(value) if is_grey_value else value
+        classes[name] = value_of_mask(value)
     return classes
+
+
+def value_of_mask(text: str) -> int | str:
+    """A grey value or palette index as a number, a colour as it is."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 
 def tuning(text: str | None) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from dilated_ce.cli.progress import UnitProgress, counting
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
     from dilated_ce.study.api import Listener, OnOutcome
-    from dilated_ce.study.cases import DataSet
+    from dilated_ce.study.data.cases import DataSet
     from dilated_ce.study.data.prepare import Prepared
     from dilated_ce.study.planning import Rates
     from dilated_ce.study.runs.unit import Unit
@@ -99,6 +99,7 @@ def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], D
     with locked(config.out):
         terminal.on_data(data)
         with api.prepare_sample(config, data, terminal) as (resolved, prepared):
+            api.try_losses(resolved, data, prepared)
             _estimate(resolved, data, prepared)
 
 

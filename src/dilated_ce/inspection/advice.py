@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dilated_ce.inspection.measuring import Measured
-from dilated_ce.study.cases import DataSet
+from dilated_ce.study.data.cases import DataSet
 
 # Below these the weights differ little from those of CE:
 NEARLY_IMBALANCE = 1.5
@@ -63,7 +63,7 @@ def advise(data: DataSet, measured: Measured) -> Advice:
         >>> from functools import partial
         >>> import numpy as np
         >>> from dilated_ce.inspection import measure
-        >>> from dilated_ce.study.cases import Case, CaseSource, Split
+        >>> from dilated_ce.study.data.cases import Case, CaseSource, Split
         >>> y, x = np.mgrid[-48:48, -48:48]
         >>> labels = (y**2 + x**2 <= 144).astype(np.uint8)
         >>> case = Case("a", np.zeros((1, 96, 96), np.float32), labels)

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from dilated_ce.inspection.advice import foreground_shares
 from dilated_ce.inspection.measuring import Measured
-from dilated_ce.study.cases import DataSet
+from dilated_ce.study.data.cases import DataSet
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5c6670"
 STYLE = {

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dilated_ce import adaptive_dilated_weights, dilated_balanced_weights
 from dilated_ce.inspection.measuring import Measured, images_of
-from dilated_ce.study.cases import Case, DataSet
+from dilated_ce.study.data.cases import Case, DataSet
 
 COLOURS = "cividis"  # the same to people with and without colour blindness
 
@@ -48,7 +48,7 @@ def weigh(
         ValueError: a label that is no class, or what `dilated_balanced_weights` does not take.
 
     Examples:
-        >>> from dilated_ce.study.cases import Split
+        >>> from dilated_ce.study.data.cases import Split
         >>> labels = np.array([[0, 0, 0, 0, 1, 0, 0]], np.uint8)
         >>> data = DataSet(
         ...     "tiny", "Made up.", ("background", "spot"), ("grey",), 2, "px", None,

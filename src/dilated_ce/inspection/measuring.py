@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dilated_ce.inspection.tallies import PLACES, Tally, radii_by_image, sum_depths, tally
-from dilated_ce.study.cases import Case, DataSet
+from dilated_ce.study.data.cases import Case, DataSet
 
 DEFAULT_RADII = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # in steps of about a voxel
 LARGEST_IN_3D = 32  # as the work of a dilation grows with the square of the radius there
@@ -112,7 +112,7 @@ def measure(
 
     Examples:
         >>> from functools import partial
-        >>> from dilated_ce.study.cases import CaseSource, Split
+        >>> from dilated_ce.study.data.cases import CaseSource, Split
         >>> labels = np.array([[0, 0, 0, 0, 1, 0, 0]], np.uint8)
         >>> case = Case("a", np.zeros((1, 1, 7), np.float32), labels)
         >>> source = CaseSource("a", partial(lambda case: case, case), group="a")

@@ -28,7 +28,7 @@ from dilated_ce.inspection.planes import (
     view,
 )
 from dilated_ce.inspection.tallies import PLACES
-from dilated_ce.study.cases import DataSet
+from dilated_ce.study.data.cases import DataSet
 
 SIDES = (512, 352, 256, 160)  # of the pictures, the largest that fits
 MOST_PICTURES = 6_000_000  # characters of all pictures together

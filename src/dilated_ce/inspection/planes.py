@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from dilated_ce import dilate_labels
 from dilated_ce.inspection.measuring import images_of
-from dilated_ce.study.cases import Case, DataSet
+from dilated_ce.study.data.cases import Case, DataSet
 
 # Okabe and Ito's colours, told apart by colour-blind people too; the background's is white.
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dilated_ce.study.cases import DataError, DataSet, Split
-from dilated_ce.study.checking import CheckResult, check_cases
+from dilated_ce.study.data.cases import DataError, DataSet, Split
+from dilated_ce.study.data.checking import CheckResult, check_cases
 from dilated_ce.study.data.prepare import Prepared, is_current, prepare
+from dilated_ce.study.data.reading import open_data
 from dilated_ce.study.description import describe, settings_in_words
 from dilated_ce.study.files import write_json, write_text
 from dilated_ce.study.folder import OUTCOMES, SPLIT, STUDY, check_folder, locked
@@ -19,14 +20,15 @@ from dilated_ce.study.planning import (
     edges,
     plan_trials,
     plan_units,
+    resolve,
 )
-from dilated_ce.study.reading import open_data
 from dilated_ce.study.report import write_report
 from dilated_ce.study.runs.local import Outcome, StudyError, carry_out
 from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.runs.unit import Unit, versions
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
-from dilated_ce.study.training.losses import Setting
+from dilated_ce.study.training.losses import LOSSES, Setting
+from dilated_ce.study.training.trial import batch_of, try_loss
 from dilated_ce.study.wording import listing
 
 SAMPLED = 4  # training cases that a dry run measures on
@@ -91,6 +93,7 @@ def compare(
     with locked(config.out):
         listener.on_data(data)
         prepared = prepare_data(data, config.out, listener, fresh)
+        try_losses(config, data, prepared)
         results = Results()
         rates = search_rates(config, data, prepared, results, listener, fresh)
         units = plan_units(config, data, prepared, rates)
@@ -160,10 +163,9 @@ def prepare_sample(
 
 def _checked(data: DataSet, on_case: Callable[[], None]) -> CheckResult:
     checked = check_cases(data, on_case)
-    if checked.problems:
-        raise DataError(
-            listing(f"{data.name}: the data cannot be used as they are", checked.problems)
-        )
+    problems = checked.problems + checked.untested
+    if problems:
+        raise DataError(listing(f"{data.name}: the data cannot be used as they are", problems))
     return checked
 
 
@@ -176,7 +178,7 @@ def check_losses(config: CompareConfig, data: DataSet) -> None:
     problems = []
     for loss in config.losses:
         try:
-            loss.build(Setting(data.ignore_index))
+            loss.build(Setting(data.ignore_index, overlapping=data.overlapping))
         except (ValueError, TypeError) as error:
             problems.append(f"{loss}: {error}")
     if config.tune and not all(fold.validation for fold in data.folds):
@@ -207,6 +209,30 @@ def search_rates(
     results.notes = edges(outcomes, rates)
     listener.on_rates(rates)
     return rates
+
+
+def try_losses(config: CompareConfig, data: DataSet, prepared: Prepared) -> None:
+    """Compute the losses of the user's own on a batch of the training, before any training.
+
+    Raises:
+        SettingsError: with each that fails.
+    """
+    own = [loss for loss in config.losses if loss.name not in LOSSES]
+    if not own:
+        return
+    setting = Setting(data.ignore_index, overlapping=data.overlapping)
+    training = resolve(config.training, prepared)
+    # Of a dry run a few cases are prepared.
+    names = tuple(name for name in data.folds[0].train if name in prepared.index["cases"])
+    logits, target = batch_of(prepared, names, training, setting)
+    problems = []
+    for loss in own:
+        try:
+            try_loss(loss, setting, logits, target)
+        except ValueError as error:
+            problems.append(f"--losses {loss}: {error}")
+    if problems:
+        raise SettingsError("\n".join(problems))
 
 
 def train(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dilated_ce.study.cases import DataSet
+from dilated_ce.study.data.cases import DataSet
 from dilated_ce.study.data.prepare import strange_files
 from dilated_ce.study.runs.local import StudyError
 from dilated_ce.study.settings.compare import CompareConfig

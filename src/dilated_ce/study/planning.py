@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dilated_ce.study.cases import DataSet
+from dilated_ce.study.data.cases import DataSet
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.runs.local import Outcome
 from dilated_ce.study.runs.store import Run

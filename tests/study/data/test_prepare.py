@@ -8,8 +8,8 @@ import torch
 from monai.transforms import NormalizeIntensity
 from toy import make_case, make_dataset
 
-from dilated_ce.study.cases import Case, CaseSource, Split
 from dilated_ce.study.data import prepare as prepare_module
+from dilated_ce.study.data.cases import Case, CaseSource, Split
 from dilated_ce.study.data.prepare import MOST_CENTRES, Prepared, prepare, strange_files
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dilated_ce.study.cases import Case, DataError
+from dilated_ce.study.data.cases import Case, DataError
 from dilated_ce.study.data.split import find_strata, make_folds
 
 NAMES = {name: name for name in "abcdefgh"}

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dilated_ce.study.cases import DataError
 from dilated_ce.study.data import stare
+from dilated_ce.study.data.cases import DataError
 
 
 def small_archive() -> tuple[bytes, bytes]:

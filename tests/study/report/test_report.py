@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from toy import make_dataset
 
-from dilated_ce.study.cases import Case
+from dilated_ce.study.data.cases import Case
 from dilated_ce.study.report import gallery, write_report
 from dilated_ce.study.report.plots import forest
 from dilated_ce.study.report.tables import recall_by_size, show
@@ -281,7 +281,7 @@ def test_the_radius_is_chosen_on_the_validation_part(tmp_path, write_run):
     assert '<td class="best">59.0</td>' in page
 
 
-def test_the_automatic_radius_and_another_balance_are_candidates_too(tmp_path, write_run):
+def test_the_adaptive_loss_and_other_volumes_are_candidates_too(tmp_path, write_run):
     data = make_dataset()
     losses = ("dbce:radius=8", "dbce:radius=8,volumes=image", "adaptive-dbce", "dice-ce")
     runs = [write_run(data, str(parse_loss(loss))) for loss in losses]
@@ -289,7 +289,7 @@ def test_the_automatic_radius_and_another_balance_are_candidates_too(tmp_path, w
         run.curve["dice"] = dice
     _, summary = report(tmp_path, data, runs, reference="dice-ce")
     assert "Which radius: DBCE (R = 8, volumes = image) has" in summary["sentences"][-1]
-    assert "DBCE (R = auto) is next" in summary["sentences"][-1]
+    assert "Adaptive DBCE is next" in summary["sentences"][-1]
 
 
 def test_without_validation_no_radius_is_chosen(tmp_path, write_run):

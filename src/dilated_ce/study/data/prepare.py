@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dilated_ce.study.cases import Case, CaseSource, DataSet
+from dilated_ce.study.data.cases import Case, CaseSource, DataSet, mask_of, num_labels
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_json
 
-VERSION = 3  # of the files, and of what is read and checked; another one means: make them anew
+VERSION = 4  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
 SAMPLED_VALUES = 5000  # of CT, per case
 ARRAYS = re.compile(r"\d+_(image|labels|centres)\.npy")
@@ -52,6 +52,16 @@ class Prepared:
     def num_classes(self) -> int:
         """The number of classes, with the background."""
         return len(self.index["classes"])
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a voxel may be of several classes; its labels are codes then (see `mask_of`)."""
+        return bool(self.index["overlapping"])
+
+    @property
+    def num_outputs(self) -> int:
+        """The channels of a network: the classes, or those that overlap, without background."""
+        return self.num_classes - self.overlapping
 
     def load(self, name: str) -> Case:
         """One case, normalised; its arrays are read from the disk as they are used."""
@@ -107,6 +117,7 @@ def prepare(
         entries: dict[str, Any] = {}
         files: dict[str, str] = {}
         digest = hashlib.sha256()
+        highest = num_labels(len(data.classes), data.overlapping)
         ct = _ct_channels(data)
         values_of_ct: dict[str, dict[int, NDArray[np.float32]]] = {}
         for number, source in enumerate(data.cases):
@@ -118,9 +129,9 @@ def prepare(
                 "shape": list(case.labels.shape),
             }
             image = _normalise(case.image, ct).astype(np.float16)
-            values_of_ct[source.name] = _sample(case, ct, len(data.classes))
+            values_of_ct[source.name] = _sample(case, ct, highest)
             labels = np.ascontiguousarray(case.labels)
-            centres = _centres(labels, len(data.classes))
+            centres = _centres(labels, len(data.classes), data.overlapping)
             digest.update(json.dumps([source.name, entry]).encode())
             for part, values in (("image", image), ("labels", labels), ("centres", centres)):
                 path = partial / f"{number}_{part}.npy"
@@ -141,6 +152,7 @@ def prepare(
             "spatial_dims": data.spatial_dims,
             "unit": data.unit,
             "ignore_index": data.ignore_index,
+            "overlapping": data.overlapping,
             "cases": entries,
         }
         write_json(partial / "index.json", index)
@@ -182,7 +194,7 @@ def _origin(data: DataSet) -> str:
 
     train = [fold.train for fold in data.folds] if _ct_channels(data) else []
     described = [describe(case) for case in data.cases]
-    facts = (data.classes, data.channels, data.spatial_dims, data.ignore_index)
+    facts = (data.classes, data.channels, data.spatial_dims, data.ignore_index, data.overlapping)
     return fingerprint([VERSION, facts, train, described])
 
 
@@ -190,9 +202,9 @@ def _ct_channels(data: DataSet) -> list[int]:
     return [index for index, name in enumerate(data.channels) if name.upper() == "CT"]
 
 
-def _sample(case: Case, channels: Iterable[int], num_classes: int) -> dict[int, NDArray]:
+def _sample(case: Case, channels: Iterable[int], num_labels: int) -> dict[int, NDArray]:
     """Values of the foreground in the channels that are CT, drawn once."""
-    foreground = (case.labels > 0) & (case.labels < num_classes)
+    foreground = (case.labels > 0) & (case.labels < num_labels)
     random = np.random.default_rng(0)
     found = {channel: case.image[channel][foreground] for channel in channels}
     return {
@@ -234,12 +246,12 @@ def _normalise(image: NDArray[np.float32], ct: Iterable[int]) -> NDArray[np.floa
     return normalised
 
 
-def _centres(labels: NDArray[np.uint8], num_classes: int) -> NDArray[np.int32]:
+def _centres(labels: NDArray[np.uint8], num_classes: int, overlapping: bool) -> NDArray[np.int32]:
     """Places of foreground voxels, drawn once: as many as memory and chance allow."""
     random = np.random.default_rng(0)
     parts = []
     for index in range(1, num_classes):
-        places = np.argwhere(labels == index)
+        places = np.argwhere(mask_of(labels, index, overlapping))
         if len(places) > MOST_CENTRES:
             places = places[random.choice(len(places), MOST_CENTRES, replace=False)]
         parts.append(np.insert(places, 0, index, axis=1))

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from dilated_ce.study import yaml_text
-from dilated_ce.study.cases import Case, DataError, Split
+from dilated_ce.study.data.cases import Case, DataError, Split
 from dilated_ce.study.wording import listing, some
 
 PARTS = ("train", "validation", "test")
@@ -82,7 +82,7 @@ def make_folds(
     return (_split(draw, None, test),), f"A fourth of the groups is for testing; {draw}."
 
 
-def find_strata(loads: Mapping[str, Callable[[], Case]], num_classes: int) -> dict[str, str]:
+def find_strata(loads: Mapping[str, Callable[[], Case]], num_labels: int) -> dict[str, str]:
     """The kind of each case: which classes it holds, and which third its foreground is in by size.
 
     Reads every case. One that cannot be read is of no kind; the checks of all cases tell of it.
@@ -95,7 +95,7 @@ def find_strata(loads: Mapping[str, Callable[[], Case]], num_classes: int) -> di
         except DataError:
             present[name] = "unread"
             continue
-        counts = np.bincount(labels.ravel(), minlength=256)[:num_classes]
+        counts = np.bincount(labels.ravel(), minlength=256)[:num_labels]
         present[name] = ",".join(map(str, np.flatnonzero(counts)))
         shares[name] = float(counts[1:].sum() / max(1, counts.sum()))
     sizes = pd.Series(shares, dtype=float)

@@ -20,9 +20,9 @@ import platformdirs
 import pooch
 import requests
 
-from dilated_ce.study.cases import Case, CaseSource, DataError, DataSet, Split
-from dilated_ce.study.images import read_image, rescale_image, rescale_labels, scaled
-from dilated_ce.study.masks import read_mask
+from dilated_ce.study.data.cases import Case, CaseSource, DataError, DataSet, Split
+from dilated_ce.study.data.images import read_image, rescale_image, rescale_labels, scaled
+from dilated_ce.study.data.masks import read_mask
 
 URL = (
     "https://files.pythonhosted.org/packages/96/e8/"

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from monai.data import create_test_image_2d
 
-from dilated_ce.study.cases import Case, CaseSource, DataSet, Split
+from dilated_ce.study.data.cases import Case, CaseSource, DataSet, Split
 
 
 def make_synthetic(num_cases: int = 20, size: int = 160) -> DataSet:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from dilated_ce.study.cases import Case, DataSet
+from dilated_ce.study.data.cases import Case, DataSet, num_labels
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.training.loss_spec import LossSpec
 
@@ -41,18 +41,18 @@ def choose(
     for name in [*roles, *others[::step]]:
         case = load_case(name)
         of_case = {spec: run_of[spec].prediction(name) for spec in specs if spec in run_of}
-        num_classes = len(dataset.classes)
+        highest = num_labels(len(dataset.classes), dataset.overlapping)
         place = best_slice(
             case,
             {str(spec): part for spec, part in of_case.items()},
             dataset.spatial_dims,
-            num_classes,
+            highest,
         )
         panels: list[dict[str, Any]] = [
             {"title": "image", "source": photograph(case, place), "dice": None},
             {
                 "title": "truth",
-                "source": overlay(case, case.labels, place, num_classes),
+                "source": overlay(case, case.labels, place, highest),
                 "dice": None,
             },
         ]
@@ -61,7 +61,7 @@ def choose(
             panels.append(
                 {
                     "title": spec.title,
-                    "source": overlay(case, prediction, place, num_classes),
+                    "source": overlay(case, prediction, place, highest),
                     "dice": None if math.isnan(score) else score,
                 }
             )
@@ -77,14 +77,14 @@ def choose(
 
 
 def best_slice(
-    case: Case, predictions: Mapping[str, NDArray[np.uint8]], spatial_dims: int, num_classes: int
+    case: Case, predictions: Mapping[str, NDArray[np.uint8]], spatial_dims: int, num_labels: int
 ) -> tuple[int, int] | None:
     """The axis and number of the slice with the most truth and errors; None for an image."""
     if case.labels.ndim == 2:
         return None
     axis = 0 if spatial_dims == 2 else case.labels.ndim - 1  # stacks have their slices first
     labels = np.asarray(case.labels)
-    seen = (labels > 0) & (labels < num_classes)
+    seen = (labels > 0) & (labels < num_labels)
     for prediction in predictions.values():
         seen = seen | (prediction > 0)
     others = tuple(other for other in range(labels.ndim) if other != axis)
@@ -103,17 +103,17 @@ def overlay(
     case: Case,
     prediction: NDArray[np.uint8],
     place: tuple[int, int] | None,
-    num_classes: int,
+    num_labels: int,
 ) -> str:
     """The dimmed image with hits, false positives and false negatives in colour.
 
-    A voxel of one foreground class that is predicted as another counts as a false positive; voxels
-    that do not count are left out.
+    A voxel of one foreground class that is predicted as another, or of other ones that overlap,
+    counts as a false positive; voxels that do not count are left out.
     """
     grey = _plane(np.asarray(case.image, np.float32).mean(0), place)
     labels, predicted = _plane(np.asarray(case.labels), place), _plane(prediction, place)
     pixels = np.repeat((_shades(grey) * 0.45).astype(np.uint8)[..., None], 3, -1)
-    valid = labels < num_classes
+    valid = labels < num_labels
     found, true = (predicted > 0) & valid, (labels > 0) & valid
     for mask, colour in (
         (true & (predicted == labels), HITS),

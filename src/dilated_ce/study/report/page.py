@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from dilated_ce.study.cases import Case, DataSet
+from dilated_ce.study.data.cases import Case, DataSet
 from dilated_ce.study.files import write_csv, write_json, write_text
 from dilated_ce.study.report import gallery, plots, radii, sentences, tables
 from dilated_ce.study.runs.store import Failure, Run

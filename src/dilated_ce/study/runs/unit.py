@@ -177,7 +177,9 @@ def judge(
     scores, lesions = [], []
     for name in unit.judged:
         case = prepared.load_scaled(name, unit.fold)
-        prediction, probabilities = predict(network, case, unit.training, device)
+        prediction, probabilities = predict(
+            network, case, unit.training, device, prepared.overlapping
+        )
         on_prediction(name, prediction)
         labels = np.asarray(case.labels)
         who = {"loss": str(unit.loss), "seed": unit.seed, "fold": unit.fold, "case": name}
@@ -190,13 +192,19 @@ def judge(
             empty=unit.scoring.empty,
             ignore_index=index["ignore_index"],
             probabilities=probabilities,
+            overlapping=prepared.overlapping,
         )
         options = {key: settings.get(key) for key in ("radius", "volumes")}
         group = {"group": index["cases"][name]["group"]}
         for class_name, values in zip(index["classes"][1:], by_class, strict=True):
             scores.append({**who, **options, **group, "class": class_name, **values})
         table = lesion_table(
-            prediction, labels, index["classes"], case.spacing, index["ignore_index"]
+            prediction,
+            labels,
+            index["classes"],
+            case.spacing,
+            index["ignore_index"],
+            prepared.overlapping,
         )
         lesions += [{**who, **row} for row in table]
     return (

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from dilated_ce.study.data.cases import mask_of
+
 
 def classwise_ece(
     probabilities: NDArray[np.floating],
@@ -13,6 +15,7 @@ def classwise_ece(
     *,
     bins: int = 15,
     ignore_index: int | None = None,
+    overlapping: bool = False,
 ) -> float:
     """The expected calibration error of one class in one case.
 
@@ -26,6 +29,7 @@ def classwise_ece(
         class_index: the class.
         bins: their number.
         ignore_index: label of the voxels that do not count.
+        overlapping: the labels are codes of classes that overlap.
 
     Returns:
         0 (calibrated) to 1; NaN without a voxel that counts. A probability that is no number, of a
@@ -41,7 +45,7 @@ def classwise_ece(
         return math.nan
     if not np.isfinite(values).all():
         return 1.0
-    hits = labels[valid] == class_index
+    hits = mask_of(labels[valid], class_index, overlapping)
     places = np.minimum((values * bins).astype(np.int64), bins - 1)
     sums = np.bincount(places, values, bins)
     of_class = np.bincount(places, hits, bins)

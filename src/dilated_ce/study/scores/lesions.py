@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dilated_ce.study.data.cases import mask_of
+
 MIN_OVERLAP = 0.1
 
 
@@ -42,6 +44,7 @@ def lesion_table(
     class_names: Sequence[str],
     spacing: Sequence[float],
     ignore_index: int | None = None,
+    overlapping: bool = False,
 ) -> list[dict[str, Any]]:
     """The true lesions of a case, a row each.
 
@@ -51,6 +54,7 @@ def lesion_table(
         class_names: background first.
         spacing: size of a voxel along each axis.
         ignore_index: label of the voxels that do not count.
+        overlapping: both are codes of classes that overlap.
 
     Returns:
         class, lesion (from 1), volume (in units of `spacing` to the power of the axes), covered
@@ -60,7 +64,9 @@ def lesion_table(
         prediction = np.where(labels == ignore_index, 0, prediction)
     rows = []
     for index, name in enumerate(class_names[1:], start=1):
-        sizes, shares = _lesions(labels == index, prediction == index)
+        sizes, shares = _lesions(
+            *(mask_of(part, index, overlapping) for part in (labels, prediction))
+        )
         for lesion, (size, share) in enumerate(zip(sizes, shares, strict=True), start=1):
             rows.append(
                 {

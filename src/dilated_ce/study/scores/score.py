@@ -18,6 +18,7 @@ from monai.metrics import (
 )
 from numpy.typing import NDArray
 
+from dilated_ce.study.data.cases import mask_of
 from dilated_ce.study.scores.calibration import classwise_ece
 from dilated_ce.study.scores.lesions import lesion_scores
 from dilated_ce.study.scores.settings import Empty
@@ -37,6 +38,7 @@ def score_case(
     empty: Empty = "score",
     ignore_index: int | None = None,
     probabilities: NDArray[np.floating] | None = None,
+    overlapping: bool = False,
 ) -> list[dict[str, float]]:
     """The scores of the foreground classes 1 ... num_classes - 1.
 
@@ -62,7 +64,9 @@ def score_case(
         tolerance: of the surface Dice (NSD), in the unit of `spacing`.
         empty: how a class is scored that the case lacks.
         ignore_index: label of the voxels that do not count; they are background in both masks.
-        probabilities: (C, *spatial), for the calibration error.
+        probabilities: (C, *spatial), for the calibration error; without the background, if classes
+            overlap.
+        overlapping: prediction and labels are codes of classes that overlap (see `mask_of`).
 
     Returns:
         A dictionary per class: dice, recall, precision, nsd (0 to 1); hd95 and assd, the symmetric
@@ -95,7 +99,7 @@ def score_case(
         spacing = [size for axis, size in enumerate(spacing) if axis != thin]
     scores = []
     for index in range(1, num_classes):
-        found, true = prediction == index, truth == index
+        found, true = (mask_of(part, index, overlapping) for part in (prediction, truth))
         values = _overlap(found, true, voxel)
         if values["true_voxels"] or values["predicted_voxels"]:
             values |= _places(found, true, spacing, tolerance)
@@ -105,7 +109,13 @@ def score_case(
         values["ece"] = (
             math.nan
             if probabilities is None
-            else classwise_ece(probabilities[index], labels, index, ignore_index=ignore_index)
+            else classwise_ece(
+                probabilities[index - overlapping],
+                labels,
+                index,
+                ignore_index=ignore_index,
+                overlapping=overlapping,
+            )
         )
         if empty == "skip" and not values["true_voxels"]:
             values |= dict.fromkeys(set(SCORES) - FALSE_ALARMS, math.nan)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dilated_ce.study.reading import Strict
+from dilated_ce.study.data.reading import Strict
 
 Empty = Literal["score", "skip"]
 

@@ -3,7 +3,7 @@
 import torch
 from pydantic import Field, field_validator, model_validator
 
-from dilated_ce.study.reading import DataConfig, NonemptyPath, Strict
+from dilated_ce.study.data.reading import DataConfig, NonemptyPath, Strict
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.statistics.settings import StatisticsConfig

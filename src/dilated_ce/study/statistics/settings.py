@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from dilated_ce.study.reading import Strict
+from dilated_ce.study.data.reading import Strict
 from dilated_ce.study.training.settings import Loss
 
 

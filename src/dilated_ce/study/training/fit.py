@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.training.infer import mean_dice, predict
 from dilated_ce.study.training.loss_spec import LossSpec
-from dilated_ce.study.training.losses import Setting
+from dilated_ce.study.training.losses import Setting, target_of
 from dilated_ce.study.training.networks import build_network
 from dilated_ce.study.training.patches import Patches, StepSampler
 from dilated_ce.study.training.process import as_guest, peak_memory, reset_peak_memory
@@ -128,12 +128,13 @@ class Segmenter(L.LightningModule):
         self.plan, self.folder = plan, folder
         index = plan.prepared.index
         dims, channels = index["spatial_dims"], len(index["channels"])
-        network = build_network(plan.training, dims, channels, plan.prepared.num_classes)
+        network = build_network(plan.training, dims, channels, plan.prepared.num_outputs)
         # Convolves faster, on CPUs too.
         layout = torch.channels_last if dims == 2 else torch.contiguous_format
         self.network: nn.Module = network.to(memory_format=layout)  # type: ignore[call-overload]
         group = "world" if plan.training.devices > 1 else None
-        self.criterion = plan.loss.build(Setting(index["ignore_index"], group))
+        self.setting = Setting(index["ignore_index"], group, plan.prepared.overlapping)
+        self.criterion = plan.loss.build(self.setting)
         self.num_parts = min(plan.training.evaluations, plan.training.steps)
         self.history = History()
         self.step_losses: list[Tensor] = []  # on the device: reading them would wait for it
@@ -167,10 +168,11 @@ class Segmenter(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch of patches."""
         logits = self.network(batch["image"])
+        target = target_of(batch["labels"], self.plan.prepared.num_classes, self.setting)
         # Autocast keeps cross entropy in float32, and lets the sums of a Dice loss lose digits in
         # half precision: so all losses compute in float32.
         with torch.autocast(self.device.type, enabled=False):
-            loss: Tensor = self.criterion(logits.float(), batch["labels"])
+            loss: Tensor = self.criterion(logits.float(), target)
         self.step_losses.append(loss.detach())
         return loss
 
@@ -208,8 +210,10 @@ class Segmenter(L.LightningModule):
         total = torch.zeros(2, device=self.device)
         for name in share:
             case = self.plan.prepared.load_scaled(name, self.plan.fold)
-            labels, _ = predict(self.network, case, self.plan.training, self.device)
-            dice = mean_dice(labels, case.labels, self.plan.prepared.num_classes)
+            overlapping = self.plan.prepared.overlapping
+            labels, _ = predict(self.network, case, self.plan.training, self.device, overlapping)
+            num_classes = self.plan.prepared.num_classes
+            dice = mean_dice(labels, case.labels, num_classes, overlapping)
             if not math.isnan(dice):
                 total += torch.tensor([dice, 1.0], device=self.device)
         self.network.train()

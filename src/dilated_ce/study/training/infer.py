@@ -8,7 +8,7 @@ from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 from torch import nn
 
-from dilated_ce.study.cases import Case
+from dilated_ce.study.data.cases import Case, mask_of, num_labels, region_code
 from dilated_ce.study.scores.score import dice
 from dilated_ce.study.training.settings import ResolvedTraining
 
@@ -17,12 +17,17 @@ WINDOWS = 8  # of 2D images at once; of volumes, one
 
 @torch.no_grad()
 def predict(
-    network: nn.Module, case: Case, config: ResolvedTraining, device: torch.device
+    network: nn.Module,
+    case: Case,
+    config: ResolvedTraining,
+    device: torch.device,
+    overlapping: bool = False,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Predict a case from overlapping windows, a stack slice by slice.
 
     Returns:
-        The label map (*spatial) and the probabilities (C, *spatial).
+        The label map (*spatial) and the probabilities (C, *spatial); of classes that overlap, their
+        codes (see `mask_of`) where the probability is above 0.5.
     """
     image = torch.from_numpy(case.image.astype(np.float32))
     stacked = len(config.patch_size) < case.labels.ndim
@@ -37,19 +42,31 @@ def predict(
             overlap=0.25,
             mode="gaussian",
         )
-    probabilities = logits.float().softmax(1)
+    probabilities = logits.float().sigmoid() if overlapping else logits.float().softmax(1)
     whole = probabilities.movedim(0, 1) if stacked else probabilities[0]
-    labels = whole.argmax(0).to(torch.uint8)
+    if overlapping:
+        codes = [(part > 0.5) * region_code(index) for index, part in enumerate(whole, start=1)]
+        labels = torch.stack(codes).sum(0).to(torch.uint8)
+    else:
+        labels = whole.argmax(0).to(torch.uint8)
     return labels.cpu().numpy(), whole.cpu().numpy()
 
 
-def mean_dice(prediction: NDArray[np.uint8], labels: NDArray[np.uint8], num_classes: int) -> float:
+def mean_dice(
+    prediction: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    num_classes: int,
+    overlapping: bool = False,
+) -> float:
     """The mean Dice of the foreground classes that the labels hold; NaN if they hold none.
 
     Ignored voxels, whose label is no class, count as background in both.
     """
-    prediction = np.where(labels < num_classes, prediction, 0)
-    masks = [(prediction == index, labels == index) for index in range(1, num_classes)]
+    prediction = np.where(labels < num_labels(num_classes, overlapping), prediction, 0)
+    masks = [
+        (mask_of(prediction, index, overlapping), mask_of(labels, index, overlapping))
+        for index in range(1, num_classes)
+    ]
     scores = [dice(found, true) for found, true in masks if true.any()]
     return float(np.mean(scores)) if scores else math.nan
 

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from dilated_ce.study import yaml_text
-from dilated_ce.study.training.losses import LOSSES, Setting
+from dilated_ce.study.training.losses import LOSSES, IndexLoss, Setting
 
 ANY = (Exception, SystemExit)  # that a loss of one's own may raise
 
@@ -61,7 +61,8 @@ class LossSpec:
         """The loss as a module.
 
         Raises:
-            ValueError: a loss that takes no ignored voxels, for data that have some.
+            ValueError: a loss that takes no ignored voxels, for data that have some, or none that
+                overlap.
         """
         parameters = dict(self.parameters)
         if self.name in LOSSES:
@@ -72,7 +73,12 @@ class LossSpec:
                 f"leave them out, say so: "
                 f"{self}{',' if parameters else ':'}ignore_index={setting.ignore_index}"
             )
-        return _import(self.name)(**parameters)
+        loss = _import(self.name)(**parameters)
+        if getattr(type(loss), "forward", None) is not nn.CrossEntropyLoss.forward:
+            return loss
+        if setting and setting.overlapping:
+            raise ValueError("is for classes that do not overlap, as these do: BCEWithLogitsLoss")
+        return IndexLoss(loss)
 
 
 def parse_loss(text: str) -> LossSpec:

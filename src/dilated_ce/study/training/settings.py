@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from dilated_ce.study.reading import Strict
+from dilated_ce.study.data.reading import Strict
 from dilated_ce.study.training.loss_spec import LossSpec, parse_loss
 
 

@@ -14,11 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from dilated_ce.study.cases import DataError, DataSet
+from dilated_ce.study.data.cases import DataError, DataSet, Found, num_labels
+from dilated_ce.study.data.folders import open_folder
+from dilated_ce.study.data.nnunet_raw import open_nnunet_raw
 from dilated_ce.study.data.split import find_strata, make_folds
-from dilated_ce.study.folders import open_folder
-from dilated_ce.study.found import Found
-from dilated_ce.study.nnunet_raw import open_nnunet_raw
 from dilated_ce.study.wording import some
 
 
@@ -66,6 +65,11 @@ class DataConfig(Strict):
         default=None,
         min_length=2,
         description="grey value or colour (#rrggbb) of each class, the background first",
+    )
+    ignore_value: int | str | None = Field(
+        default=None,
+        description="grey value, palette index or colour (#rrggbb) of pixels that nobody labelled, "
+        "which count neither in training nor in scores",
     )
     folds: int | None = Field(default=None, ge=2, description="of a cross-validation")
     split_file: NonemptyPath | None = Field(
@@ -115,7 +119,7 @@ def open_data(config: DataConfig) -> DataSet:
     Examples:
         >>> open_data(DataConfig(path="nowhere"))
         Traceback (most recent call last):
-        dilated_ce.study.cases.DataError: nowhere is no folder.
+        dilated_ce.study.data.cases.DataError: nowhere is no folder.
     """
     try:
         return _open(config)
@@ -131,15 +135,29 @@ def _open(config: DataConfig) -> DataSet:
         found = open_nnunet_raw(
             folder, None if config.dims == "auto" else config.dims, config.spacing
         )
-        options = {"mask_threshold": None, "mask_classes": None, "scale": 1.0}
+        options = {
+            "mask_threshold": None,
+            "mask_classes": None,
+            "ignore_value": None,
+            "scale": 1.0,
+        }
     else:
-        found = open_folder(folder, config.scale, config.mask_threshold, config.mask_classes)
+        found = open_folder(
+            folder,
+            config.scale,
+            config.mask_threshold,
+            config.mask_classes,
+            config.ignore_value,
+        )
         options = {"spacing": None}
         if config.dims == 3:
             raise DataError(f"{folder}: data.dims is 3, and these are 2D images.")
     for option, unused in options.items():
         if getattr(config, option) != unused:
-            raise DataError(f"{folder}: data.{option} is not for data of this format.")
+            instead = (
+                '; name the label "ignore" in dataset.json' if option == "ignore_value" else ""
+            )
+            raise DataError(f"{folder}: data.{option} is not for data of this format{instead}.")
     _check_names(folder, found)
     groups = _groups([case.name for case in found.cases], config.group_by)
     folds, split = make_folds(
@@ -147,7 +165,10 @@ def _open(config: DataConfig) -> DataSet:
         found.parts,
         config.split_file,
         config.folds,
-        strata=lambda: find_strata({c.name: c.load for c in found.cases}, len(found.classes)),
+        strata=lambda: find_strata(
+            {case.name: case.load for case in found.cases},
+            num_labels(len(found.classes), found.overlapping),
+        ),
         seed=config.split_seed,
     )
     return DataSet(
@@ -161,6 +182,8 @@ def _open(config: DataConfig) -> DataSet:
         cases=tuple(case.in_group(groups[case.name]) for case in found.cases),
         folds=folds,
         split=split,
+        notes=found.notes,
+        overlapping=found.overlapping,
     )
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dilated_ce.study.cases import Case, DataError
-from dilated_ce.study.checking import check_cases
-from dilated_ce.study.reading import DataConfig, open_data
-from dilated_ce.study.volumes import resample
+from dilated_ce.study.data.cases import Case, DataError
+from dilated_ce.study.data.checking import check_cases
+from dilated_ce.study.data.reading import DataConfig, open_data
+from dilated_ce.study.data.volumes import resample
 
 SHAPE = (6, 8, 5)
 LABELS = {"background": 0, "rim": 1, "core": 2}
@@ -360,9 +360,9 @@ def break_json(folder, **changes):
         (lambda f: break_json(f, labels={"a": 1, "b": 2}), "labels lacks the background"),
         (lambda f: break_json(f, labels={"background": 0}), "the background alone"),
         (lambda f: break_json(f, labels={**LABELS, "c": 2}), "two labels have the same value"),
-        (lambda f: break_json(f, labels={**LABELS, "whole": [1, 2]}), "regions, which overlap"),
+        (lambda f: break_json(f, labels={**LABELS, "whole": [0, 1]}), "holds the background"),
         (lambda f: break_json(f, labels={**LABELS, "c": "x1"}), "one whole number per class"),
-        (lambda f: break_json(f, file_ending=".nrrd"), "file_ending: got '.nrrd', expected"),
+        (lambda f: break_json(f, file_ending=".mnc"), "file_ending: got '.mnc', expected"),
         (lambda f: (f / "imagesTr/case3_0001.nii.gz").unlink(), "case3_0001.nii.gz: no such file"),
         (lambda f: (f / "labelsTr").rename(f / "labels"), "labelsTr is missing"),
         (lambda f: [p.unlink() for p in (f / "labelsTr").iterdir()], "holds no case with a label"),
@@ -441,7 +441,10 @@ def shifted(*steps):
 @pytest.mark.parametrize(
     ("affine", "apart"),
     [
-        (np.diag([-1, 1, 2, 1]), 10),  # of 6 voxels the last one is now at -5
+        (
+            np.diag([-1, 1, 2, 1]),
+            5,
+        ),  # its 6 voxels lie from -5 to 0, those of the image from 0 to 5
         (shifted(0, 0, -2), 2),
         (shifted(0.3, 0, 0), 0.3),
         (tilted(5), None),
@@ -489,10 +492,13 @@ def test_what_a_check_finds(nnunet):
         "no training case has a voxel of the class 'core'",
     ]
     assert result.notes == [
-        "no test case has a voxel of the class 'rim'",
         "no foreground in one case: case5",
         "voxels twice or half as large as the median in one case: case4; data.spacing resamples "
         "them",
+    ]
+    assert result.untested == [
+        "no test case has a voxel of any class; split the cases in another way, with --folds or "
+        "--split"
     ]
     assert result.voxels.loc["case0", "rim"] == (labels_of(0) == 1).sum()
     assert result.table["part"].tolist() == ["train"] * 4 + ["validation", "test"]

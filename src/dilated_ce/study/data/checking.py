@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dilated_ce.study.cases import Case, DataError, DataSet, Split
+from dilated_ce.study.data.cases import IGNORE_INDEX, Case, DataError, DataSet, Split, mask_of
 from dilated_ce.study.data.split import PARTS
 from dilated_ce.study.wording import count, some
+
+SPLIT_ANEW = "; split the cases in another way, with --folds or --split"
 
 
 @dataclass
@@ -17,6 +19,7 @@ class CheckResult:
     """What was found."""
 
     problems: list[str] = field(default_factory=list)  # that have to be mended
+    untested: list[str] = field(default_factory=list)  # folds whose test part can judge nothing
     notes: list[str] = field(default_factory=list)  # that are worth knowing
     # One row per case: case, group, part (in the first fold), shape, spacing.
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -28,10 +31,13 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
     """Read every case once and list all that is wrong, with names.
 
     Problems: files that cannot be read, images without a difference in them, a class that is in no
-    training case. Notes: cases without foreground, a class in no test case, uneven voxel sizes,
-    channels of a single value.
+    training case, a test part without any class or wholly ignored. Notes: what the readers say,
+    folders that are not read, cases without foreground, a class in no test case, uneven voxel
+    sizes, channels of a single value.
     """
-    result = CheckResult()
+    result = CheckResult(notes=[*data.notes])
+    noted: dict[str, list[str]] = {}  # cases by what their readers say
+    ignored = 0  # voxels
     rows: list[dict[str, Any]] = []
     voxels: dict[str, list[int]] = {}
     flat: list[str] = []  # cases with a channel of a single value, beside others
@@ -43,9 +49,14 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
             result.problems.append(f"{source.name}: {error}")
         else:
             result.problems += _problems(case, data)
+            for note in case.notes:
+                noted.setdefault(note, []).append(source.name)
             flat += [source.name] if 0 < _count_flat(case) < len(case.image) else []
-            counts = np.bincount(case.labels.ravel(), minlength=256)
-            voxels[source.name] = counts[: len(data.classes)].tolist()
+            voxels[source.name] = [
+                int(np.count_nonzero(mask_of(case.labels, index, data.overlapping)))
+                for index in range(len(data.classes))
+            ]
+            ignored += int(np.count_nonzero(case.labels == IGNORE_INDEX))
             rows.append(
                 {
                     "case": source.name,
@@ -56,6 +67,11 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
                 }
             )
         on_case()
+    result.notes += [
+        f"{note}, in {count(len(names), 'case')}: {some(names)}" for note, names in noted.items()
+    ]
+    if data.ignore_index is not None and not ignored:
+        result.notes.append("no voxel of any case is ignored")
     result.table = pd.DataFrame(rows)
     result.voxels = pd.DataFrame.from_dict(voxels, orient="index", columns=list(data.classes))
     if rows:
@@ -88,11 +104,16 @@ def _count_flat(case: Case) -> int:
 
 
 def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) -> None:
+    of_test = result.voxels.reindex(fold.test).sum()
+    if of_test.sum() == 0:
+        result.untested.append(f"{where}all voxels of the test part are ignored{SPLIT_ANEW}")
+    elif of_test.iloc[1:].sum() == 0:
+        result.untested.append(f"{where}no test case has a voxel of any class{SPLIT_ANEW}")
     for name in data.classes:
         in_part = {part: result.voxels[name].reindex(getattr(fold, part)).sum() for part in PARTS}
         if in_part["train"] == 0:
             result.problems.append(f"{where}no training case has a voxel of the class {name!r}")
-        elif in_part["test"] == 0:
+        elif in_part["test"] == 0 and of_test.iloc[1:].sum() > 0:
             result.notes.append(f"{where}no test case has a voxel of the class {name!r}")
 
 

@@ -1,0 +1,1 @@
+"""Reading data sets: folders of pictures, and what a dataset.json describes."""
