@@ -12,7 +12,7 @@ Where they may, an error says both readings and the option that decides. The rul
 - Some files with small and others with large values are coded in two ways.
 - A JPEG file is black and white, more than 127 being white, unless it has a plateau in between:
   5 x 5 pixels within 64 grey levels of one another whose mean is more than 20 from 0 and from 255,
-  or 3 x 3 within 8 and more than 10 away; or greys that have no black, or no white, within 2
+  or 3 x 3 within 8 and more than 10 away; or greys that have no black, or no white, within 4
   pixels. What is nearer to black or white than that JPEG does not tell apart.
 """
 
@@ -138,7 +138,7 @@ def black_and_white(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
                 "value is foreground, set --mask-threshold"
             )
     brightest, darkest = (
-        filtered(levels, 5, mode="nearest")
+        filtered(levels, 9, mode="nearest")
         for filtered in (ndimage.maximum_filter, ndimage.minimum_filter)
     )
     # Between black and white there is a border, with both nearby.
