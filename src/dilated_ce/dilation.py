@@ -232,12 +232,13 @@ def dilate(
     planes = masks.planes.view(-1, *shape)
     bits = None if chosen is None else masks.select(chosen)
     diagonal = norm(shape[0] - 1, shape[1] - 1, shape[2] - 1, voxel)
-    dilated = torch.zeros_like(planes)
     local = [index for index, radius in enumerate(radii) if radius < diagonal]
     if local:
         balls = discs(tuple(radii[index] for index in local), voxel, shape)
         own = None if bits is None else torch.stack([bits[index] for index in local])
         dilated = _dilate_by(balls, planes, own)
+    else:
+        dilated = torch.zeros_like(planes)
     if len(local) < len(radii):  # the others reach over the whole image
         present = masks.select(masks.volumes() > 0)
         for index in range(len(radii)):
