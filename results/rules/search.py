@@ -198,9 +198,7 @@ def make_loss(arm, dims):
 
 def network(name, channels, dims):
     classes = CLASSES.get(name, 2)
-    return UNet(
-        dims, channels, classes, (16, 32, 64, 128), (2, 2, 2), num_res_units=2, norm="batch"
-    )
+    return UNet(dims, channels, classes, (16, 32, 64, 128), (2, 2, 2), norm="batch")
 
 
 def train(name, arm, seed):
@@ -281,7 +279,7 @@ def evaluate(net, name, part):
 def planned(stage):
     """The runs (set, arm, seed) of a stage, the most telling first."""
     if stage == "screen":
-        arms = ("dice_ce", *CANDIDATES, "ce")
+        arms = ("dice_ce", "ce", *CANDIDATES)
         return [(name, arm, 0) for arm in arms for name in HARD]
     arms = json.loads((HERE / "final.json").read_text())
     return [(name, arm, seed) for seed in SEEDS for name in SETS for arm in arms]
