@@ -1,4 +1,4 @@
-"""How the candidates' weights move as a shape grows voxel by voxel: `python results/rules/continuity.py`.
+"""How the weights move as a shape grows voxel by voxel: `python results/rules/continuity.py`.
 
 A shape is an order of the voxels: its first n are the shape of n voxels. Everything is counted for
 all n at once. Voxel x lies in the shape dilated by R from the n on at which the first voxel of its
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from candidates import CANDIDATES, Rule, top
+from candidates import CANDIDATES, top
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 FEW = 64  # from so many voxels to all but so many
@@ -90,7 +90,7 @@ def largest_turn(ratio):
 
 
 def measure():
-    """One row per candidate and shape. A mixture with plain CE, which only evens out, is left out."""
+    """One row per candidate and shape; without the mixture with plain CE, which is milder."""
     rows = []
     for dims in (2, 3):
         for shape, order in shapes(dims):

@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import fcntl
 import json
+import logging
 import os
 import re
 import tarfile
@@ -197,6 +198,7 @@ def make_loss(arm, dims):
 
 
 def network(name, channels, dims):
+    """A new network for a data set."""
     classes = CLASSES.get(name, 2)
     return UNet(dims, channels, classes, (16, 32, 64, 128), (2, 2, 2), norm="batch")
 
@@ -236,6 +238,7 @@ def predict(net, image):
 
 
 def surface(mask):
+    """The positions of the voxels at the border of a mask."""
     return np.argwhere(mask & ~binary_erosion(mask))
 
 
@@ -286,10 +289,11 @@ def planned(stage):
 
 
 def run(stage, part):
+    """Run what is planned, not done, and in no other process's hands."""
     RUNS.mkdir(exist_ok=True)
     for name, arm, seed in planned(stage):
         path = RUNS / f"{name}-{arm}-{seed}"
-        with open(f"{path}.lock", "w") as lock:
+        with Path(f"{path}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -309,7 +313,7 @@ def run(stage, part):
             rows.insert(0, "arm", arm)
             rows.insert(0, "set", name)
             save(done, lambda p, rows=rows: rows.to_csv(p, index=False))
-            print(name, arm, seed, part, round(100 * rows["dice"].mean(), 1), flush=True)
+            logging.info("%s %s %s %s: %.1f", name, arm, seed, part, 100 * rows["dice"].mean())
 
 
 def save(path, write):
@@ -319,12 +323,14 @@ def save(path, write):
 
 
 def main():
+    """The commands."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("command", choices=["run", "table"])
     parser.add_argument("--stage", choices=["screen", "final"], default="final")
     parser.add_argument("--part", choices=["validation", "test"], default="validation")
     args = parser.parse_args()
     if args.command == "run":
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         torch.set_num_threads(1)
         run(args.stage, args.part)
     else:
