@@ -42,7 +42,7 @@ def write(planned, stage, part):
 def collect(planned, stage, part):
     """All rows of a stage; those of finished runs are written beside this file."""
     kept = HERE / f"{stage}_{part}.csv"
-    paths = [HERE / "runs" / f"{'-'.join(map(str, run))}.{part}.csv" for run in planned]
+    paths = [HERE / "runs" / stage / f"{'-'.join(map(str, run))}.{part}.csv" for run in planned]
     if kept.exists() and not all(path.exists() for path in paths):
         return pd.read_csv(kept, dtype={"case": str})
     rows = pd.concat([pd.read_csv(path, dtype={"case": str}) for path in paths if path.exists()])

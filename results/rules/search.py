@@ -43,6 +43,7 @@ SETS = (*HARD, "hippocampus", "ph2", "nuclei")
 SEEDS = (0, 1, 2)
 CLASSES = {"acdc": 4, "hippocampus": 3}  # the others have 2
 STEPS, RATE = 400, 3e-3
+RESIDUAL_UNITS = {"screen": 0, "final": 2}  # in the network of a stage
 STARE_URL = (
     "https://files.pythonhosted.org/packages/96/e8/"
     "bb948b1ddf5048dbf013f76117f50c7d98dfc77ddac4898f3d09b243b028/deepdraw-1.5.0.tar.gz"
@@ -197,18 +198,22 @@ def make_loss(arm, dims):
     return loss
 
 
-def network(name, channels, dims):
+def network(name, stage):
     """A new network for a data set."""
-    classes = CLASSES.get(name, 2)
-    return UNet(dims, channels, classes, (16, 32, 64, 128), (2, 2, 2), norm="batch")
+    _, _, image, labels = load(name)["train"][0]
+    classes, units = CLASSES.get(name, 2), RESIDUAL_UNITS[stage]
+    widths, strides = (16, 32, 64, 128), (2, 2, 2)
+    return UNet(
+        labels.ndim, len(image), classes, widths, strides, num_res_units=units, norm="batch"
+    )
 
 
-def train(name, arm, seed):
+def train(name, arm, seed, stage):
     """The trained network of a run."""
     cases = load(name)["train"]
-    channels, dims = len(cases[0][2]), cases[0][3].ndim
+    dims = cases[0][3].ndim
     torch.manual_seed(seed)
-    net, loss = network(name, channels, dims), make_loss(arm, dims)
+    net, loss = network(name, stage), make_loss(arm, dims)
     optimizer = torch.optim.AdamW(net.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
     size, number = ((128, 128), 8) if dims == 2 else ((32, 48, 32), 4)
@@ -284,15 +289,15 @@ def planned(stage):
     if stage == "screen":
         arms = ("dice_ce", "ce", *CANDIDATES)
         return [(name, arm, 0) for arm in arms for name in HARD]
-    arms = json.loads((HERE / "final.json").read_text())
-    return [(name, arm, seed) for seed in SEEDS for name in SETS for arm in arms]
+    groups = json.loads((HERE / "final.json").read_text())  # of arms, the most wanted first
+    return [(name, arm, seed) for arms in groups for seed in SEEDS for name in SETS for arm in arms]
 
 
 def run(stage, part):
     """Run what is planned, not done, and in no other process's hands."""
-    RUNS.mkdir(exist_ok=True)
+    (RUNS / stage).mkdir(parents=True, exist_ok=True)
     for name, arm, seed in planned(stage):
-        path = RUNS / f"{name}-{arm}-{seed}"
+        path = RUNS / stage / f"{name}-{arm}-{seed}"
         with Path(f"{path}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -303,10 +308,10 @@ def run(stage, part):
                 continue
             weights = Path(f"{path}.pt")
             if weights.exists():
-                net = network(name, len(load(name)["train"][0][2]), load(name)["train"][0][3].ndim)
+                net = network(name, stage)
                 net.load_state_dict(torch.load(weights))
             else:
-                net = train(name, arm, seed)
+                net = train(name, arm, seed, stage)
                 save(weights, lambda p, net=net: torch.save(net.state_dict(), p))
             rows = evaluate(net, name, part)
             rows.insert(0, "seed", seed)
