@@ -41,13 +41,14 @@ def write(planned, stage, part):
 
 def collect(planned, stage, part):
     """All rows of a stage; those of finished runs are written beside this file."""
-    kept = HERE / f"{stage}_{part}.csv"
+    kept = HERE / f"{stage}_{part}.csv.gz"
     paths = [HERE / "runs" / stage / f"{'-'.join(map(str, run))}.{part}.csv" for run in planned]
     if kept.exists() and not all(path.exists() for path in paths):
         return pd.read_csv(kept, dtype={"case": str})
     rows = pd.concat([pd.read_csv(path, dtype={"case": str}) for path in paths if path.exists()])
     rows = rows.drop(columns="patient")
-    rows.to_csv(kept, index=False, float_format="%.4g")
+    packing = {"method": "gzip", "mtime": 0}
+    rows.to_csv(kept, index=False, float_format="%.4g", compression=packing)
     return rows
 
 
