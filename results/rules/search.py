@@ -310,6 +310,8 @@ def run(stage, part):
             if weights.exists():
                 net = network(name, stage)
                 net.load_state_dict(torch.load(weights))
+            elif part == "test":
+                continue  # only what was trained and judged on the validation part
             else:
                 net = train(name, arm, seed, stage)
                 save(weights, lambda p, net=net: torch.save(net.state_dict(), p))
