@@ -119,7 +119,15 @@ def tables(summary):
             cells.append(f"{worst:+.{digits}f}" if differences else "")
             lines.append(f"| {arm} | {' | '.join(cells)} |")
         blocks.append("\n".join(lines))
+    blocks.insert(0, seeds(summary))
     return "\n\n".join(blocks)
+
+
+def seeds(summary):
+    """A sentence on the number of seeds behind each arm."""
+    counts = summary[summary["score"] == "dice"].groupby("arm", sort=False)["seeds"]
+    spans = [f"{arm} {'-'.join(map(str, sorted({n.min(), n.max()})))}" for arm, n in counts]
+    return f"Seeds per set: {', '.join(spans)}."
 
 
 if __name__ == "__main__":

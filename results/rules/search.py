@@ -39,8 +39,6 @@ from scipy.spatial import cKDTree
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"
 HARD = ("kvasir", "acdc", "busi", "stare")
-SETS = (*HARD, "hippocampus", "ph2", "nuclei")
-SEEDS = (0, 1, 2)
 CLASSES = {"acdc": 4, "hippocampus": 3}  # the others have 2
 STEPS, RATE = 400, 3e-3
 RESIDUAL_UNITS = {"screen": 0, "final": 2}  # in the network of a stage
@@ -289,8 +287,15 @@ def planned(stage):
     if stage == "screen":
         arms = ("dice_ce", "ce", *CANDIDATES)
         return [(name, arm, 0) for arm in arms for name in HARD]
-    groups = json.loads((HERE / "final.json").read_text())  # of arms, the most wanted first
-    return [(name, arm, seed) for arms in groups for seed in SEEDS for name in SETS for arm in arms]
+    groups = json.loads((HERE / "final.json").read_text())  # the most wanted first
+    runs = [
+        (name, arm, seed)
+        for group in groups
+        for seed in group["seeds"]
+        for name in group["sets"]
+        for arm in group["arms"]
+    ]
+    return list(dict.fromkeys(runs))
 
 
 def run(stage, part):
