@@ -1,46 +1,95 @@
-"""The rules for the radius that were tried beside the automatic one."""
+"""The candidates for the adaptive rule, against SciPy and against the demands on it."""
 
+import dataclasses
+
+import continuity
 import numpy as np
 import pytest
-import radius_rules
 import torch
-
-from dilated_ce import dilated_balanced_cross_entropy
-
-
-@pytest.fixture(scope="module")
-def batch():
-    labels = torch.zeros(3, 1, 32, 32, dtype=torch.long)
-    labels[0, 0, :, 8:12] = 1  # a band, whose automatic radius is its width
-    labels[0, 0, 20:24] = 2
-    labels[1, 0, :, 4:12] = 1
-    return torch.randn(3, 3, 32, 32, generator=torch.manual_seed(0)), labels
+from candidates import CANDIDATES, Rule, rungs, squared_distance, top
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 
-@pytest.mark.parametrize("shares", ["equal", "half", "root"])
-@pytest.mark.parametrize("rule", ["depth", "growth", "size", "ladder", "follow", "anneal"])
-def test_every_rule_gives_weights_of_mean_1(batch, rule, shares):
-    logits, labels = batch
-    loss = radius_rules.RuleLoss(rule, factor=2, shares=shares)
-    weights = loss.weigh(labels[:, 0].numpy(), 3, logits.argmax(1).numpy())
-    assert weights.mean() == pytest.approx(1)
-    assert (weights > 0).all()
-    assert len(np.unique(weights[0])) > 1 or rule == "anneal"
-    assert loss(logits, labels).isfinite()
+def blobs(shape, classes, seed=0):
+    noise = gaussian_filter(
+        np.random.default_rng(seed).normal(size=shape), [0, *[3] * (len(shape) - 1)]
+    )
+    cuts = np.quantile(noise, np.linspace(0.7, 1, classes)[:-1])
+    return torch.from_numpy(np.digitize(noise, cuts))
 
 
-def test_size_and_root_are_the_automatic_radius(batch):
-    logits, labels = batch
-    labels = labels.clone()
-    labels[0, 0, 20:24] = 0  # the radius of bands that cross is rounded by "auto"
-    labels[0, 0, 20:24, 8:12] = 1
-    ours = dilated_balanced_cross_entropy(logits, labels)
-    torch.testing.assert_close(radius_rules.RuleLoss("size")(logits, labels), ours)
+@pytest.mark.parametrize("shape", [(2, 30, 41), (2, 12, 21, 17)])
+@pytest.mark.parametrize("cap", [8, 16])
+def test_a_ball_holds_what_lies_within_the_radius(shape, cap):
+    masks = torch.from_numpy(np.random.default_rng(0).random((2, *shape)) > 0.99)
+    distance = squared_distance(masks, cap).numpy()
+    for mask, ours in zip(
+        masks.numpy().reshape(-1, *shape[1:]), distance.reshape(-1, *shape[1:]), strict=True
+    ):
+        exact = distance_transform_edt(~mask) ** 2 if mask.any() else np.full(mask.shape, np.inf)
+        for rung in range(2, top(cap) + 1):
+            np.testing.assert_array_equal(ours <= 2**rung, exact <= 2**rung + 1e-6)
 
 
-def test_equal_shares_are_half_for_two_classes(batch):
-    logits, labels = batch
-    labels = labels.clamp(max=1)
-    equal, half = (radius_rules.RuleLoss("size", shares=shares) for shares in ("equal", "half"))
-    single = labels[:1]
-    torch.testing.assert_close(half(logits[:1], single), equal(logits[:1], single))
+@pytest.mark.parametrize("shape", [(2, 40, 50), (2, 16, 20, 18)])
+def test_weights_are_the_formula(shape):
+    labels, rule = blobs(shape, 3), Rule(cap=8)
+    expected = []
+    for image in labels.numpy():
+        weights = np.zeros(image.shape)
+        for c in np.unique(image):
+            mask, d = image == c, image.ndim
+            faces = sum(np.count_nonzero(np.diff(mask, axis=a)) for a in range(d))
+            radius = min(max(d * mask.sum() / faces, 2), 8)
+            inside = distance_transform_edt(~mask) ** 2 <= 2 ** round(2 * np.log2(radius)) + 1e-6
+            weights = np.maximum(weights, inside * (image.size / inside.sum()) ** (1 / d))
+        expected.append(weights)
+    expected = np.stack(expected) / np.mean(expected)
+    np.testing.assert_allclose(rule.weigh(labels, 3).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_no_class_is_special(name):
+    labels, rule = blobs((3, 32, 32), 4), CANDIDATES[name]
+    weights, order = rule.weigh(labels, 4), torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(rule.weigh(order[labels], 4), weights)
+    torch.testing.assert_close(rule.weigh(labels.flip(1), 4).flip(1), weights)
+    torch.testing.assert_close(rule.weigh(labels.rot90(1, (1, 2)), 4).rot90(-1, (1, 2)), weights)
+    assert weights.mean().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_an_image_of_one_class_weighs_1_everywhere(name):
+    weights = CANDIDATES[name].weigh(torch.zeros(2, 24, 24, dtype=torch.long), 2)
+    torch.testing.assert_close(weights, torch.ones_like(weights))
+
+
+def test_the_radius_is_a_length_of_the_shape_up_to_the_cap():
+    masks = torch.zeros(1, 3, 64, 64, dtype=torch.bool)
+    masks[0, 0, 10:14] = True  # a band: its width
+    masks[0, 1, 8:24, 8:24] = True  # a square: half of its side
+    masks[0, 2] = True  # no border at all: the cap
+    assert rungs(masks, 16).tolist() == [[4, 6, 8]]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_sizes_counted_at_once_are_those_of_the_weights(dims):
+    for name in ("p12_cap8", "all_cap16", "slope_cap16"):
+        rule = dataclasses.replace(CANDIDATES[name], cap=8)
+        for _, order in continuity.shapes(dims):
+            centre, corner = continuity.centre_and_corner(rule, order)
+            for size in (64, order.size // 3, order.size - 64):
+                weights = rule.weigh(torch.from_numpy(order < size).long()[None], 2)[0]
+                first, last = (
+                    weights.flatten()[n].item() for n in (order.argmin(), order.argmax())
+                )
+                at = size - continuity.FEW
+                assert centre[at] / corner[at] == pytest.approx(first / last, rel=1e-5)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_chosen_rule_does_not_jump(dims):
+    for shape, order in continuity.shapes(dims):
+        centre, corner = continuity.centre_and_corner(CANDIDATES["p12_cap8"], order)
+        assert continuity.largest_step(centre / corner) <= 1.25, shape
+        assert continuity.largest_turn(centre / corner) <= 1.25, shape
