@@ -124,6 +124,13 @@ def test_runs_that_one_loss_lacks_are_left_out():
     assert len(paired(lacking, ["a", "b"])) == 40
 
 
+def test_two_seeds_of_different_folds_tell_nothing_of_other_seeds():
+    cases = table(draw(losses="ab", seeds=2, cases=40)).assign(fold=lambda rows: rows["seed"])
+    [result] = compare_to(cases, "a")
+    assert (result.seeds, result.folds) == (1, 2)
+    assert (result.low, result.high) == (result.low_of_runs, result.high_of_runs)
+
+
 def test_a_single_patient_has_no_interval():
     [result] = compare_to(table(draw(losses="ab", cases=1)), "a")
     assert math.isnan(result.low)

@@ -48,7 +48,7 @@ class Comparison:
     high_of_runs: float
     comparisons: int  # whose intervals hold together
     improvement: float  # share of cases in which the loss is better; half of the ties
-    seeds: int
+    seeds: int  # in the fold that has most
     folds: int
     cases: int
     groups: int
@@ -228,7 +228,7 @@ def _compare(
         high_of_runs=float(of_runs[1]),
         comparisons=comparisons,
         improvement=_mean_over_groups(better),
-        seeds=pairs.index.get_level_values("seed").nunique(),
+        seeds=int(pairs.reset_index().groupby("fold")["seed"].nunique().max()),
         folds=pairs.index.get_level_values("fold").nunique(),
         cases=pairs.index.get_level_values("case").nunique(),
         groups=found.groups,
