@@ -59,7 +59,7 @@ def run(monkeypatch):
 def is_refused(run, tmp_path):
     """All commands end with exit code 1, these words, and without a run or a page."""
 
-    for module in ("inspection", "study.comparison"):  # which takes its time once
+    for module in ("inspection", "study.api"):  # which takes its time once
         importlib.import_module(f"dilated_ce.{module}")
 
     def check(data, *words):
