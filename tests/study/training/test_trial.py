@@ -112,7 +112,9 @@ def test_losses_of_masks(loss, expected):
     torch.testing.assert_close(parse_loss(loss).build(MASKS)(LOGITS, TARGET), expected)
 
 
-@pytest.mark.parametrize("loss", ["ce", "dice", "dbce:radius=2", "adaptive-dbce", "tversky", "adaptive-dbce-dice"])
+@pytest.mark.parametrize(
+    "loss", ["ce", "dice", "dbce:radius=2", "adaptive-dbce", "tversky", "adaptive-dbce-dice"]
+)
 def test_ignored_voxels_have_no_gradient(loss):
     codes = CODES.clone()
     codes[:, :, :3] = 255
