@@ -295,7 +295,7 @@ def test_descriptions_that_cannot_be_used(is_refused, tmp_path, case):
         ("../../etc/passwd", "is outside of the folder"),
         ("/etc/passwd", "is outside of the folder"),
         ("a\0b", "is no name of a file"),
-        (["a"], "training: expected a list"),
+        (["a"], "a: no such file"),
         ("nowhere.nii.gz", "no such file"),
     ],
 )

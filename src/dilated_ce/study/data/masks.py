@@ -43,8 +43,8 @@ def stored_values(image: Image.Image) -> NDArray[np.uint16]:
         apart = np.ptp(values[..., :3].astype(np.int16), axis=-1).max()
         if values.shape[-1] == 3 and 0 < apart <= NEARLY_GREY:
             raise ValueError(
-                "is nearly grey, as compression with loss leaves it, expected grey values; save it "
-                "as a grey PNG and set --mask-threshold"
+                "got a mask in colour that is nearly grey, as compression with loss leaves it, "
+                "expected grey values; save it as a grey PNG and set --mask-threshold"
             )
         if (values != values[..., :1]).any():
             raise ValueError(

@@ -242,7 +242,8 @@ def _read_labels(path: Path) -> tuple[NDArray[np.int64], Grid]:
         if values.ndim == 4:
             raise ValueError("holds labels of 4 axes, expected 3")
         whole = np.rint(values)
-        unfit = ~(np.abs(values) <= MOST_LABEL) | (np.abs(values - whole) > ROUNDED)
+        with np.errstate(invalid="ignore"):  # infinity minus infinity, which is refused below
+            unfit = ~(np.abs(values) <= MOST_LABEL) | (np.abs(values - whole) > ROUNDED)
         if unfit.any():
             raise ValueError(
                 f"holds labels that are no whole numbers, or too large, such as "
