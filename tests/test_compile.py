@@ -221,8 +221,9 @@ def test_operators_are_registered_as_pytorch_wants_them(pair):
         ("dilate_masks", ("labels", target.clamp(min=0), 3, [99.0] * 3, [1.0, 1.0], None)),
         ("most_probable", (torch.eye(3).expand(2, 3, 3), -100)),
         ("channel_labels", (torch.eye(3).expand(2, 3, 3), 0)),
-        ("look_up", (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.ones(1, 3), 3, False)),
-        ("look_up", (torch.zeros(6, 4, dtype=torch.uint8), torch.ones(2, 20), 2, True)),
+        ("look_up", (torch.zeros(32, dtype=torch.uint8), torch.ones(1, 3), 3, [4, 4], False)),
+        ("look_up", (torch.zeros(24, dtype=torch.uint8), torch.ones(2, 20), 2, [4], True)),
+        ("unpack", (torch.zeros(32, dtype=torch.uint8), 3, 3, [4, 4])),
     ]
     for name, arguments in samples:
         operator = getattr(torch.ops.dilated_ce, name).default

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dilated_ce import masks as module
-from dilated_ce.masks import BITS, Masks, blocks, count_bits, countable, look_up, pieces
+from dilated_ce.masks import BITS, Masks, blocks, count_bits, countable, look_up, pieces, unpack
 
 CLASSES = [1, 2, 3, 4, 5, 8, 9, 16, 17]
 REDUCE = {False: np.sum, True: np.max}  # largest or sum
@@ -39,7 +39,7 @@ def test_masks_lie_where_the_layout_says_and_are_counted(num_classes, batch, sha
         assert masks.planes.shape == (-(-batch // masks.lanes) * masks.depth, *shape)
         volumes = masks.volumes()
         keep = masks.everywhere(valid)
-        unpacked = masks.unpack().numpy()
+        unpacked = unpack(masks.planes.flatten(), batch, num_classes, shape).numpy()
         for image in range(batch):
             for c in range(num_classes):
                 expected = ((labels[image] == c) & valid[image]).numpy()
@@ -73,7 +73,7 @@ def test_what_voxels_get_from_the_masks_that_hold_them(num_classes, largest, row
     layout = Masks.of(torch.zeros(batch, 30, dtype=torch.long), None, num_classes)
     planes = torch.randint(0, 256, layout.planes.shape, dtype=torch.uint8, generator=generator)
     table = torch.rand(rows, num_classes, generator=generator, dtype=dtype)
-    found = look_up(planes, table, batch, largest)
+    found = look_up(planes.flatten(), table, batch, planes.shape[1:], largest)
     assert found.dtype == dtype
     for image in range(batch):
         masks = [mask_of(planes, layout, image, index) for index in range(num_classes)]
@@ -83,9 +83,9 @@ def test_what_voxels_get_from_the_masks_that_hold_them(num_classes, largest, row
 
 @pytest.mark.parametrize("largest", [True, False])
 def test_a_share_that_no_voxel_has_does_not_matter(largest):
-    planes = torch.tensor([[0b01, 0b01]], dtype=torch.uint8)
+    planes = torch.tensor([0b01, 0b01], dtype=torch.uint8)
     table = torch.tensor([[0.5, torch.inf]])
-    assert look_up(planes, table, 1, largest).tolist() == [[0.5, 0.5]]
+    assert look_up(planes, table, 1, (2,), largest).tolist() == [[0.5, 0.5]]
 
 
 def test_counts_do_not_overflow():

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 
 from dilated_ce.dilation import dilate_masks
-from dilated_ce.masks import Masks
+from dilated_ce.masks import Masks, unpack
 from dilated_ce.radius import LEAST, MOST, choose_radii, ladder
 
 
@@ -55,7 +55,7 @@ def test_masks_are_those_of_the_definition(data):
     spacing = spacing[: case.labels.ndim - 1]
     arguments = ("labels", case.labels, case.num_classes, None, spacing, case.ignore_index)
     planes, volumes, sizes = dilate_masks(*arguments)
-    ours = Masks(planes, len(case.labels), case.num_classes).unpack()
+    ours = unpack(planes, len(case.labels), case.num_classes, case.labels.shape[1:])
     radii = radii_of(case.labels, case.num_classes, spacing, case.ignore_index)
     reference = oracles.dilated_masks(
         case.labels, radii, case.num_classes, spacing, case.ignore_index
@@ -155,6 +155,6 @@ def test_a_radius_holds_the_voxels_exactly_at_it():
     assert radii_of(labels, 2)[0, 1].item() == math.sqrt(8)
     planes, _, _ = dilate_masks("labels", labels, 2, None, (1.0, 1.0), None)
     np.testing.assert_array_equal(
-        Masks(planes, 1, 2).unpack()[:, 1],
+        unpack(planes, 1, 2, (32, 32))[:, 1],
         oracles.dilated_masks(labels, (8.0, math.sqrt(8)), 2)[:, 1],
     )

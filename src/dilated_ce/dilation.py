@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dilated_ce.ball import Disc, Shape, Spacing, discs, norm
-from dilated_ce.masks import Masks, copy, piece, pieces, zeros
+from dilated_ce.masks import Masks, copy, piece, pieces, unpack, zeros
 from dilated_ce.operators import operator
 from dilated_ce.options import (
     Radius,
@@ -90,8 +90,8 @@ def dilate_labels(
     check_ignore_index(ignore_index)
     radii = as_radii(radius, num_classes)
     voxel_size = as_spacing(spacing, labels.ndim - 1)
-    planes, _, _ = dilate_masks("labels", labels, num_classes, radii, voxel_size, ignore_index)
-    return Masks(planes, len(labels), num_classes).unpack()
+    found, _, _ = dilate_masks("labels", labels, num_classes, radii, voxel_size, ignore_index)
+    return unpack(found, labels.shape[0], num_classes, labels.shape[1:])
 
 
 def _fake_dilated(
@@ -103,8 +103,9 @@ def _fake_dilated(
     ignore_index: int | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch = labels.shape[0]
+    size = Masks(labels, batch, num_classes).num_planes * math.prod(labels.shape[1:])
     return (
-        Masks.empty(labels, num_classes).planes,
+        labels.new_empty((size,), dtype=torch.uint8),
         labels.new_empty((batch, num_classes), dtype=torch.int64),
         labels.new_empty((batch,), dtype=torch.int64),
     )
@@ -135,8 +136,9 @@ def dilate_masks(
         ignore_index: label of the voxels that belong to no mask, or None.
 
     Returns:
-        The planes of the dilated `Masks`; their volumes, int64 (B, C), in voxels; and the number of
-        valid voxels of each image, int64 (B,).
+        The planes of the dilated `Masks` as one row, since exporters take a number of planes for
+        one that is 1 or is not; their volumes, int64 (B, C), in voxels; and the number of valid
+        voxels of each image, int64 (B,).
     """
     layout = Masks.empty(labels[:0], num_classes)
     balls, chosen = None, None
@@ -154,7 +156,7 @@ def dilate_masks(
         return parts[0]
     if not parts:
         nothing = labels.new_empty((0, num_classes), dtype=torch.int64)
-        return layout.planes, nothing, nothing.sum(1)
+        return layout.planes.flatten(), nothing, nothing.sum(1)
     planes, volumes, sizes = zip(*parts, strict=True)
     return torch.cat(planes), torch.cat(volumes), torch.cat(sizes)
 
@@ -190,14 +192,15 @@ def _dilate_images(
     else:
         sizes = valid.flatten(1).sum(1)
     if masks.planes.numel() == 0:
-        return masks.planes, sizes.new_zeros((masks.batch, masks.num_classes)), sizes
+        volumes = sizes.new_zeros((masks.batch, masks.num_classes))
+        return masks.planes.flatten(), volumes, sizes
     inside = None if valid is None else masks.everywhere(valid)
     if balls is None:
         balls, chosen = choose_radii(masks, inside, spacing)
     dilated = dilate(masks, balls, chosen, spacing)
     if inside is not None:
         dilated = dilated.keep(inside)
-    return dilated.planes, dilated.volumes(), sizes
+    return dilated.planes.flatten(), dilated.volumes(), sizes
 
 
 def _checked_masks(

@@ -282,7 +282,9 @@ def forget_class_weights(state_dict: dict[str, Any], prefix: str) -> None:
     """Take out of a checkpoint the class weights of a loss that stood here."""
     kept = ("weight", "pos_weight", "class_weight")
     for key in [key for key in state_dict if key.startswith(prefix)]:
-        if key.rpartition(".")[2] in kept:
+        # Its own, or those of the losses that it adds up; not those of a network below.
+        names = key.removeprefix(prefix).split(".")
+        if names[-1] in kept and len(names) <= 2:
             del state_dict[key]
 
 

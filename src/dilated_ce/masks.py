@@ -6,7 +6,7 @@ the weight of a voxel is looked up in a table with 256 entries.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -119,6 +119,11 @@ class Masks:
         return math.ceil(self.num_classes / BITS)
 
     @property
+    def num_planes(self) -> int:
+        """How many planes all images take."""
+        return -(-self.batch // self.lanes) * self.depth
+
+    @property
     def bits_per_lane(self) -> int:
         """How many classes of an image lie in one plane, at most."""
         return min(self.num_classes, BITS)
@@ -156,9 +161,8 @@ class Masks:
     def empty(labels: Tensor, num_classes: int) -> "Masks":
         """Planes for the masks of labels (B, *spatial), without numbers in them."""
         layout = Masks(labels, labels.shape[0], num_classes)
-        num_planes = -(-layout.batch // layout.lanes) * layout.depth
-        planes = labels.new_empty((num_planes, *labels.shape[1:]), dtype=torch.uint8)
-        return Masks(planes, layout.batch, num_classes)
+        shape = (layout.num_planes, *labels.shape[1:])
+        return replace(layout, planes=labels.new_empty(shape, dtype=torch.uint8))
 
     def keep(self, bits: Tensor) -> "Masks":
         """The masks where these bits are set, uint8 (P, *spatial)."""
@@ -192,18 +196,6 @@ class Masks:
         used = by_bit[..., : self.lanes * self.bits_per_lane]
         by_image = used.reshape(*by_bit.shape[:-2], -1, self.depth * self.bits_per_lane)
         return by_image[..., : self.batch, : self.num_classes].contiguous()
-
-    def unpack(self) -> Tensor:
-        """The masks themselves, bool (B, C, *spatial)."""
-        shape = (self.batch, self.num_classes, *self.planes.shape[1:])
-        masks = self.planes.new_empty(shape, dtype=torch.bool)
-        for lane in range(self.lanes):
-            for index in range(self.num_classes):
-                own = masks[lane :: self.lanes, index]
-                bit = 2 ** (lane * self.num_classes + index % BITS)
-                planes = self.planes[index // BITS :: self.depth]
-                own.copy_(planes[: len(own)] & bit)
-        return masks
 
 
 def countable(size: int) -> int:
@@ -254,21 +246,45 @@ def count_bits(planes: Tensor) -> Tensor:
 
 
 @operator(
-    "look_up(Tensor planes, Tensor table, SymInt batch, bool largest) -> Tensor",
-    lambda planes, table, batch, largest: table.new_empty((batch, *planes.shape[1:])),
+    "unpack(Tensor planes, SymInt batch, int num_classes, SymInt[] shape) -> Tensor",
+    lambda planes, batch, num_classes, shape: planes.new_empty(
+        (batch, num_classes, *shape), dtype=torch.bool
+    ),
 )
-def look_up(planes: Tensor, table: Tensor, batch: int, largest: bool) -> Tensor:
-    """What each voxel gets from the masks that hold it, (B, *spatial).
+def unpack(planes: Tensor, batch: int, num_classes: int, shape: Sequence[int]) -> Tensor:
+    """The masks themselves, bool (B, C, *shape), of planes as one row."""
+    masks = planes.new_empty((batch, num_classes, *shape), dtype=torch.bool)
+    if masks.numel() == 0:
+        return masks
+    layout = Masks(planes.view(-1, *shape), batch, num_classes)
+    for lane in range(layout.lanes):
+        for index in range(num_classes):
+            own = masks[lane :: layout.lanes, index]
+            bit = 2 ** (lane * num_classes + index % BITS)
+            found = layout.planes[index // BITS :: layout.depth]
+            own.copy_(found[: len(own)] & bit)
+    return masks
+
+
+@operator(
+    "look_up(Tensor planes, Tensor table, SymInt batch, SymInt[] shape, bool largest) -> Tensor",
+    lambda planes, table, batch, shape, largest: table.new_empty((batch, *shape)),
+)
+def look_up(
+    planes: Tensor, table: Tensor, batch: int, shape: Sequence[int], largest: bool
+) -> Tensor:
+    """What each voxel gets from the masks that hold it, (B, *shape).
 
     Args:
-        planes: of the masks, uint8 (P, *spatial).
+        planes: of the masks, as one row, uint8.
         table: what a voxel gets from each mask, (B, C) or, alike for all images, (1, C).
         batch: number of images B.
+        shape: of an image.
         largest: the largest of them if masks overlap, or their sum.
     """
     if planes.numel() == 0:
-        return table.new_empty(batch, *planes.shape[1:])
-    masks = Masks(planes, batch, table.shape[1])
+        return table.new_empty(batch, *shape)
+    masks = Masks(planes.view(-1, *shape), batch, table.shape[1])
     lanes, depth, width = masks.lanes, masks.depth, masks.bits_per_lane
     groups = -(-batch // lanes)
     values = F.pad(table.expand(batch, -1), (0, depth * width - masks.num_classes))
@@ -303,4 +319,4 @@ def look_up(planes: Tensor, table: Tensor, batch: int, largest: bool) -> Tensor:
                     torch.maximum(to, values, out=to)
                 else:
                     to.add_(values)
-    return found.view(-1, size)[:batch].view(batch, *planes.shape[1:])
+    return found.view(-1, size)[:batch].view(batch, *shape)

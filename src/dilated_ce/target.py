@@ -40,9 +40,18 @@ class Target(NamedTuple):
 
 def plain(tensor: Tensor) -> Tensor:
     """The tensor without its subclass, such as MONAI's, whose metadata slow every operation."""
-    if isinstance(tensor, Tensor) and type(tensor) is not Tensor and not _compiling():
-        return tensor.as_subclass(Tensor)
-    return tensor
+    if not isinstance(tensor, Tensor) or type(tensor) is Tensor:
+        return tensor
+    if _compiling() and not torch.compiler.is_dynamo_compiling():
+        return tensor  # what traces behind Dynamo has subclasses of its own, which must remain
+    found: Tensor = _without_subclass(tensor)
+    return found
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _without_subclass(tensor: Tensor) -> Tensor:
+    """A plain tensor. Dynamo can't trace this step, and breaks its graph here."""
+    return tensor.as_subclass(Tensor)
 
 
 def on_host(tensor: Tensor) -> bool:

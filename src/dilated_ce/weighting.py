@@ -334,7 +334,7 @@ class Weighting:
             shares = shares.expand(-1, labels.shape[0], -1)
         table = shares.reshape(-1, classes)
 
-        values = look_up(planes, table, images.shape[0], self.radii is None)
+        values = look_up(planes, table, images.shape[0], images.shape[1:], self.radii is None)
         if self.by_channel:
             values = values.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
         sizes = sizes.view(by_channel).sum(1)
