@@ -65,7 +65,7 @@ memory: $(VENV)/.installed-dev ## train for 2,000 steps of ever other shapes and
 mutation: $(VENV)/.installed-dev ## change the core in 1,600 places, one at a time, and see whether the tests notice (an hour)
 	$(BIN)/python benchmarks/hardening/mutation.py $(ARGS)
 
-studies: $(VENV)/.installed-study ## run the demo and the studies on the data under data/ (hours; it resumes; ARGS="kvasir stare")
+studies: $(VENV)/.installed-study ## run the studies on the data under data/ (hours; it resumes; ARGS="kvasir stare")
 	@$(BIN)/python tools/run_studies.py $(ARGS)
 
 results: $(VENV)/.installed-study ## recompute every table and figure of README and docs/results.md from results/

@@ -32,6 +32,7 @@ COPIED = (
     "results/**/*.json",
     "results/**/*.yaml",
     "results/**/*.svg",
+    "results/rules/*.md",
     "results/rules/*.py",
     "benchmarks/*.py",
     "tools/*",
