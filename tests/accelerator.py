@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from dilated_ce import dilation, masks, options, target, weighting
 
 MODULES = (dilation, masks, options, target, weighting)
-OPERATORS = ("dilate_masks", "look_up", "most_probable", "channel_labels")
+OPERATORS = ("dilate_masks", "look_up", "unpack", "most_probable", "channel_labels")
 # The host waits for each of these, as it needs a number or a size that only the device knows.
 WAITING = {
     "_local_scalar_dense", "item", "is_nonzero", "equal", "allclose", "nonzero", "argwhere",

@@ -11,7 +11,13 @@ import strategies
 import torch
 from hypothesis import given
 
-from dilated_ce import adaptive_dilated_weights, dilate_labels, dilation, masks
+from dilated_ce import (
+    adaptive_dilated_weights,
+    dilate_labels,
+    dilated_balanced_weights,
+    dilation,
+    masks,
+)
 
 
 @given(st.data())
@@ -155,3 +161,20 @@ def test_the_size_of_the_pieces_changes_nothing(monkeypatch, size, on_host):
                 assert torch.equal(part, of_whole)
             in_parts = adaptive_dilated_weights(arguments[1], num_classes=classes, ignore_index=1)
             assert torch.equal(in_parts, weights)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 20])
+def test_images_that_go_in_turns_give_the_same(monkeypatch, num_classes):
+    """Beyond a limit of memory images are dilated a few at a time."""
+    generator = torch.manual_seed(0)
+    labels = torch.randint(0, num_classes, (7, 20, 30), generator=generator)
+    labels[2, :3] = 255
+    radii = [1.0 + index % 3 for index in range(num_classes)]
+    options = {"num_classes": num_classes, "ignore_index": 255}
+    before = [
+        dilated_balanced_weights(labels, radii, **options),
+        adaptive_dilated_weights(labels, **options),
+    ]
+    monkeypatch.setattr(dilation, "SCRATCH", 1)
+    assert torch.equal(dilated_balanced_weights(labels, radii, **options), before[0])
+    assert torch.equal(adaptive_dilated_weights(labels, **options), before[1])

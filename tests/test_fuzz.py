@@ -7,9 +7,9 @@ import memory_growth
 import pandas as pd
 import pytest
 from calls import FUNCTIONS, draw
-from dilated_ce._ball import ball_lines
 
 import dilated_ce
+from dilated_ce.ball import discs
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,13 +59,13 @@ def test_training_keeps_nothing_of_a_step():
     table = memory_growth.train("DBCE", steps=90, every=30)
     warm = table.iloc[1:]
     assert warm["tensors"].nunique() == 1
-    assert table["cached_balls"].max() <= ball_lines.cache_info().maxsize
+    assert table["cached_balls"].max() <= discs.cache_info().maxsize
 
 
 def test_the_memory_grows_no_more_than_under_plain_cross_entropy():
     table = pd.read_csv(memory_growth.OUT).set_index(["loss", "step"])
     assert table["tensors"].nunique() == 1
-    assert table["cached_balls"].max() <= ball_lines.cache_info().maxsize
+    assert table["cached_balls"].max() <= discs.cache_info().maxsize
     apart = table.loc["DBCE", "resident_mib"] - table.loc["CE", "resident_mib"]
     assert len(apart) == 40
     assert apart.abs().max() < 20

@@ -597,3 +597,15 @@ def test_nothing_but_the_radius_goes_without_its_name():
     ):
         with pytest.raises(TypeError, match="positional argument"):
             call()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_the_class_weights_of_a_loss_are_taken_out_of_a_checkpoint(name):
+    network = torch.nn.Module()
+    network.criterion = MODULES[name]()
+    network.load_state_dict({"criterion.weight": torch.ones(2)})
+    network.load_state_dict({"criterion.cross_entropy.weight": torch.ones(2)})
+    with pytest.raises(RuntimeError, match=r"criterion\.backbone\.conv1\.weight"):
+        network.load_state_dict({"criterion.backbone.conv1.weight": torch.ones(2)})
+    with pytest.raises(RuntimeError, match=r"criterion\.bias"):
+        network.load_state_dict({"criterion.bias": torch.ones(2)})

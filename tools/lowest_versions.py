@@ -1,6 +1,6 @@
 """Write results/packaging/versions.csv, from what `make test-lowest` left in a folder.
 
-python tools/lowest_versions.py FOLDER    with core.xml, kernels.xml and so on, of pytest
+python tools/lowest_versions.py FOLDER    with core.xml, monai.xml and so on, of pytest
 
 Called with the Python that has the oldest versions; the newest are those of constraints.txt.
 """
@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "results" / "packaging" / "versions.csv"
 PACKAGES = {
     "core": ("torch", "numpy"),
-    "kernels": ("triton",),
     "monai": ("monai",),
     "nnunet": ("nnunetv2",),
     "study": (

@@ -30,8 +30,7 @@ run() {
   "$folder/bin/python" -m pytest -q -n auto -p no:cacheprovider -W default \
     --junitxml "$folder/$1.xml" "${@:2}" || true # the table tells
 }
-run core tests/test_{loss,weights,morphology,automatic,modes,packing,validation,compile}.py
-run kernels tests/test_triton.py
+run core tests/test_{ball,masks,dilation,radius,shares,weighting,weighted_ce,loss,target,options,compile}.py
 run monai tests/integrations/test_monai.py
 run nnunet tests/integrations/test_nnunet.py
 run study tests/test_{hostile_inputs,inspection,cli,cli_compare}.py tests/study

@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from faults import FAULTS, INF, NAN, Fault
 
-FUNCTIONS = (
-    "dilate_labels",
-    "dilated_balanced_weights",
+OF_LABELS = ("dilate_labels", "dilated_balanced_weights", "adaptive_dilated_weights")
+LOSSES = (
     "dilated_balanced_cross_entropy",
+    "adaptive_dilated_cross_entropy",
     "DilatedBalancedCELoss",
+    "AdaptiveDilatedCELoss",
 )
+FUNCTIONS = OF_LABELS + LOSSES
+ADAPTIVE = ("adaptive_dilated_weights", "adaptive_dilated_cross_entropy", "AdaptiveDilatedCELoss")
 MAX_SIDE = {1: 20, 2: 12, 3: 7}
 INTEGERS = {
     name: getattr(torch, name)
@@ -45,7 +48,7 @@ def draw(seed: int, index: int) -> Call:
     """The call with this number: the same on every machine, whatever came before."""
     random = np.random.default_rng([seed, index])
     function = str(random.choice(FUNCTIONS))
-    call = _loss(random, function) if function in FUNCTIONS[2:] else _of_labels(random, function)
+    call = _loss(random, function) if function in LOSSES else _of_labels(random, function)
     if random.random() < 0.35:
         names = [name for name in call.arguments if name in FAULTS]
         chosen = random.permutation(names)[: random.choice([1, 1, 1, 2])]
@@ -64,13 +67,14 @@ def _of_labels(random: np.random.Generator, function: str) -> Call:
     labels = _as_integers(random, _label_map(random, shape, num_classes, ignore_index))
     arguments = {
         "labels": _strided(random, labels),
-        "radius": _radius(random, num_classes),
         "num_classes": random.choice([int, np.int64])(num_classes),
         "spacing": _spacing(random, len(shape) - 1),
         "ignore_index": ignore_index,
     }
-    if function == "dilated_balanced_weights":
-        arguments |= _weighting(random, num_classes, by_channel=False)
+    if function not in ADAPTIVE:
+        arguments["radius"] = _radius(random, num_classes)
+    if function != "dilate_labels":
+        arguments |= _weighting(random, function, num_classes, by_channel=False)
     return Call(function, arguments, num_classes)
 
 
@@ -101,14 +105,15 @@ def _loss(random: np.random.Generator, function: str) -> Call:
     arguments = {
         "logits": _strided(random, logits),
         "target": _strided(random, target),
-        "radius": _radius(random, channels),
         "mode": mode,
         "spacing": _spacing(random, len(shape) - 1),
         "ignore_index": ignore_index,
         "label_smoothing": random.choice([0, 0.0, 0.1, 1.0]).item(),
         "reduction": str(random.choice(["mean", "mean", "sum", "none"])),
-        **_weighting(random, channels, by_channel=mode != "multiclass"),
+        **_weighting(random, function, channels, by_channel=mode != "multiclass"),
     }
+    if function not in ADAPTIVE:
+        arguments["radius"] = _radius(random, channels)
     return Call(function, arguments, channels)
 
 
@@ -211,15 +216,13 @@ def _radius(random: np.random.Generator, num_classes: int) -> Any:
         lambda: math.sqrt(random.integers(50)),
         lambda: int(random.integers(1, 8)),
         lambda: np.float32(random.uniform(0, 4)),
+        lambda: torch.tensor(random.uniform(0, 4)),  # a number, and no axis
         lambda: float(random.choice([math.inf, 1e6, 1e300, 1e-300])),
     ]
-    kind = random.random()
-    if kind < 0.3:
-        return "auto"
-    if kind < 0.75:
+    if random.random() < 0.6:
         return one[random.integers(len(one))]()
     values = [float(one[random.integers(len(one))]()) for _ in range(num_classes)]
-    return random.choice([list, tuple, np.array, torch.tensor])(values)
+    return random.choice([list, tuple])(values)
 
 
 def _spacing(random: np.random.Generator, ndim: int) -> Any:
@@ -230,22 +233,18 @@ def _spacing(random: np.random.Generator, ndim: int) -> Any:
     return random.choice([list, tuple, np.array, torch.tensor])((scale * sizes).tolist())
 
 
-def _weighting(random: np.random.Generator, num_classes: int, by_channel: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "overlap": str(random.choice(["sum", "max"])),
-        "balance": random.choice([None, "batch", "image"]),
-        "process_group": random.choice([None, "world"]),
-        "volumes": None,
-        "num_voxels": None,
-        "weight": None,
-    }
-    if random.random() < 0.3:
-        options["balance"] = random.choice([None, "batch"])
+def _weighting(
+    random: np.random.Generator, function: str, num_classes: int, by_channel: bool
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"process_group": random.choice([None, "world"]), "weight": None}
+    if function not in ADAPTIVE:
+        options |= {"volumes": str(random.choice(["batch", "image"])), "num_voxels": None}
+    if function not in ADAPTIVE and random.random() < 0.3:
         shape = (num_classes, 2) if by_channel else (num_classes,)
         counts = random.integers(0, random.choice([10, 1000, 10**9]), size=shape) + 0.0
         counts[..., 0] += 1
         options["volumes"] = _numbers(random, counts)
-        if options["overlap"] == "sum" and random.random() < 0.4:
+        if random.random() < 0.4:
             options["num_voxels"] = random.choice([1, 1000, 1e6]).item()
     if random.random() < 0.3:
         weight = random.choice([0.0, 0.5, 1.0, 1e-6, 1e6, random.uniform(0, 9)], size=num_classes)

@@ -32,19 +32,19 @@ OF_VALUE = {
     "num_classes": [0, -3],
     "ignore_index": [2**63, -(2**63) - 1, 10**30],
     "mode": ["panoptic", "", None],
-    "overlap": ["mean", "", None, 1],
-    "balance": ["global", "", 0],
+    "volumes": ["global", "", "Batch", "auto"],
     "reduction": ["average", "", None],
     "label_smoothing": [-0.1, 1.1, NAN, INF],
 }
 OF_TYPE = {
-    "radius": ["best", "Auto", "", b"auto", None, True, {0: 1}, {1.0}, 10**400, 1j, ["auto"],
+    "radius": ["auto", "", b"auto", None, True, {0: 1}, {1.0}, 10**400, 1j, ["auto"],
                [[1.0, 2.0]], [1.0, None], [True]],
     "spacing": [1.0, "11", True, [None], [True], {1.0}, 1j],
     "num_classes": [2.0, "2", True, None, [2]],
     "ignore_index": [1.5, "0", True, [0]],
     "label_smoothing": [None, "0.1", True, [0.1], 1j],
     "process_group": ["all", "", 3, True, object],
+    "volumes": [None],
     "num_voxels": ["9", True, [9], 1j],
 }  # fmt: skip
 
@@ -63,7 +63,7 @@ def by_value(name: str, values: list[Any], error: type[Exception]) -> Spoil:
 
 def radius_by_class(random: np.random.Generator, arguments: Arguments, classes: int) -> Fault:
     """One radius too many or too few, or a wrong one among them."""
-    alone = all(arguments.get(name) is None for name in ("volumes", "weight"))
+    alone = not are_numbers(arguments.get("volumes")) and arguments.get("weight") is None
     if alone and random.random() < 0.5:  # or it might be theirs that is wrong
         wrong = classes + random.choice([-1, 1]) if classes > 1 else 2
         arguments["radius"] = [1.0] * wrong
@@ -72,6 +72,19 @@ def radius_by_class(random: np.random.Generator, arguments: Arguments, classes: 
     radii[random.integers(classes)] = float(random.choice([-1.0, NAN, -INF]))
     arguments["radius"] = random.choice([list, tuple])(radii)
     return Fault("radius", ValueError, f"radius: got {arguments['radius']!r}")
+
+
+def radius_as_weights(random: np.random.Generator, arguments: Arguments, classes: int) -> Fault:
+    """An array or a tensor, which are class weights where `nn.CrossEntropyLoss` stood."""
+    radii = random.choice([np.ones, torch.ones])(random.choice([0, 1, classes]).item())
+    arguments["radius"] = radii
+    shown = f"radius: got a {type(radii).__name__} of shape {tuple(radii.shape)}"
+    return Fault("radius", TypeError, shown)
+
+
+def are_numbers(volumes: object) -> bool:
+    """Whether these are volumes, and not a word for what they are counted over."""
+    return volumes is not None and not isinstance(volumes, str)
 
 
 def spacing_by_axis(random: np.random.Generator, arguments: Arguments, _: int) -> Fault:
@@ -93,8 +106,8 @@ def numbers(name: str) -> Spoil:
     def spoil(random: np.random.Generator, arguments: Arguments, classes: int) -> Fault:
         by_channel = arguments.get("mode", "multiclass") != "multiclass"
         shape = (classes, 2) if by_channel and name == "volumes" else (classes,)
-        if name == "volumes" and arguments["balance"] == "image":
-            arguments["balance"] = "batch"
+        if name == "volumes":  # of two lengths that differ, either might be the wrong one
+            arguments["weight"] = None
         arguments[name], error, shown = [
             (lambda: (np.ones((classes, 3)), ValueError, "shape")),
             (lambda: (np.ones((classes + 2,)), ValueError, "shape")),
@@ -118,22 +131,11 @@ def _with(random: np.random.Generator, shape: tuple[int, ...], wrong: list[float
     return values
 
 
-def balance_beside_volumes(random: np.random.Generator, arguments: Arguments, classes: int) -> Any:
-    """Volumes that are given, and those of the image."""
-    if arguments["volumes"] is None:
-        return by_value("balance", OF_VALUE["balance"], ValueError)(random, arguments, classes)
-    arguments["balance"] = "image"
-    return Fault("balance", ValueError, "balance='image' together with volumes")
-
-
 def num_voxels(random: np.random.Generator, arguments: Arguments, classes: int) -> Fault:
     """A size of the data set that is none, or without what goes with it."""
     if random.random() < 0.3:
         arguments["num_voxels"] = 9
-        if random.random() < 0.5:
-            arguments["volumes"] = None
-        else:
-            arguments["overlap"] = "max"
+        arguments["volumes"] = str(random.choice(["batch", "image"]))
     elif random.random() < 0.4:
         return by_value("num_voxels", OF_TYPE["num_voxels"], TypeError)(random, arguments, classes)
     else:
@@ -208,8 +210,7 @@ def logits(random: np.random.Generator, arguments: Arguments, classes: int) -> F
     """Logits that are no floats, of another shape, or with channels that the mode has not."""
     tensor, mode = arguments["logits"], arguments["mode"]
     kind = random.integers(4)
-    given = arguments["volumes"] is not None or arguments["weight"] is not None
-    if kind == 0 and not given:  # the module would ask for their device first
+    if kind == 0:
         other = [None, tensor.tolist(), "logits", tensor.float().numpy()][random.integers(4)]
         arguments["logits"] = other
         return Fault("logits", TypeError, f"logits: got {type(other).__name__}")
@@ -250,13 +251,12 @@ def wrong(name: str) -> list[Spoil]:
 FAULTS: dict[str, Spoil] = {
     **{
         name: one_of(*wrong(name))
-        for name in ("num_classes", "ignore_index", "mode", "overlap", "reduction",
-                     "label_smoothing", "process_group")
+        for name in ("num_classes", "ignore_index", "mode", "reduction", "label_smoothing",
+                     "process_group")
     },
-    "radius": one_of(*wrong("radius"), radius_by_class),
+    "radius": one_of(*wrong("radius"), radius_by_class, radius_as_weights),
     "spacing": one_of(*wrong("spacing"), spacing_by_axis),
-    "balance": balance_beside_volumes,
-    "volumes": numbers("volumes"),
+    "volumes": one_of(*wrong("volumes"), numbers("volumes")),
     "weight": numbers("weight"),
     "num_voxels": num_voxels,
     "labels": labels,

@@ -26,6 +26,7 @@ import reference
 import scipy
 import torch
 from calls import Call, draw
+from faults import are_numbers
 from rich.progress import track
 
 import dilated_ce
@@ -70,10 +71,11 @@ def run(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     logits, target = arguments.pop("logits"), arguments.pop("target")
     if isinstance(logits, torch.Tensor) and logits.is_floating_point():
         logits = logits.detach().requires_grad_()
-    if call.function == "DilatedBalancedCELoss":
-        loss = dilated_ce.DilatedBalancedCELoss(**arguments)(logits, target)
+    function = getattr(dilated_ce, call.function)
+    if isinstance(function, type):  # a module
+        loss = function(**arguments)(logits, target)
     else:
-        loss = dilated_ce.dilated_balanced_cross_entropy(logits, target, **arguments)
+        loss = function(logits, target, **arguments)
     (gradient,) = torch.autograd.grad(loss.sum(), logits)
     return loss, gradient
 
@@ -94,10 +96,9 @@ def compare(call: Call, result: torch.Tensor, gradient: torch.Tensor | None) -> 
     expected, slope, counts = reference.loss(arguments)
     dtype = arguments["logits"].dtype
     wide = dtype == torch.float64
-    # Numbers in a list, and how classes count with the automatic radius, are in float32.
-    given = [arguments["volumes"], arguments["weight"]]
-    automatic = isinstance(arguments["radius"], str)
-    exact = wide and not automatic and all(value is None for value in given)
+    # Volumes and weights that are given are in float32.
+    given = are_numbers(arguments.get("volumes")) or arguments["weight"] is not None
+    exact = wide and not given
     _require(result.dtype == (dtype if wide else torch.float32), f"dtype {result.dtype}")
     _require(gradient.dtype == dtype, f"dtype {gradient.dtype} of the gradient")
     # Logits cancel, and a sum has the error of its terms.

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from dilated_ce._ball import ball_lines
 from rich.progress import track
 from torch import nn
 
-from dilated_ce import DilatedBalancedCELoss
+from dilated_ce import AdaptiveDilatedCELoss, DilatedBalancedCELoss
+from dilated_ce.ball import discs
 
 OUT = Path(__file__).resolve().parents[2] / "results" / "quality" / "memory.csv"
 STATM = Path("/proc/self/statm")
@@ -32,10 +32,10 @@ NUM_CLASSES = 3
 
 
 LOSSES = {
-    "DBCE": [  # with the automatic radius, with one for all classes, and with one per class
-        DilatedBalancedCELoss(),
+    "DBCE": [  # adaptive, with one radius for all classes, and with one per class
+        AdaptiveDilatedCELoss(),
         DilatedBalancedCELoss(3, ignore_index=255),
-        DilatedBalancedCELoss([math.inf, 2.5, 4], balance="image", overlap="max"),
+        DilatedBalancedCELoss([math.inf, 2.5, 4], volumes="image"),
     ],
     "CE": [nn.CrossEntropyLoss()],
 }
@@ -81,7 +81,7 @@ def counts() -> dict[str, float]:
     return {
         "resident_mib": round(resident, 1),
         "tensors": tensors,
-        "cached_balls": ball_lines.cache_info().currsize,
+        "cached_balls": discs.cache_info().currsize,
     }
 
 

@@ -1,8 +1,8 @@
 """What a valid call has to give, in numpy and double precision, from the method's definition.
 
-The masks and automatic radii are those of tests/oracles.py (scipy's exact distance transform); the
-weights, targets of every mode, smoothing and the gradient are written out here. Nothing is imported
-from the package.
+The masks and the radii of the adaptive rule are those of tests/oracles.py (scipy's exact distance
+transform); the weights, targets of every mode, smoothing and the gradient are written out here.
+Nothing is imported from the package.
 """
 
 import sys
@@ -31,17 +31,12 @@ def masks(arguments: dict[str, Any]) -> Array:
 
 
 def weights(arguments: dict[str, Any]) -> Array:
-    """What `dilated_balanced_weights` has to give."""
-    options = {name: _plain(arguments[name]) for name in ("volumes", "weight", "num_voxels")}
+    """What `dilated_balanced_weights` and `adaptive_dilated_weights` have to give."""
     return weight_map(
         _numpy(arguments["labels"]),
-        _plain(arguments["radius"]),
         int(arguments["num_classes"]),
-        _plain(arguments["spacing"]),
         arguments["ignore_index"],
-        arguments["overlap"],
-        arguments["balance"],
-        **options,
+        _weighting(arguments),
     )
 
 
@@ -79,69 +74,60 @@ def loss(arguments: dict[str, Any]) -> tuple[Array, Array, Array]:
 
 
 def weight_map(
-    labels: Array,
-    radius: Any,
-    num_classes: int,
-    spacing: Any,
-    ignore_index: int | None,
-    overlap: str,
-    balance: str | None,
-    volumes: Any = None,
-    weight: Any = None,
-    num_voxels: float | None = None,
+    labels: Array, num_classes: int, ignore_index: int | None, options: dict[str, Any]
 ) -> Array:
-    """The weights of the method in double precision; None for `balance` is what goes with R."""
-    automatic = isinstance(radius, str)
-    by_image = balance == "image" or (balance is None and automatic and volumes is None)
+    """The weights of the method in double precision; `options` are those of `_weighting`."""
+    spacing, volumes = options["spacing"], options["volumes"]
+    adaptive = options["radius"] is None
+    radius = options["radius"]
+    if adaptive:
+        radius = oracles.adaptive_radii(labels, num_classes, spacing, ignore_index)
     dilated = oracles.dilated_masks(labels, radius, num_classes, spacing, ignore_index)
     valid = np.ones(labels.shape, bool) if ignore_index is None else labels != ignore_index
-    own = dilated.sum(tuple(range(2, dilated.ndim))).astype(float)
-    counts = own if by_image else np.broadcast_to(own.sum(0), own.shape)
-    if volumes is not None:
-        counts = np.broadcast_to(np.asarray(volumes, float), own.shape)
-    shares = np.divide(1.0, counts, out=np.zeros_like(counts), where=counts > 0)
-    if automatic and by_image:
-        # 1 for one class that reaches over the whole image, 2 / K sqrt(v / V) for each of K others;
-        # those that reach as far as the one count alike.
-        for share, volume in zip(shares, own, strict=True):
-            everywhere = volume == volume.max()
-            others = (volume > 0) & ~everywhere
-            gain = 2 / max((volume > 0).sum() - 1, 1)
-            share[everywhere] *= np.mean([1] + [gain] * (everywhere.sum() - 1))
-            share[others] *= gain * np.sqrt(volume[others] / volume.max())
+    axes = tuple(range(1, labels.ndim))
+    counts = dilated.sum(tuple(axis + 1 for axis in axes)).astype(float)
+    if not adaptive and volumes == "batch":
+        counts = np.broadcast_to(counts.sum(0), counts.shape)
+    elif not adaptive and volumes != "image":
+        counts = np.broadcast_to(np.asarray(volumes, float), counts.shape)
+    # Of the volume of the image if adaptive, as a length; else of 1.
+    whole = valid.sum(axes)[:, None] if adaptive else 1.0
+    power = 1 / max(sum(side > 1 for side in labels.shape[1:]), 1) if adaptive else 1.0
+    shares = np.divide(whole, counts, out=np.zeros_like(counts), where=counts > 0) ** power
+    weight = options["weight"]
     importance = np.ones(num_classes) if weight is None else np.asarray(weight, float)
     shares = shares * importance
-    each = dilated * shares.reshape(*shares.shape, *[1] * (labels.ndim - 1))
-    raw = each.sum(1) if overlap == "sum" else each.max(1, initial=0)
-    if num_voxels is not None:
-        return raw * num_voxels / importance[np.asarray(volumes, float) > 0].sum()
+    each = dilated * shares.reshape(*shares.shape, *[1] * len(axes))
+    raw = each.max(1, initial=0) if adaptive else each.sum(1)
+    if options["num_voxels"] is not None:
+        counted = importance[np.asarray(volumes, float) > 0]
+        return raw * options["num_voxels"] / counted.sum()
     total = raw.sum()
     return raw * (valid.sum() / total) if total > 0 else raw
 
 
+def _weighting(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The options of a weight map, without those that a function does not have."""
+    names = ("radius", "spacing", "volumes", "weight", "num_voxels")
+    return {name: _plain(arguments.get(name)) for name in names}
+
+
 def _weigh(arguments: dict[str, Any], labels: Array, classes: int, ignore: int | None) -> Array:
     """The weight map of a loss; in modes of channels one map for each, of two classes."""
-    radius, spacing = _plain(arguments["radius"]), _plain(arguments["spacing"])
-    scheme = ignore, arguments["overlap"], arguments["balance"]
-    volumes, weight, num_voxels = (
-        _plain(arguments[name]) for name in ("volumes", "weight", "num_voxels")
-    )
+    options = _weighting(arguments)
     if arguments["mode"] == "multiclass":
-        return weight_map(labels, radius, classes, spacing, *scheme, volumes, weight, num_voxels)
+        return weight_map(labels, classes, ignore, options)
     maps = np.zeros(labels.shape)
-    by_channel = None if volumes is None else np.reshape(volumes, (classes, 2))
+    radius, volumes, weight = options["radius"], options["volumes"], options["weight"]
     importance = np.ones(classes) * (1.0 if weight is None else weight)
     for c in range(classes):
-        maps[:, c] = weight_map(
-            labels[:, c],
-            radius[c] if isinstance(radius, list | tuple) else radius,
-            2,
-            spacing,
-            *scheme,
-            None if by_channel is None else by_channel[c],
-            [1.0, importance[c]],
-            num_voxels,
-        )
+        own = {
+            "radius": radius[c] if isinstance(radius, list | tuple) else radius,
+            "weight": [1.0, importance[c]],
+        }
+        if isinstance(volumes, list | tuple):
+            own["volumes"] = np.reshape(volumes, (classes, 2))[c].tolist()
+        maps[:, c] = weight_map(labels[:, c], 2, ignore, options | own)
     return maps
 
 
