@@ -41,11 +41,11 @@ def test_the_numbers_quoted_are_those_of_the_script(crossings):
     }
 
 
-def test_the_pages_say_where_the_default_puts_the_border(crossings):
-    default = crossings["auto", "image"]
-    assert f"at {default:.2f} px" in " ".join((ROOT / "README.md").read_text().split())
+def test_the_pages_say_where_the_adaptive_loss_puts_the_border(crossings):
+    adaptive = crossings[border_bias.ADAPTIVE]
+    assert f"at {adaptive:.2f} px" in " ".join((ROOT / "README.md").read_text().split())
     for page in ("faq.md", "how-to/radius.md"):
-        assert f"about {8 - default:.1f} px in" in (ROOT / "docs" / page).read_text()
+        assert f"about {8 - adaptive:.1f} px in" in (ROOT / "docs" / page).read_text()
 
 
 def test_crossing_interpolates():

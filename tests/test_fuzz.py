@@ -33,7 +33,7 @@ def test_wrong_weights_are_seen(monkeypatch, factor):
     monkeypatch.setattr(
         dilated_ce, "dilated_balanced_weights", lambda *args, **kw: factor * right(*args, **kw)
     )
-    outcomes, failures = fuzz.judge_range(0, 0, 100)
+    outcomes, failures = fuzz.judge_range(0, 0, 200)
     name = "dilated_balanced_weights"
     missed = outcomes[name, fuzz.COMPUTED, ""]  # all weights are 0, or there is no voxel
     assert outcomes[name, "failed", ""] > 10 > missed
@@ -45,7 +45,7 @@ def test_what_is_wrongly_accepted_or_badly_refused_is_seen(monkeypatch):
         raise ValueError("something is wrong")
 
     monkeypatch.setattr(dilated_ce, "dilate_labels", accept)
-    outcomes, _ = fuzz.judge_range(0, 0, 100)
+    outcomes, _ = fuzz.judge_range(0, 0, 200)
     assert {key[1] for key in outcomes if key[0] == "dilate_labels"} == {"failed"}
 
 

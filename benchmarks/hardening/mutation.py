@@ -1,7 +1,7 @@
 """Change the core in one place at a time, and see whether the tests notice: `make mutation`.
 
     make mutation                                 all modules: the better part of an hour
-    make mutation ARGS="--modules weights loss"   some of them
+    make mutation ARGS="--modules weighting loss"   some of them
     make mutation ARGS="--survivors"              only what survived and has no reason yet
 
 Writes results/quality/mutation.csv, a row per module, and survivors.csv, a row for each mutant that
@@ -12,8 +12,8 @@ has torch and pytest loaded already, which is what makes this bearable; on Linux
 the fast tests of the core, with few examples for each property: no kernels of GPUs, no compiled
 code, no other processes.
 
-Why not a library: mutmut (3.8) leaves decorated functions alone, among them `dilated_masks`,
-`look_up` and `ball_lines`; cosmic-ray starts Python for each mutant, which takes longer to load
+Why not a library: mutmut (3.8) leaves decorated functions alone, among them `dilate_masks`,
+`look_up` and `discs`; cosmic-ray starts Python for each mutant, which takes longer to load
 torch than most mutants live.
 """
 
@@ -43,20 +43,9 @@ from rich.progress import track
 
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = ROOT / "results" / "quality"
-MODULES = ("weights", "_packing", "_automatic", "_dilation", "_ball", "morphology",
-           "_cross_entropy", "loss", "_targets", "_labels", "_validation")  # fmt: skip
-# The tests most likely to notice come first.
-FIRST = {
-    "_packing": "packing",
-    "_automatic": "automatic",
-    "_dilation": "morphology",
-    "_ball": "morphology",
-    "_cross_entropy": "loss",
-    "_targets": "modes",
-    "_labels": "validation",
-    "_validation": "validation",
-}
-TESTS = ("packing", "morphology", "weights", "validation", "automatic", "modes", "loss")
+# Each has its own tests, tests/test_<module>.py.
+MODULES = ("ball", "masks", "dilation", "radius", "shares", "weighting", "weighted_ce", "target",
+           "options", "loss")  # fmt: skip
 LEFT_OUT = "large or transforms or gradcheck"
 RANDOM_CALLS = 300
 KEY = ["module", "before", "after", "nth"]
@@ -85,8 +74,8 @@ def run_tests(tree: Path, module: str) -> int:
 
     for index in range(RANDOM_CALLS):
         fuzz.judge(calls.draw(fuzz.SEED_OF_TESTS, index))
-    first = FIRST.get(module, module)
-    names = sorted(TESTS, key=lambda name: name != first)
+    # The tests most likely to notice come first.
+    names = sorted(MODULES, key=lambda name: name != module)
     options = ["-x", "-q", "-k", f"not ({LEFT_OUT})", "--no-header"]
     # What takes time and tells nothing here.
     plugins = ["--assert=plain", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
@@ -157,7 +146,7 @@ def judge(table: pd.DataFrame, minutes: float, processes: int) -> Iterator[pd.Da
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as work:
         tree = copy_of_the_tree(Path(work) / "unchanged")
-        if not survives(tree, "weights", 900):
+        if not survives(tree, "weighting", 900):
             raise SystemExit("The tests fail on the unchanged tree: run them first.")
         limit = 3 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime + 10
         context = multiprocessing.get_context("fork")
@@ -177,11 +166,12 @@ def judge(table: pd.DataFrame, minutes: float, processes: int) -> Iterator[pd.Da
 
 
 def read(name: str, columns: list[str]) -> pd.DataFrame:
-    """A table of the last run, or an empty one."""
+    """A table of the last run, without modules that are gone; or an empty one."""
     path = QUALITY / name
     if not path.exists():
         return pd.DataFrame(columns=columns)
-    return pd.read_csv(path, keep_default_na=False)
+    table = pd.read_csv(path, keep_default_na=False)
+    return table[table["module"].isin(MODULES)]
 
 
 def write(tried: pd.DataFrame, only_survivors: bool) -> None:
