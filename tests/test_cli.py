@@ -131,7 +131,7 @@ def test_the_shell_offers_every_loss_and_every_value_of_a_choice():
     ("arguments", "message"),
     [
         (["--losses", "focal"], "Invalid value for --losses: unknown loss 'focal'; expected one"),
-        (["--losses", "dbce:radius=wide"], "got 'wide', expected a number, or a sequence"),
+        (["--losses", "dbce:radius=wide"], "got 'radius=wide', expected a number"),
         (["--losses", "dbce:radius=-1"], "got -1.0, expected >= 0"),
         (["--losses", ""], "the list of losses is empty"),
         (["--seeds", "0"], "--seeds"),

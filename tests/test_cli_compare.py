@@ -159,8 +159,11 @@ def test_a_dry_run_trains_nothing(run, images, tmp_path):
 def test_a_failing_run_is_told_and_the_report_written(run, images, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "failing_loss.py").write_text(
-        "import torch\n\n\nclass Loss(torch.nn.Module):\n"
-        "    def forward(self, logits, target):\n        raise RuntimeError('no such thing')\n"
+        "import torch\n\n\nclass Loss(torch.nn.Module):\n    calls = 0\n\n"
+        "    def forward(self, logits, target):\n        self.calls += 1\n"
+        "        if self.calls > 1:  # it passes when it is tried\n"
+        "            raise RuntimeError('no such thing')\n"
+        "        return logits.mean()\n"
     )
     options = dict(zip(TINY[::2], TINY[1::2], strict=True))
     assert options["--losses"]
@@ -338,7 +341,7 @@ def test_killed_at_random_it_ends_with_the_same_scores(images, tmp_path):
 WRONG_OPTIONS = {
     "no data": ((), "data.path is missing"),
     "unknown loss": (("--losses", "dicee"), "unknown loss 'dicee'"),
-    "no radius": (("--losses", "dbce:radius="), "radius: got ''"),
+    "no radius": (("--losses", "dbce:radius="), "got 'radius=', expected a number"),
     "negative radius": (("--losses", "dbce:radius=-1"), "radius"),
     "twice": (("--losses", "ce,ce"), "ce is given twice"),
     "empty losses": (("--losses", ","), "the list of losses is empty"),

@@ -44,14 +44,16 @@ def plain(tensor: Tensor) -> Tensor:
         return tensor
     if _compiling() and not torch.compiler.is_dynamo_compiling():
         return tensor  # what traces behind Dynamo has subclasses of its own, which must remain
-    found: Tensor = _without_subclass(tensor)
-    return found
+    return _without_subclass(tensor)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _without_subclass(tensor: Tensor) -> Tensor:
     """A plain tensor. Dynamo can't trace this step, and breaks its graph here."""
     return tensor.as_subclass(Tensor)
+
+
+# What `torch.compiler.disable` sets; calling it would import the compiler, which takes a second.
+_without_subclass._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 
 def on_host(tensor: Tensor) -> bool:
