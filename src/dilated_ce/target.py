@@ -167,7 +167,7 @@ def check_labels(
 def indices_of(target: Tensor) -> Tensor | None:
     """The class indices (B, *spatial) that a target (B, C, *spatial) is the one-hot code of.
 
-    None if it is not exactly that. Indices take the cross entropy a third of the time.
+    None if it is not exactly that. The cross entropy of indices is faster.
     """
     target = _computable(target)
     total = target.sum(1)
