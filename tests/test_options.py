@@ -396,3 +396,30 @@ def test_tensors_and_arrays_serve_as_spacing_and_single_numbers():
     shared = dilate_labels(labels, 2.0, num_classes=3)
     for radius in (torch.tensor(2.0), np.float32(2.0), np.array(2.0), 2):
         assert torch.equal(dilate_labels(labels, radius, num_classes=np.int64(3)), shared)
+
+
+def test_no_radius_is_no_radius():
+    """The adaptive loss is another function, not what None stands for."""
+    logits, labels = torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+    for call in (
+        lambda: dilated_balanced_cross_entropy(logits, labels, None),
+        lambda: DilatedBalancedCELoss(None),
+        lambda: dilated_balanced_weights(labels, None, num_classes=2),
+        lambda: dilate_labels(labels, None, num_classes=2),
+    ):
+        with pytest.raises(TypeError, match="radius: got None, expected a number"):
+            call()
+
+
+@pytest.mark.parametrize("tiny", [[1e-300, 1.0], torch.tensor([1e-300, 1.0], dtype=torch.float64)])
+def test_numbers_that_float32_takes_for_nothing_are_refused(tiny):
+    for option in ("weight", "volumes"):
+        with pytest.raises(ValueError, match=rf"{option}: got .*1e-300"):
+            DilatedBalancedCELoss(1, **{option: tiny})
+
+
+@pytest.mark.parametrize("mode", ["multilabel", "binary"])
+def test_masks_of_their_own_need_a_foreground_that_counts(mode):
+    logits = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(ValueError, match=r"weight: got .*expected more than 0"):
+        adaptive_dilated_cross_entropy(logits, logits, mode=mode, weight=[0.0])

@@ -315,3 +315,21 @@ def test_the_map_adds_up_to_the_sum(name, smoothing):
     weights = WEIGHTS[name](labels, num_classes=3)
     entropy = F.cross_entropy(logits, labels, reduction="none", **options)
     np.testing.assert_allclose(by_voxel.detach(), (weights * entropy).detach(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("told", [torch.float64, torch.bfloat16, torch.bool, torch.uint8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_probabilities_of_any_dtype_are_taken_in_that_of_the_loss(name, told, dtype):
+    generator = torch.manual_seed(0)
+    labels = torch.randint(0, 3, (2, 9, 8), generator=generator)
+    target = F.one_hot(labels, 3).movedim(-1, 1)
+    target[0, :, :2] = 0  # unlabelled, so that these are no plain indices
+    logits = torch.randn(target.shape, generator=generator).to(dtype).requires_grad_()
+    loss = LOSSES[name](logits, target.to(told))
+    assert loss.dtype == torch.float32
+    expected = LOSSES[name](logits, target.float())
+    torch.testing.assert_close(loss, expected)
+    (ours,) = torch.autograd.grad(loss, logits)
+    (reference,) = torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(ours, reference)

@@ -143,7 +143,7 @@ def dilated_balanced_cross_entropy(
         mode=mode,
         label_smoothing=label_smoothing,
         reduction=reduction,
-        radius=radius,
+        radius=as_radius(radius),
         spacing=spacing,
         volumes=volumes,
         ignore_index=ignore_index,
@@ -444,7 +444,7 @@ class DilatedBalancedCELoss(_Loss):
             "num_voxels": num_voxels,
             "process_group": process_group,
         }
-        super().__init__(radius, options)
+        super().__init__(as_radius(radius), options)
 
 
 class AdaptiveDilatedCELoss(_Loss):

@@ -177,9 +177,9 @@ def as_weight(weight: Weight | None, shape: tuple[int, ...] | None = None) -> Te
                 f"weight: got shape {tuple(values.shape)}, expected ({num_classes},): one number "
                 f"per {'channel' if by_channel else 'class, the background first'}."
             )
-        if by_channel:
-            values = torch.stack([torch.ones_like(values), values], dim=1)
     _check_numbers("weight", values, "more than 0 for at least one class")
+    if shape is not None and len(shape) == 2:
+        values = torch.stack([torch.ones_like(values), values], dim=1)
     return values
 
 
@@ -229,12 +229,15 @@ def as_numbers(name: str, values: object, expected: str = "one number per class"
         tensor = torch.as_tensor(values).detach()
         if tensor.is_floating_point() and not hasattr(values, "dtype"):
             # Python's own floats: torch's default dtype may be too narrow for them.
-            tensor = torch.as_tensor(values, dtype=torch.float32)
+            tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: got {values!r}, expected {expected}.") from error
     if tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"{name}: got dtype {tensor.dtype}, expected {expected}.")
-    return tensor.to(torch.float32)
+    narrow = tensor.to(torch.float32)
+    if on_host(tensor) and bool(((narrow == 0) & (tensor.double() != 0)).any()):
+        raise ValueError(f"{name}: got {as_written(tensor)}, expected 0 or {LEAST:g} to {MOST:g}.")
+    return narrow
 
 
 def as_written(values: object) -> object:

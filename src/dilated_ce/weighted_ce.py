@@ -44,6 +44,7 @@ def weighted_cross_entropy(
     # Compilers fuse plain operations, and forward derivatives, as of torch.func.hessian, need them.
     forward = torch.autograd.forward_ad._current_level >= 0
     learnt = truth is not None and truth.requires_grad
+    truth = None if truth is None else truth.to(logits.dtype)
     if not (by_voxel or forward or learnt or torch.compiler.is_compiling()):
         apply: Any = _WeightedCrossEntropy.apply  # which PyTorch leaves without types
         total: Tensor = apply(logits, labels, truth, weights, valid, label_smoothing)[0]

@@ -24,6 +24,7 @@ from dilated_ce.options import (
     as_num_voxels,
     as_process_group,
     as_radii,
+    as_radius,
     as_spacing,
     as_volumes,
     as_weight,
@@ -106,7 +107,7 @@ def dilated_balanced_weights(
     weighting = Weighting.checked(
         num_classes,
         labels.ndim - 1,
-        radius=radius,
+        radius=as_radius(radius),
         spacing=spacing,
         volumes=volumes,
         ignore_index=ignore_index,
