@@ -15,9 +15,9 @@ from torch import Tensor
 from dilated_ce.operators import operator
 
 BITS = 8
-# On a CPU the work goes in pieces of so many elements: they stay in the cache, and PyTorch takes no
-# second thread for them, which would wait for a core that other work keeps busy. It has to: its
-# grain is 32,768 elements. On an accelerator a piece is as much as its memory should be asked for.
+# On a CPU the work goes in pieces of so many elements. They stay in the cache; and PyTorch, whose
+# grain is 32,768 elements, takes no second thread for them, which would wait for a core that other
+# work keeps busy. On an accelerator a piece is as much as its memory should be asked for.
 PIECE = 2**15
 PIECE_ON_ACCELERATOR = 2**28
 SIDE_BY_SIDE = 64  # words that are added at once when bits are counted
