@@ -72,6 +72,8 @@ def main() -> None:
         enable_model_summary=False,
     )
     trainer.fit(Segmenter(radius=3), DataLoader(make_dataset(), batch_size=4, shuffle=True))
+    # Its threads have to end before the program does, or it may be aborted there.
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
