@@ -22,12 +22,12 @@ import sys
 import torch
 
 import dilated_ce
-from dilated_ce import DilatedBalancedCELoss, dilated_balanced_weights
+from dilated_ce import AdaptiveDilatedCELoss, DilatedBalancedCELoss, dilated_balanced_weights
 
-criterion = DilatedBalancedCELoss()
+criterion = DilatedBalancedCELoss(2.0)
 logits = torch.randn(2, 3, 16, 16, requires_grad=True)
 labels = torch.randint(0, 3, (2, 16, 16))
-loss = criterion(logits, labels)
+loss = criterion(logits, labels) + AdaptiveDilatedCELoss()(logits, labels)
 loss.backward()
 weights: torch.Tensor = dilated_balanced_weights(labels, 2.0, num_classes=3)
 assert torch.isfinite(loss) and logits.grad is not None and weights.shape == labels.shape
@@ -49,12 +49,12 @@ fi
 
 echo "The tests of the core on it ..."
 install hypothesis pillow pytest scipy
-"$bin/python" -m pytest -q -p no:cacheprovider tests/test_{loss,weights,morphology,automatic}.py
+"$bin/python" -m pytest -q -p no:cacheprovider tests/test_{loss,weighting,dilation,radius}.py
 
 echo "With the extra study ..."
 install "$wheel[study]"
 cd "$folder"
 "$bin/dilated-ce" --help >/dev/null
 "$bin/dilated-ce" --version
-OMP_NUM_THREADS=2 "$bin/dilated-ce" demo --synthetic --losses ce,dbce --seeds 1 --steps 5 --device cpu --out demo
+OMP_NUM_THREADS=2 "$bin/dilated-ce" demo --synthetic --losses ce,adaptive-dbce --seeds 1 --steps 5 --device cpu --out demo
 grep -q "</html>" demo/report.html
