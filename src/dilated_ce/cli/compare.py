@@ -107,8 +107,9 @@ def compare(
         str | None,
         typer.Option(
             help="ce, balanced-ce, dbce:radius=R, adaptive-dbce, dice, dice-ce, "
-            "dbce-dice:radius=R, adaptive-dbce-dice, dice-focal, tversky, top-k, or module:Class "
-            "of your own.",
+            "dbce-dice:radius=R, adaptive-dbce-dice, focal, dice-focal, generalised-dice, tversky, "
+            "top-k, dice-top-k, lovasz, unified-focal, dice-cldice, dice-boundary, "
+            "dice-hausdorff-dt, or module:Class of your own.",
             show_default=DEFAULT_LOSSES,
             autocompletion=complete_losses,
         ),

@@ -16,7 +16,8 @@ DEFAULT_LOSSES = "ce,balanced-ce,dice-ce,adaptive-dbce,adaptive-dbce-dice"
 LOSS_NAMES = (
     *("ce", "balanced-ce", "dice", "dice-ce", "dbce:radius=", "dbce-dice:radius="),
     *("adaptive-dbce", "adaptive-dbce-dice"),
-    *("dice-focal", "tversky", "top-k"),
+    *("focal", "dice-focal", "generalised-dice", "tversky", "top-k", "dice-top-k", "lovasz"),
+    *("unified-focal", "dice-cldice", "dice-boundary", "dice-hausdorff-dt"),
 )
 
 

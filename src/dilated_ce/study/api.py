@@ -27,7 +27,8 @@ from dilated_ce.study.runs.local import Outcome, StudyError, carry_out
 from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.runs.unit import Unit, versions
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
-from dilated_ce.study.training.losses import LOSSES, Setting
+from dilated_ce.study.training.loss_parts import Setting
+from dilated_ce.study.training.losses import LOSSES
 from dilated_ce.study.training.trial import batch_of, try_loss
 from dilated_ce.study.wording import listing
 
@@ -178,13 +179,18 @@ def check_losses(config: CompareConfig, data: DataSet) -> None:
     problems = []
     for loss in config.losses:
         try:
-            loss.build(Setting(data.ignore_index, overlapping=data.overlapping))
+            loss.build(_setting(data))
         except (ValueError, TypeError) as error:
             problems.append(f"{loss}: {error}")
     if config.tune and not all(fold.validation for fold in data.folds):
         problems.append("tune: there is no validation part to judge learning rates on")
     if problems:
         raise SettingsError("\n".join(problems))
+
+
+def _setting(data: DataSet) -> Setting:
+    outputs = len(data.classes) - data.overlapping
+    return Setting(data.ignore_index, overlapping=data.overlapping, num_outputs=outputs)
 
 
 def search_rates(
@@ -220,7 +226,7 @@ def try_losses(config: CompareConfig, data: DataSet, prepared: Prepared) -> None
     own = [loss for loss in config.losses if loss.name not in LOSSES]
     if not own:
         return
-    setting = Setting(data.ignore_index, overlapping=data.overlapping)
+    setting = _setting(data)
     training = resolve(config.training, prepared)
     # Of a dry run a few cases are prepared.
     names = tuple(name for name in data.folds[0].train if name in prepared.index["cases"])

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, GeneralizedDiceLoss, TverskyLoss
 
 from dilated_ce import adaptive_dilated_cross_entropy, dilated_balanced_cross_entropy
+from dilated_ce.study.training.loss_parts import Setting
 from dilated_ce.study.training.loss_spec import parse_loss, parse_losses
-from dilated_ce.study.training.losses import LOSSES, Setting
+from dilated_ce.study.training.losses import LOSSES
 
 LABELS = torch.randint(0, 3, (2, 1, 12, 12), generator=torch.manual_seed(0))
 LOGITS = torch.randn(2, 3, 12, 12, generator=torch.manual_seed(1))
@@ -98,7 +99,7 @@ def test_a_list_keeps_parameters_with_their_loss():
     ("text", "message"),
     [
         ("", "the list of losses is empty"),
-        ("focal", "unknown loss 'focal'; expected one of ce, balanced-ce, dbce"),
+        ("vocal", "unknown loss 'vocal'; expected one of ce, balanced-ce, dbce"),
         ("dbc", "or module:Class for your own. Did you mean dbce?"),
         ("CE", "Did you mean ce?"),
         ("torch.nn:Threshold", "threshold is missing; write torch.nn:Threshold:threshold=..."),

@@ -18,8 +18,8 @@ from dilated_ce.study.planning import plan_units
 from dilated_ce.study.runs.unit import execute
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.infer import predict
+from dilated_ce.study.training.loss_parts import Setting, target_of
 from dilated_ce.study.training.loss_spec import parse_loss
-from dilated_ce.study.training.losses import Setting, target_of
 
 MASKS = Setting(overlapping=True)
 IGNORING = Setting(255, overlapping=True)

@@ -40,6 +40,7 @@ from dilated_ce.study.scores.table import CASE_COLUMNS, LESION_COLUMNS
 from dilated_ce.study.training.fit import PROGRESS, History, Plan, fit
 from dilated_ce.study.training.infer import predict
 from dilated_ce.study.training.loss_spec import LossSpec, source_file
+from dilated_ce.study.training.losses import LOSSES, OURS
 from dilated_ce.study.training.process import on_threads
 from dilated_ce.study.training.settings import ResolvedTraining
 
@@ -51,7 +52,7 @@ PACKAGE = Path(dilated_ce.__file__).parent
 SHAPING = ("study/training", "study/scores", "study/data/prepare.py", "study/runs/unit.py")
 CORE = "."  # of our own loss; a change of it leaves the runs of the others as they are
 RESULTS = {"cases.csv", "lesions.csv", "losses.csv", "curve.csv", PREDICTIONS}
-OTHER_LOSSES = {"ce", "dice", "dice-ce", "dice-focal", "tversky", "top-k"}
+OTHER_LOSSES = LOSSES.keys() - OURS
 
 
 @dataclass(frozen=True)

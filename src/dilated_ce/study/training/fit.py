@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.training.infer import mean_dice, predict
+from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import LossSpec
-from dilated_ce.study.training.losses import Setting, target_of
 from dilated_ce.study.training.networks import build_network
 from dilated_ce.study.training.patches import Patches, StepSampler
 from dilated_ce.study.training.process import as_guest, peak_memory, reset_peak_memory
@@ -133,7 +133,10 @@ class Segmenter(L.LightningModule):
         layout = torch.channels_last if dims == 2 else torch.contiguous_format
         self.network: nn.Module = network.to(memory_format=layout)  # type: ignore[call-overload]
         group = "world" if plan.training.devices > 1 else None
-        self.setting = Setting(index["ignore_index"], group, plan.prepared.overlapping)
+        prepared = plan.prepared
+        self.setting = Setting(
+            index["ignore_index"], group, prepared.overlapping, prepared.num_outputs
+        )
         self.criterion = plan.loss.build(self.setting)
         self.num_parts = min(plan.training.evaluations, plan.training.steps)
         self.history = History()
@@ -167,6 +170,7 @@ class Segmenter(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch of patches."""
+        set_progress(self.criterion, self.global_step, self.plan.training.steps)
         logits = self.network(batch["image"])
         target = target_of(batch["labels"], self.plan.prepared.num_classes, self.setting)
         # Autocast keeps cross entropy in float32, and lets the sums of a Dice loss lose digits in

@@ -1,6 +1,7 @@
 """The grammar that names a loss with its parameters.
 
 ce   adaptive-dbce   dbce:radius=2   dbce-dice:radius=2,volumes=image   my_module:MyLoss:alpha=0.3
+ce:weight=1:5:5   (one number per class)
 """
 
 import difflib
@@ -17,7 +18,8 @@ from typing import Any
 from torch import nn
 
 from dilated_ce.study import yaml_text
-from dilated_ce.study.training.losses import LOSSES, IndexLoss, Setting
+from dilated_ce.study.training.loss_parts import IndexLoss, Setting
+from dilated_ce.study.training.losses import LOSSES, Weights
 
 ANY = (Exception, SystemExit)  # that a loss of one's own may raise
 
@@ -37,7 +39,7 @@ class LossSpec:
     def title(self) -> str:
         """The name for people: `DBCE (R = 2)`."""
         shown = [
-            f"R = {_plain(value)}" if key == "radius" else f"{key} = {value}"
+            f"R = {_plain(value)}" if key == "radius" else f"{key} = {_plain(value)}"
             for key, value in self.parameters
         ]
         title = LOSSES[self.name][0] if self.name in LOSSES else self.name.rpartition(":")[2]
@@ -135,7 +137,7 @@ def parse_loss(text: str) -> LossSpec:
 def parse_losses(text: str) -> tuple[LossSpec, ...]:
     """Parse a list such as `ce,dbce:radius=2,volumes=image,dice-ce`.
 
-    A part that holds "=" but names no loss belongs to the loss before it.
+    A part such as `volumes=image`, which names no loss, belongs to the loss before it.
 
     Raises:
         ValueError: as `parse_loss`, or an empty list.
@@ -146,7 +148,7 @@ def parse_losses(text: str) -> tuple[LossSpec, ...]:
     """
     entries: list[str] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        if entries and "=" in part and ":" not in part:
+        if entries and re.match(r"\w+=", part):
             entries[-1] += ("," if ":" in entries[-1] else ":") + part
         else:
             entries.append(part)
@@ -162,7 +164,8 @@ def _name_and_values(text: str) -> tuple[str, str]:
     class_name, _, parameters = values.partition(":")
     if class_name.isidentifier():
         return f"{name}:{class_name}", parameters
-    close = difflib.get_close_matches(name.lower(), LOSSES, 1)
+    combined = [known for known in LOSSES if known.endswith(f"-{name.lower()}")]
+    close = combined or difflib.get_close_matches(name.lower(), LOSSES, 1)
     raise ValueError(
         f"unknown loss {name!r}; expected one of {', '.join(LOSSES)}, or module:Class for your own."
         f"{f' Did you mean {close[0]}?' if close else ''}"
@@ -230,6 +233,14 @@ def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None)
     wanted = parameter.annotation if parameter is not None else float
     if wanted is str:
         return text
+    if wanted == Weights:
+        try:
+            return tuple(float(number) for number in text.split(":"))
+        except ValueError:
+            raise ValueError(
+                f"loss {name!r}: got {part!r}, expected a number for each class with colons "
+                f"between them, the background first, such as {part.partition('=')[0]}=1:5:5."
+            ) from None
     try:
         return float(text)
     except ValueError:
@@ -241,7 +252,9 @@ def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None)
 
 
 def _plain(value: object) -> str:
-    """2.0 as '2', and any other number so that it can be read back."""
+    """2.0 as '2', and any other number so that it can be read back; several with colons."""
+    if isinstance(value, tuple):
+        return ":".join(map(_plain, value))
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)

@@ -2,35 +2,53 @@
 
 Every loss is called with logits (B, C, *spatial) and class indices (B, 1, *spatial), as MONAI's;
 where classes overlap, with masks (B, C, *spatial) of 0 and 1 for the foreground classes, and the
-ignored label where nobody labelled.
+ignored label where nobody labelled. Each is made by a function whose first argument is what the
+data say; the others are the user's to set.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from monai.losses import DiceFocalLoss, DiceLoss, TverskyLoss
+from monai.losses import (
+    DiceFocalLoss,
+    DiceLoss,
+    FocalLoss,
+    GeneralizedDiceLoss,
+    HausdorffDTLoss,
+    TverskyLoss,
+)
 from torch import Tensor, nn
 
 from dilated_ce import AdaptiveDilatedCELoss, DilatedBalancedCELoss
-from dilated_ce.study.data.cases import region_code
+from dilated_ce.study.training.loss_parts import (
+    BinaryCE,
+    FocalPart,
+    IndexLoss,
+    RegionLoss,
+    Setting,
+    SumLoss,
+    TopKLoss,
+)
+from dilated_ce.study.training.rivals import (
+    BoundaryLoss,
+    EqualSum,
+    LovaszLoss,
+    Mixed,
+    Rebalanced,
+    SoftClDice,
+    UnifiedFocalLoss,
+)
+
+Weights = tuple[float, ...] | None  # one number per class, the background first; written 1:5:5
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What the data and the machine, and not the user, say about a loss."""
-
-    ignore_index: int | None = None  # label of the voxels that do not count
-    process_group: str | None = None  # "world" if several processes train one network
-    overlapping: bool = False  # the target is a mask for each class
-
-
-def ce(setting: Setting) -> nn.Module:
-    """PyTorch's own cross entropy; of masks the binary one."""
+def ce(setting: Setting, weight: Weights = None) -> nn.Module:
+    """PyTorch's own cross entropy; of masks the binary one, with `weight` as `pos_weight`."""
+    tensor = _as_weight(setting, weight)
     if setting.overlapping:
-        return BinaryCE(setting.ignore_index)
-    return IndexLoss(nn.CrossEntropyLoss(ignore_index=_index(setting)))
+        return BinaryCE(setting, weight=tensor)
+    return IndexLoss(nn.CrossEntropyLoss(tensor, ignore_index=setting.index))
 
 
 def balanced_ce(setting: Setting) -> nn.Module:
@@ -38,13 +56,16 @@ def balanced_ce(setting: Setting) -> nn.Module:
     return dbce(setting, 0.0)
 
 
-def dbce(setting: Setting, radius: float, volumes: str = "batch") -> nn.Module:
+def dbce(
+    setting: Setting, radius: float, volumes: str = "batch", weight: Weights = None
+) -> nn.Module:
     """Dilated balanced cross entropy, the paper's idea."""
     return DilatedBalancedCELoss(
         radius,
         volumes=volumes,
+        weight=_as_weight(setting, weight),
         mode="multilabel" if setting.overlapping else "multiclass",
-        ignore_index=_index(setting),
+        ignore_index=setting.index,
         process_group=setting.process_group,
     )
 
@@ -53,7 +74,7 @@ def adaptive_dbce(setting: Setting) -> nn.Module:
     """Adaptive dilated cross entropy, which is ours."""
     return AdaptiveDilatedCELoss(
         mode="multilabel" if setting.overlapping else "multiclass",
-        ignore_index=_index(setting),
+        ignore_index=setting.index,
         process_group=setting.process_group,
     )
 
@@ -68,9 +89,11 @@ def dice_ce(setting: Setting) -> nn.Module:
     return SumLoss(dice(setting), ce(setting))
 
 
-def dbce_dice(setting: Setting, radius: float, volumes: str = "batch") -> nn.Module:
+def dbce_dice(
+    setting: Setting, radius: float, volumes: str = "batch", weight: Weights = None
+) -> nn.Module:
     """Dice + DBCE, one to one: `dice-ce` with its CE replaced."""
-    return SumLoss(dice(setting), dbce(setting, radius, volumes))
+    return SumLoss(dice(setting), dbce(setting, radius, volumes, weight))
 
 
 def adaptive_dbce_dice(setting: Setting) -> nn.Module:
@@ -78,15 +101,36 @@ def adaptive_dbce_dice(setting: Setting) -> nn.Module:
     return SumLoss(dice(setting), adaptive_dbce(setting))
 
 
+def focal(setting: Setting, gamma: float = 2.0) -> nn.Module:
+    """MONAI's FocalLoss after a softmax: cross entropy times (1 - p)^gamma, the mean over voxels.
+
+    MONAI divides by the classes, too. Of masks the binary one.
+    """
+    _check(gamma=(gamma, 0, math.inf))
+    softmax = not setting.overlapping
+    entries = FocalLoss(to_onehot_y=softmax, use_softmax=softmax, gamma=gamma, reduction="none")
+    return FocalPart(entries, setting)
+
+
 def dice_focal(setting: Setting, gamma: float = 2.0) -> nn.Module:
-    """MONAI's DiceFocalLoss with its defaults, softmax over the classes."""
+    """MONAI's DiceFocalLoss with its defaults: Dice after a softmax, focal after sigmoids."""
     if setting.ignore_index is not None:
         raise ValueError("takes no ignored voxels, and these data have some; leave it out")
-    if not 0 <= gamma < math.inf:
-        raise ValueError(f"gamma: got {gamma:g}, expected 0 or more")
+    _check(gamma=(gamma, 0, math.inf))
     if setting.overlapping:
         return DiceFocalLoss(sigmoid=True, gamma=gamma)
     return DiceFocalLoss(to_onehot_y=True, softmax=True, gamma=gamma)
+
+
+def generalised_dice(setting: Setting, weights: str = "square") -> nn.Module:
+    """MONAI's GeneralizedDiceLoss (Sudre et al., 2017); classes count by 1 / volume^2.
+
+    `weights` is square, simple (1 / volume) or uniform. Masks that are all empty teach nothing.
+    """
+    kinds = ("square", "simple", "uniform")
+    if weights not in kinds:
+        raise ValueError(f"weights: got {weights!r}, expected one of {', '.join(kinds)}")
+    return RegionLoss(GeneralizedDiceLoss(w_type=weights), setting)
 
 
 def tversky(setting: Setting, alpha: float = 0.3, beta: float = 0.7) -> nn.Module:
@@ -94,9 +138,7 @@ def tversky(setting: Setting, alpha: float = 0.3, beta: float = 0.7) -> nn.Modul
 
     The defaults, which care more for false negatives, are those of Salehi et al. (2017).
     """
-    for name, value in (("alpha", alpha), ("beta", beta)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name}: got {value:g}, expected 0 or more")
+    _check(alpha=(alpha, 0, math.inf), beta=(beta, 0, math.inf))
     return RegionLoss(TverskyLoss(alpha=alpha, beta=beta), setting)
 
 
@@ -105,121 +147,87 @@ def top_k(setting: Setting, percent: float = 10.0) -> nn.Module:
     if not 0 < percent <= 100:
         raise ValueError(f"percent: got {percent:g}, expected more than 0 and at most 100")
     if setting.overlapping:
-        return BinaryCE(setting.ignore_index, percent)
-    return IndexLoss(TopKLoss(percent, _index(setting)))
+        return BinaryCE(setting, percent)
+    return IndexLoss(TopKLoss(percent, setting.index))
 
 
-class IndexLoss(nn.Module):
-    """A loss for targets (B, *spatial), called with targets (B, 1, *spatial)."""
-
-    def __init__(self, loss: nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of `logits` (B, C, *spatial) against `target` (B, 1, *spatial)."""
-        value: Tensor = self.loss(logits, target[:, 0].long())
-        return value
+def dice_top_k(setting: Setting, percent: float = 10.0) -> nn.Module:
+    """Dice + top-k cross entropy, one to one, as nnU-Net's DC_and_topk_loss."""
+    return SumLoss(dice(setting), top_k(setting, percent))
 
 
-class TopKLoss(nn.Module):
-    """The mean of the largest cross entropies of a batch."""
-
-    def __init__(self, percent: float, ignore_index: int) -> None:
-        super().__init__()
-        self.percent, self.ignore_index = percent, ignore_index
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of `logits` (B, C, *spatial) against `target` (B, *spatial)."""
-        losses = nn.functional.cross_entropy(
-            logits, target, ignore_index=self.ignore_index, reduction="none"
-        ).flatten()
-        return _mean_of_largest(losses, self.percent)
+def lovasz(setting: Setting) -> nn.Module:
+    """Lovász-Softmax of the batch (Berman et al., 2018)."""
+    return RegionLoss(LovaszLoss(all_classes=setting.overlapping), setting)
 
 
-class BinaryCE(nn.Module):
-    """The binary cross entropy of masks that may overlap: its mean, or that of the largest."""
+def unified_focal(
+    setting: Setting, share: float = 0.5, delta: float = 0.6, gamma: float = 0.5
+) -> nn.Module:
+    """The asymmetric unified focal loss of Yeung et al. (2022), with their defaults.
 
-    def __init__(self, ignore_index: int | None, percent: float = 100.0) -> None:
-        super().__init__()
-        self.ignore_index, self.percent = ignore_index, percent
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of `logits` (B, C, *spatial) against `target` (B, C, *spatial)."""
-        valid = target != _index(self)
-        losses = nn.functional.binary_cross_entropy_with_logits(
-            logits, target * valid, reduction="none"
-        )
-        if self.percent < 100:
-            return _mean_of_largest((losses * valid).flatten(), self.percent)
-        return (losses * valid).sum() / valid.sum()
-
-
-def _mean_of_largest(losses: Tensor, percent: float) -> Tensor:
-    count = max(1, int(losses.numel() * percent / 100))
-    return losses.topk(count, sorted=False).values.mean()
-
-
-class RegionLoss(nn.Module):
-    """A loss of MONAI on probabilities and one-hot targets, from which ignored voxels are cut."""
-
-    def __init__(self, loss: nn.Module, setting: Setting) -> None:
-        super().__init__()
-        self.loss, self.ignore_index = loss, setting.ignore_index
-        self.overlapping = setting.overlapping
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of `logits` (B, C, *spatial) against `target` (B, 1 or C, *spatial)."""
-        if self.overlapping:
-            valid = target != _index(self)
-            return self._of_valid(logits.sigmoid(), target, valid)
-        probabilities = logits.softmax(1)
-        indices = target.long()
-        valid = (
-            torch.ones_like(indices) if self.ignore_index is None else indices != self.ignore_index
-        )
-        one_hot = torch.zeros_like(probabilities).scatter_(1, indices * valid, 1)
-        return self._of_valid(probabilities, one_hot, valid)
-
-    def _of_valid(self, probabilities: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-        value: Tensor = self.loss(probabilities * valid, truth * valid)
-        return value
-
-
-class SumLoss(nn.Module):
-    """The sum of two losses."""
-
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The sum of both losses of `logits` against `target`."""
-        total: Tensor = self.first(logits, target) + self.second(logits, target)
-        return total
-
-
-def _index(of: Setting | BinaryCE | RegionLoss) -> int:
-    """The ignored label as PyTorch wants it: -100 stands for none."""
-    return -100 if of.ignore_index is None else of.ignore_index
-
-
-def target_of(labels: Tensor, num_classes: int, setting: Setting) -> Tensor:
-    """What a loss is called with: the labels (B, 1, *spatial), or masks of what overlaps.
-
-    Examples:
-        >>> codes = torch.tensor([[[0, 1, 3, 255]]])
-        >>> target_of(codes, 3, Setting(255, overlapping=True))[0]
-        tensor([[  0.,   1.,   1., 255.],
-                [  0.,   0.,   1., 255.]])
+    `share` is that of its cross entropy; the rest is its Tversky loss.
     """
-    if not setting.overlapping:
-        return labels
-    codes = [region_code(index) for index in range(1, num_classes)]
-    masks = torch.cat([(labels & code) > 0 for code in codes], 1).float()
-    return masks.masked_fill(labels == _index(setting), _index(setting))
+    if setting.overlapping:
+        raise ValueError("is for classes that do not overlap, and these do; leave it out")
+    _check(share=(share, 0, 1), delta=(delta, 0, 1), gamma=(gamma, 0, 1))
+    return RegionLoss(UnifiedFocalLoss(share, delta, gamma), setting)
 
 
+def dice_cldice(setting: Setting, alpha: float = 0.5, iterations: float = 3) -> nn.Module:
+    """(1 - alpha) Dice + alpha soft clDice of the foreground classes (Shit et al., 2021)."""
+    _check(alpha=(alpha, 0, 1), iterations=(iterations, 0, 1000))
+    if iterations != int(iterations):
+        raise ValueError(f"iterations: got {iterations:g}, expected a whole number")
+    of_skeletons = RegionLoss(SoftClDice(int(iterations)), setting, foreground=True)
+    return Mixed(dice(setting), of_skeletons, alpha)
+
+
+def dice_boundary(setting: Setting, alpha: float = 0.9) -> nn.Module:
+    """(1 - a) Dice + a boundary loss of the foreground classes (Kervadec et al., 2019).
+
+    From the first step to the last, a rises from 0.01 to `alpha`. Distances are in voxels. Ignored
+    voxels lie outside every class.
+    """
+    _check(alpha=(alpha, 0, 1))
+    boundary = RegionLoss(BoundaryLoss(), setting, foreground=True)
+    return Rebalanced(dice(setting), boundary, alpha)
+
+
+def dice_hausdorff_dt(setting: Setting, alpha: float = 2.0) -> nn.Module:
+    """Dice + MONAI's HausdorffDTLoss of the foreground classes (Karimi and Salcudean, 2019).
+
+    Both count as much in every batch. Distances, in voxels, have the power `alpha`. Ignored voxels
+    lie outside every class.
+    """
+    _check(alpha=(alpha, 0, 10))
+    hausdorff = HausdorffDTLoss(alpha=alpha, include_background=True)
+    return EqualSum(dice(setting), RegionLoss(hausdorff, setting, foreground=True))
+
+
+def _check(**ranges: tuple[float, float, float]) -> None:
+    for name, (value, least, most) in ranges.items():
+        if not least <= value <= most or math.isinf(value):
+            upto = "or more" if math.isinf(most) else f"to {most:g}"
+            raise ValueError(f"{name}: got {value:g}, expected {least:g} {upto}")
+
+
+def _as_weight(setting: Setting, weight: Weights) -> Tensor | None:
+    if weight is None:
+        return None
+    written = ":".join(f"{value:g}" for value in weight)
+    if not all(0 <= value < math.inf for value in weight) or not any(weight):
+        raise ValueError(f"weight: got {written}, expected numbers of 0 or more, not all 0")
+    if setting.num_outputs not in (None, len(weight)):
+        which = "class that may overlap" if setting.overlapping else "class, the background first"
+        raise ValueError(
+            f"weight: got {len(weight)} numbers ({written}), expected {setting.num_outputs}, one "
+            f"per {which}"
+        )
+    return torch.tensor(weight)
+
+
+# By name: the title for reports, and the function that makes it.
 LOSSES: dict[str, tuple[str, Callable[..., nn.Module]]] = {
     "ce": ("CE", ce),
     "balanced-ce": ("Balanced CE", balanced_ce),
@@ -229,10 +237,21 @@ LOSSES: dict[str, tuple[str, Callable[..., nn.Module]]] = {
     "dice-ce": ("Dice + CE", dice_ce),
     "dbce-dice": ("Dice + DBCE", dbce_dice),
     "adaptive-dbce-dice": ("Dice + Adaptive DBCE", adaptive_dbce_dice),
+    "focal": ("Focal", focal),
     "dice-focal": ("Dice + focal", dice_focal),
+    "generalised-dice": ("Generalised Dice", generalised_dice),
     "tversky": ("Tversky", tversky),
     "top-k": ("Top-k CE", top_k),
+    "dice-top-k": ("Dice + top-k CE", dice_top_k),
+    "lovasz": ("Lovász-Softmax", lovasz),
+    "unified-focal": ("Unified focal", unified_focal),
+    "dice-cldice": ("Dice + clDice", dice_cldice),
+    "dice-boundary": ("Dice + boundary", dice_boundary),
+    "dice-hausdorff-dt": ("Dice + Hausdorff DT", dice_hausdorff_dt),
 }
+
+# Those that compute with the code of this package's own losses.
+OURS = {"balanced-ce", "dbce", "adaptive-dbce", "dbce-dice", "adaptive-dbce-dice"}
 
 # Losses with a radius, of the user's or found from the labels, by what they are beside it: those of
 # a kind answer the question which radius to take.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import ANY, LossSpec, source_file
-from dilated_ce.study.training.losses import Setting, target_of
 from dilated_ce.study.training.patches import Patches
 from dilated_ce.study.training.settings import ResolvedTraining
 
@@ -60,6 +60,7 @@ def _compute(loss: nn.Module, setting: Setting, logits: Tensor, target: Tensor) 
     if type(loss).__module__ == nn.MSELoss.__module__ and not setting.overlapping:
         # Some of them would stretch the indices over the logits without a word.
         raise TypeError(f"PyTorch's {type(loss).__name__} takes no class indices with logits")
+    set_progress(loss, 0, 1)
     value = loss(logits, target)
     if not isinstance(value, Tensor) or value.numel() != 1:
         what = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
