@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 from monai.bundle import ConfigParser
 
 from dilated_ce.integrations.monai import DilatedBalancedDiceCELoss
+from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,6 +71,35 @@ def test_smp_learns_in_every_mode():
     assert [line.split(":")[0] for line in lines] == ["binary", "multiclass", "multilabel"]
     for start, end in map(numbers_in, lines):
         assert end < 0.6 * start
+
+
+def test_lesions_have_the_same_say(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    labels = torch.zeros(1, 1, 20, 20, dtype=torch.uint8)
+    labels[0, 0, 2:10, 2:10] = 1  # 64 voxels
+    labels[0, 0, 15:17, 15:17] = 1  # 4 voxels
+    labels[0, 0, 10, 10] = 2  # another class, though it touches the first
+    logits = torch.randn(1, 3, 20, 20, generator=torch.manual_seed(0))
+    inverse = parse_loss("blob_losses:InverseCE").build()
+    by_voxel = F.cross_entropy(logits, labels[:, 0].long(), reduction="none")[0]
+    parts = [labels[0, 0] == 0, *(torch.zeros(20, 20, dtype=torch.bool) for _ in range(3))]
+    parts[1][2:10, 2:10] = parts[2][15:17, 15:17] = parts[3][10, 10] = True
+    expected = torch.stack([by_voxel[part].mean() for part in parts]).mean()
+    torch.testing.assert_close(inverse(logits, labels), expected)
+
+    blobs = parse_loss("blob_losses:BlobLoss:whole=0").build()
+    losses = []
+    for lesion, index in ((parts[1], 1), (parts[2], 1), (parts[3], 2)):
+        others = sum(part for part in parts[1:] if part is not lesion) * (labels[0, 0] == index)
+        found = logits.softmax(1)[0, index][others == 0]
+        truth = lesion[others == 0].float()
+        dice = 1 - 2 * (found * truth).sum() / (found.sum() + truth.sum())
+        losses.append(dice + F.binary_cross_entropy(found, truth))
+    torch.testing.assert_close(blobs(logits, labels), torch.stack(losses).mean())
+    for name in ("blob_losses:InverseCE", "blob_losses:BlobLoss"):
+        leaf = logits.clone().requires_grad_()
+        parse_loss(name).build()(leaf, torch.zeros_like(labels)).backward()
+        assert leaf.grad.isfinite().all()
 
 
 def test_monai_learns_in_every_way():

@@ -112,7 +112,7 @@ def test_a_list_keeps_parameters_with_their_loss():
         ("dbce:radius=nan", "got nan, expected >= 0"),
         ("dbce:radius=1,radius=2", "radius is given twice"),
         ("dbce:radius=1,volumes=world", "volumes: got 'world', expected 'batch' or 'image'"),
-        ("ce:radius=1", "got 'radius=1', expected no parameters"),
+        ("ce:radius=1", "got 'radius=1', expected weight=..."),
     ],
 )
 def test_wrong_names(text, message):
@@ -133,7 +133,7 @@ def test_a_parameter_at_its_default_makes_no_other_loss():
     spec = parse_loss("dbce:radius=2,volumes=batch")
     assert spec == parse_loss("dbce:radius=2")
     assert str(spec) == "dbce:radius=2"
-    assert spec.settings == {"radius": 2, "volumes": "batch"}
+    assert spec.settings == {"radius": 2, "volumes": "batch", "weight": None}
 
 
 @pytest.mark.parametrize("radius", [1234567.0, 0.1 + 0.2, 1e-7, 1e20, math.inf])

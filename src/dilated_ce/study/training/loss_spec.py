@@ -164,8 +164,9 @@ def _name_and_values(text: str) -> tuple[str, str]:
     class_name, _, parameters = values.partition(":")
     if class_name.isidentifier():
         return f"{name}:{class_name}", parameters
-    combined = [known for known in LOSSES if known.endswith(f"-{name.lower()}")]
-    close = combined or difflib.get_close_matches(name.lower(), LOSSES, 1)
+    meant = name.lower()
+    combined = [known for known in LOSSES if meant in (known, known.removeprefix("dice-"))]
+    close = combined or difflib.get_close_matches(meant, LOSSES, 1)
     raise ValueError(
         f"unknown loss {name!r}; expected one of {', '.join(LOSSES)}, or module:Class for your own."
         f"{f' Did you mean {close[0]}?' if close else ''}"
