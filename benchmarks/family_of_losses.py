@@ -17,6 +17,7 @@ import pandas as pd
 from rich.progress import track
 
 from dilated_ce.study.statistics.comparison import FAMILY, compare_family, compare_to
+from dilated_ce.study.statistics.side_by_side import side_by_side
 from dilated_ce.study.statistics.verdict import judge_family
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "statistics" / "family.csv"
@@ -64,10 +65,10 @@ def errors(studies: int, **model) -> tuple[float, float]:
     random = np.random.default_rng(0)
     words = raw = 0
     for _ in range(studies):
-        cases = draw_study(random, **model)
-        verdicts = judge_family(compare_family(cases, "loss0"), MARGIN)
+        scores = side_by_side(draw_study(random, **model))
+        verdicts = judge_family(compare_family(scores, "loss0"), MARGIN)
         words += any(verdict.word in WRONG for verdict in verdicts)
-        alone = [found for name in FAMILY for found in compare_to(cases, "loss0", metric=name)]
+        alone = [found for name in FAMILY for found in compare_to(scores, "loss0", metric=name)]
         raw += any(found.low > 0 or found.high < 0 for found in alone)
     return words / studies, raw / studies
 

@@ -18,6 +18,7 @@ from rich.progress import track
 
 from dilated_ce.study.scores.score import score_case
 from dilated_ce.study.statistics.comparison import compare_family
+from dilated_ce.study.statistics.side_by_side import side_by_side
 from dilated_ce.study.statistics.verdict import judge_family
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "statistics" / "healthy.csv"
@@ -61,7 +62,7 @@ def main() -> None:
         alarms = round(share * options.healthy)
         random = np.random.default_rng(0)
         cases = draw_cases(random, options.ill, options.healthy, alarms)
-        [verdict] = judge_family(compare_family(cases, "reference"), 0.015)
+        [verdict] = judge_family(compare_family(side_by_side(cases), "reference"), 0.015)
         by_metric = {comparison.metric: comparison for comparison, _ in verdict.sides}
         rows.append(
             {

@@ -10,8 +10,9 @@ import pandas as pd
 
 from dilated_ce.study.report.tables import summarise
 from dilated_ce.study.scores.table import read_cases
-from dilated_ce.study.statistics.comparison import falls_of, paired
+from dilated_ce.study.statistics.comparison import falls_of
 from dilated_ce.study.statistics.interval import Estimate, estimate
+from dilated_ce.study.statistics.side_by_side import side_by_side
 from dilated_ce.study.training.loss_spec import parse_loss
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ def with_ends(name: str) -> pd.DataFrame:
 
 def pairs(cases: pd.DataFrame, loss: str, reference: str) -> tuple[Estimate, tuple[float, float]]:
     """The difference of Dice in points, and how far its interval reaches below and above it."""
-    dice = 100 * paired(cases[cases["loss"].isin([loss, reference])], [loss, reference])
+    dice = 100 * side_by_side(cases).paired([loss, reference], "dice")
     found = estimate(dice[loss] - dice[reference])
     falls = falls_of(dice[loss], dice[reference], "dice")
     return found, found.half_widths(falls=falls)
@@ -85,7 +86,7 @@ def sweep(name: str) -> pd.DataFrame:
     for loss, of_loss in with_ends(name).groupby("loss", sort=False):
         settings = {"volumes": "batch", **parse_loss(str(loss)).settings}
         if "radius" in settings:
-            [mean] = summarise(of_loss)
+            [mean] = summarise(side_by_side(of_loss))
             rows.append({"radius": settings["radius"], "volumes": settings["volumes"], **mean.mean})
     return pd.DataFrame(rows).set_index(["radius", "volumes"]).sort_index()
 

@@ -5,6 +5,7 @@ from evidence import SETS, of_same_seeds, show_radius, sweep
 from matplotlib.figure import Figure
 
 from dilated_ce.study.report.tables import summarise
+from dilated_ce.study.statistics.side_by_side import side_by_side
 from dilated_ce.study.training.loss_spec import parse_loss
 
 STYLE = {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "results"}
@@ -26,7 +27,7 @@ def along_radius() -> Figure:
             for score, style in (("recall", "-"), ("precision", "--")):
                 label = f"{score}, {scope} volumes"
                 lower.plot(x, part[score], style, marker=marker, color=colour, label=label)
-        means = {one.loss: one.mean["dice"] for one in summarise(of_same_seeds(name))}
+        means = {one.loss: one.mean["dice"] for one in summarise(side_by_side(of_same_seeds(name)))}
         title = parse_loss("dice-ce").title
         upper.axhline(100 * means["dice-ce"], color="#333333", linestyle=":", label=title)
         upper.set(title=SETS[name], ylabel="Dice (%)")

@@ -5,7 +5,8 @@ import pandas as pd
 from evidence import SETS, STUDIES, cases_of, study_of
 from marked import row
 
-from dilated_ce.study.report.tables import show, summarise
+from dilated_ce.study.report.tables import Row, show, summarise
+from dilated_ce.study.statistics.side_by_side import side_by_side
 from dilated_ce.study.training.loss_spec import parse_loss
 
 RADII = ("dbce:radius=2", "dbce:radius=8", "dbce:radius=32")  # of the sweeps
@@ -38,9 +39,14 @@ def setup_table() -> str:
     return "\n".join(lines)
 
 
+def rows_of(name: str) -> list[Row]:
+    """The means of each loss on a data set."""
+    return summarise(side_by_side(cases_of(name)))
+
+
 def scores_table() -> str:
     """The mean Dice on the test cases by loss and data set, best in bold."""
-    means = {name: {one.loss: one for one in summarise(cases_of(name))} for name in SETS}
+    means = {name: {one.loss: one for one in rows_of(name)} for name in SETS}
     losses = list(next(iter(means.values())))
     overall = {
         loss: float(np.mean([rows[loss].mean["dice"] for rows in means.values()]))
@@ -61,7 +67,7 @@ def scores_table() -> str:
 
 def trade_table() -> str:
     """Recall, precision and the distance of the surfaces by loss and data set."""
-    means = {name: {one.loss: one.mean for one in summarise(cases_of(name))} for name in SETS}
+    means = {name: {one.loss: one.mean for one in rows_of(name)} for name in SETS}
     titles = [f"{title} ({_unit(name)})" for name, title in SETS.items()]
     lines = [row(["recall / precision / HD95", *titles]), row(["---", *["---:"] * len(SETS)])]
     for loss in next(iter(means.values())):

@@ -19,6 +19,7 @@ from dilated_ce.study.report.tables import recall_by_size, show
 from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.scores.table import CASE_COLUMNS, LESION_COLUMNS, SCORES
 from dilated_ce.study.statistics.comparison import FAMILY, compare_family, compare_to
+from dilated_ce.study.statistics.side_by_side import side_by_side
 from dilated_ce.study.training.loss_spec import parse_loss
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -101,7 +102,7 @@ def test_numbers_are_those_of_the_runs(tmp_path, write_run, dims):
         of_loss = cases[cases["loss"] == loss]
         assert summary["losses"][loss]["dice"]["mean"] == pytest.approx(of_loss["dice"].mean())
         assert f"{100 * of_loss['dice'].mean():.1f} ±" in page
-    expected = compare_family(cases, "ce")
+    expected = compare_family(side_by_side(cases), "ce")
     found = [c for verdict in summary["verdicts"] for c in verdict["comparisons"]]
     assert [c["low"] for c in found] == pytest.approx([c.low for c in expected])
     assert summary["ranks"][0]["loss"] == "ce"
@@ -129,7 +130,7 @@ def test_other_scores_and_classes_are_exploration_without_colours(tmp_path, writ
     assert set(by_key) == {(score, None) for score in SCORES if score not in FAMILY} | {
         ("dice", name) for name in data.classes[1:]
     }
-    [expected] = compare_to(cases, "ce", metric="assd")
+    [expected] = compare_to(side_by_side(cases), "ce", metric="assd")
     assert by_key["assd", None]["low"] == pytest.approx(expected.low)
     assert expected.comparisons == 1
     explored = page.partition("<h2>Exploration</h2>")[2]
@@ -337,8 +338,8 @@ def test_lesions_by_size():
 
 def test_a_single_patient_has_no_interval_in_the_plot():
     one = seeds_apart(0.1, 0.2)
-    [result] = compare_to(one[one["case"] == "3"], "a")
-    [clear] = compare_to(seeds_apart(0.1, 0.2), "a")
+    [result] = compare_to(side_by_side(one[one["case"] == "3"]), "a")
+    [clear] = compare_to(side_by_side(seeds_apart(0.1, 0.2)), "a")
 
     def lines(comparison):
         uri = forest([comparison], {"a": "A", "b": "B"}, 0.015)

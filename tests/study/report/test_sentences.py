@@ -6,6 +6,7 @@ import pytest
 
 from dilated_ce.study.report.sentences import limits, sentence
 from dilated_ce.study.statistics.comparison import FAMILY, compare_family
+from dilated_ce.study.statistics.side_by_side import side_by_side
 from dilated_ce.study.statistics.verdict import judge_family
 
 TITLES = {"a": "A", "b": "B"}
@@ -31,7 +32,7 @@ def rows(seeds=5, patients=100, noise=0.005, of_seeds=0.0, **differences):
 
 
 def judge(table, margin=0.015):
-    [verdict] = judge_family(compare_family(table, "a"), margin)
+    [verdict] = judge_family(compare_family(side_by_side(table), "a"), margin)
     return verdict, sentence(verdict, TITLES, "px", {("b", "lesion_recall"): 0.03})
 
 

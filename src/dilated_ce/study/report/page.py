@@ -16,6 +16,7 @@ from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.scores.table import SCORES
 from dilated_ce.study.statistics.comparison import Comparison, compare_family
 from dilated_ce.study.statistics.ranks import rank_stability
+from dilated_ce.study.statistics.side_by_side import Scores, side_by_side
 from dilated_ce.study.statistics.verdict import Verdict, judge_family
 from dilated_ce.study.wording import count
 
@@ -55,24 +56,25 @@ def write_report(
         The path to the page.
     """
     cases = pd.concat([run.cases for run in runs])
+    scores = side_by_side(cases)
     lesions = pd.concat([run.lesions for run in runs])
     write_csv(out / "cases.csv", cases)
     write_csv(out / "lesions.csv", lesions)
     write_csv(out / "curves.csv", tables.curves(runs))
     specs = list(dict.fromkeys([run.loss for run in runs] + [f.loss for f in failures]))
     titles = {str(spec): spec.title for spec in specs}
-    verdicts = judge_family(compare_family(cases, reference), margin)
+    verdicts = judge_family(compare_family(scores, reference), margin)
     apart = [
         loss
-        for loss in dict.fromkeys(cases["loss"])
+        for loss in scores.losses
         if loss not in (reference, *(verdict.loss for verdict in verdicts))
     ]
-    others = tables.differences(cases, reference, dataset.classes[1:])
+    others = tables.differences(scores, reference, dataset.classes[1:])
     details = {
         (other.loss, other.metric): other.difference for other in others if other.class_name is None
     }
-    ranks = _ranks(cases, resamples)
-    means = tables.summarise(cases)
+    ranks = _ranks(scores, resamples)
+    means = tables.summarise(scores)
     sweeps = radii.candidates(runs, specs, {row.loss: row.mean["dice"] for row in means})
     said = [sentences.sentence(verdict, titles, dataset.unit, details) for verdict in verdicts]
     said += [radii.advice(sweep) for sweep in sweeps]
@@ -93,8 +95,8 @@ def write_report(
         apart=[titles[loss] for loss in apart],
         limits=sentences.limits(verdicts, seeds, groups),
         troubles=troubles,
-        unshared=_unshared(cases, titles),
-        nothing_shared=tables.in_shared_runs(cases).empty,
+        unshared=_unshared(scores, titles),
+        nothing_shared=scores.shared_runs.empty,
         first=tables.first_table(means, verdicts),
         dice=[verdict.sides[0][0] for verdict in verdicts],
         other_rows=tables.difference_cells(others, list(titles)),
@@ -104,14 +106,14 @@ def write_report(
         score_titles=[tables.TITLES[score] for score in SCORES],
         rows=tables.cells(means),
         class_rows={
-            name: tables.cells(tables.summarise(cases, name))
+            name: tables.cells(tables.summarise(scores.of_class(name)))
             for name in dataset.classes[1:]
             if len(dataset.classes) > 2
         },
         forest=plots.forest([verdict.sides[0][0] for verdict in verdicts], titles, margin)
         if verdicts
         else None,
-        recall_and_precision=plots.recall_and_precision(cases, specs),
+        recall_and_precision=plots.recall_and_precision(scores, specs),
         curves=plots.learning_curves(runs, specs),
         costs=tables.costs(runs),
         sizes=tables.recall_by_size(lesions).to_dict("records") if len(lesions) else [],
@@ -142,20 +144,18 @@ def _template() -> Template:
     return environment.get_template("compare.html.j2")
 
 
-def _ranks(cases: pd.DataFrame, resamples: int) -> list[dict[str, Any]]:
-    if cases["loss"].nunique() < 2 or tables.in_shared_runs(cases).empty:
+def _ranks(scores: Scores, resamples: int) -> list[dict[str, Any]]:
+    if len(scores.losses) < 2 or scores.shared_runs.empty:
         return []
-    return rank_stability(cases, resamples=resamples).reset_index().to_dict("records")
+    return rank_stability(scores, resamples=resamples).reset_index().to_dict("records")
 
 
-def _unshared(cases: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
+def _unshared(scores: Scores, titles: Mapping[str, str]) -> list[str]:
     """The runs that not all losses have, which are thus in no mean, by the loss that lacks them."""
-    runs = cases.groupby("loss")[["seed", "fold"]].apply(lambda of: set(map(tuple, of.to_numpy())))
-    every = set.union(*runs)
     return [
         f"{titles[loss]} lacks seed {seed}, fold {fold}"
-        for loss, there in runs.items()
-        for seed, fold in sorted(every - there)
+        for loss in scores.losses
+        for seed, fold in scores.runs.index[~scores.runs[loss]]
     ]
 
 

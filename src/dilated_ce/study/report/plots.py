@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.statistics.comparison import Comparison
+from dilated_ce.study.statistics.side_by_side import Scores
 from dilated_ce.study.training.loss_spec import LossSpec
 
 # Okabe and Ito's colours, told apart by colour-blind people too.
@@ -65,12 +66,12 @@ def forest(comparisons: Sequence[Comparison], titles: dict[str, str], margin: fl
 
 
 @mpl.rc_context(STYLE)
-def recall_and_precision(cases: pd.DataFrame, specs: Sequence[LossSpec]) -> str:
+def recall_and_precision(scores: Scores, specs: Sequence[LossSpec]) -> str:
     """Recall against precision over lines of equal Dice; radii of a family are joined by a path."""
     figure = Figure(figsize=(5.6, 4.9), layout="constrained")
     axes = figure.subplots()
-    by_case = cases.groupby(["loss", "seed", "case"])[["recall", "precision"]].mean()
-    points = 100 * by_case.groupby(["loss", "seed"]).mean().dropna()
+    by_seed = scores.by_case[["recall", "precision"]].groupby("seed").mean()
+    points = 100 * by_seed.stack("loss").dropna()
     values = points.to_numpy() if len(points) else np.array([0.0, 100.0])
     low, high = max(0.0, values.min() - 6), min(100.0, values.max() + 6)
     grid = np.linspace(max(low, 0.1), high, 200)

@@ -11,6 +11,7 @@ import pandas as pd
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER, SCORES
 from dilated_ce.study.statistics.comparison import FAMILY, Comparison, comparable, compare_to
+from dilated_ce.study.statistics.side_by_side import Scores
 from dilated_ce.study.statistics.verdict import Verdict
 
 TITLES = {
@@ -40,45 +41,34 @@ class Row:
     spread: dict[str, float]
 
 
-def in_shared_runs(cases: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the runs (seed and fold) that every loss has.
-
-    Else a loss whose run of a hard fold failed would have the better mean for it.
-    """
-    losses = cases.groupby(["seed", "fold"])["loss"].transform("nunique")
-    return cases[losses == cases["loss"].nunique()]
-
-
-def summarise(cases: pd.DataFrame, class_name: str | None = None) -> list[Row]:
+def summarise(scores: Scores) -> list[Row]:
     """Mean over classes, cases of a patient, seeds, then patients: as the differences are made.
 
-    The means are those of the runs that all losses share; without one, of all that there is, which
+    The means are those of the runs that all losses share: else a loss whose run of a hard fold
+    failed would have the better mean for it. Without one they are of all that there is, which
     cannot be compared.
 
     Examples:
+        >>> from dilated_ce.study.statistics.side_by_side import side_by_side
         >>> cases = pd.DataFrame({"loss": "ce", "seed": [0, 1], "fold": 0, "case": "a",
-        ...     "group": "a", "class": "lesion", **{score: 0.5 for score in SCORES},
-        ...     "dice": [0.5, 0.7]})
-        >>> [row] = summarise(cases)
-        >>> row.mean["dice"], round(row.spread["dice"], 3)
-        (0.6, 0.141)
+        ...     "group": "a", "class": "lesion", "dice": [0.5, 0.7]})
+        >>> [row] = summarise(side_by_side(cases))
+        >>> row.mean["dice"], round(row.spread["dice"], 3), row.mean["nsd"]
+        (0.6, 0.141, nan)
     """
-    shared = in_shared_runs(cases)
-    cases = cases if shared.empty else shared
-    if class_name is not None:
-        cases = cases[cases["class"] == class_name]
-    run = ["loss", "seed", "fold"]
-    by_case = cases.groupby([*run, "group", "case"], sort=False)[list(SCORES)].mean()
-    by_group = by_case.groupby([*run, "group"], sort=False).mean()
-    means = by_group.groupby(["loss", "fold", "group"], sort=False).mean()
-    of_seeds = by_group.groupby(["loss", "seed"], sort=False).mean()
+    runs = scores.shared_runs if len(scores.shared_runs) else scores.runs.index
+    by_group = scores.in_runs(scores.by_group, runs)
+    means = by_group.groupby(["fold", "group"]).mean().mean()
     # Seeds that lack a fold are of other patients: how they differ says nothing of seeds.
-    folds = cases.groupby(["loss", "seed"], sort=False)["fold"].nunique()
-    spread = of_seeds[folds == folds.max()].groupby("loss").std()
-    return [
-        Row(str(loss), mean.to_dict(), spread.loc[loss].to_dict())
-        for loss, mean in means.groupby("loss", sort=False).mean().iterrows()
-    ]
+    folds = scores.runs.loc[runs].groupby("seed").sum()
+    of_seeds = by_group.groupby("seed").mean()
+    rows = []
+    for loss in scores.losses:
+        complete = folds.index[folds[loss] == folds[loss].max()]
+        spread = of_seeds.loc[complete].xs(loss, axis=1, level="loss").std()
+        mean = means.xs(loss, level="loss")
+        rows.append(Row(loss, *(part.reindex(SCORES).to_dict() for part in (mean, spread))))
+    return rows
 
 
 def curves(runs: Sequence[Run]) -> pd.DataFrame:
@@ -148,19 +138,18 @@ def _first_cell(row: Row, score: str, verdict: Verdict | None) -> dict[str, str]
     return cell
 
 
-def differences(cases: pd.DataFrame, reference: str, classes: Sequence[str]) -> list[Comparison]:
+def differences(scores: Scores, reference: str, classes: Sequence[str]) -> list[Comparison]:
     """Every loss against the reference by what is not in the family: each class, other scores."""
-    others = [score for score in SCORES if score not in FAMILY]
-    wanted: list[tuple[str, str | None]] = [(score, None) for score in others]
+    others = [(scores, score) for score in SCORES if score not in FAMILY]
     if len(classes) > 1:
-        wanted = [("dice", name) for name in classes] + wanted
-    kept = cases[cases["loss"].isin([reference, *comparable(cases, reference)])]
-    results = []
-    for metric, class_name in wanted:
-        of_class = kept if class_name is None else kept[kept["class"] == class_name]
-        if of_class[metric].notna().any() and kept["loss"].nunique() > 1:
-            results += compare_to(kept, reference, metric=metric, class_name=class_name)
-    return results
+        others = [(scores.of_class(name), "dice") for name in classes] + others
+    losses = comparable(scores, reference)
+    return [
+        comparison
+        for of_class, metric in others
+        if losses and of_class.has(metric, [reference, *losses])
+        for comparison in compare_to(of_class, reference, losses, metric=metric)
+    ]
 
 
 def difference_cells(

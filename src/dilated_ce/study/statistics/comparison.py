@@ -19,18 +19,9 @@ import pandas as pd
 
 from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER
 from dilated_ce.study.statistics.interval import estimate
+from dilated_ce.study.statistics.side_by_side import Scores
 
-RUN_AND_CASE = ["seed", "fold", "group", "case"]
 FAMILY = ("dice", "nsd", "hd95", "lesion_f1", "false_alarm")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One score of every loss."""
-
-    metric: str
-    table: pd.DataFrame  # by seed, fold, group, case and class; a column per loss; NaN: none
-    runs: pd.DataFrame  # by seed and fold, a column per loss: whether the run is there
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class Comparison:
     per_seed: tuple[float, ...]  # mean difference of each seed
 
 
-def compare_family(cases: pd.DataFrame, reference: str) -> list[Comparison]:
+def compare_family(scores: Scores, reference: str) -> list[Comparison]:
     """Every loss against the reference by every score of the family.
 
     Healthy cases decide whether false alarms are in it: the truth, and no prediction. A loss that
@@ -64,161 +55,94 @@ def compare_family(cases: pd.DataFrame, reference: str) -> list[Comparison]:
     Returns:
         The comparisons of a loss beside each other, in the order of the rows.
     """
-    losses = comparable(cases, reference)
+    losses = comparable(scores, reference)
     if not losses:
         return []
-    metrics = [metric for metric in FAMILY if metric in cases and cases[metric].notna().any()]
+    metrics = [metric for metric in FAMILY if scores.has(metric, [reference, *losses])]
     number = len(losses) * len(metrics)
-    kept = cases[cases["loss"].isin([reference, *losses])]
     by_metric = [
-        compare_to(kept, reference, metric=metric, comparisons=number) for metric in metrics
+        compare_to(scores, reference, losses, metric=metric, comparisons=number)
+        for metric in metrics
     ]
     return [result for of_loss in zip(*by_metric, strict=True) for result in of_loss]
 
 
 def compare_to(
-    cases: pd.DataFrame,
+    scores: Scores,
     reference: str,
+    losses: Sequence[str] | None = None,
     *,
     metric: str = "dice",
-    class_name: str | None = None,
     comparisons: int = 1,
 ) -> list[Comparison]:
-    """Compare every loss with the reference by one score, in the runs that both have.
+    """Compare losses with the reference by one score, in the runs that both have.
 
     Args:
-        cases: rows as in `cases.csv`.
+        scores: of all losses, or `of_class` of one class alone.
         reference: the loss to compare with.
-        metric: a column of scores.
-        class_name: one class alone.
+        losses: those to be compared; all others.
+        metric: which score.
         comparisons: that the intervals are to hold together with.
 
     Returns:
-        A comparison per other loss, in the order of the rows. Without a second group the interval
-        is NaN; with one seed it says nothing of other seeds.
+        A comparison per loss. Without a second group the interval is NaN; with one seed it says
+        nothing of other seeds.
 
     Raises:
-        ValueError: an unknown loss, metric or class, rows that are there twice, a score that one
-            loss lacks, or a loss that shares no scored case with the reference.
+        ValueError: an unknown loss or metric, a score that one loss lacks, or a loss that shares no
+            scored case with the reference.
 
     Examples:
+        >>> from dilated_ce.study.statistics.side_by_side import side_by_side
         >>> cases = pd.DataFrame({"loss": ["a", "a", "a", "b", "b", "b"], "seed": 0, "fold": 0,
         ...     "case": list("xyzxyz"), "group": list("xyzxyz"), "class": "lesion",
         ...     "dice": [0.5, 0.6, 0.7, 0.6, 0.7, 0.9]})
-        >>> [result] = compare_to(cases, "a")
+        >>> [result] = compare_to(side_by_side(cases), "a")
         >>> round(result.difference, 3), result.improvement
         (0.133, 1.0)
     """
-    scores = _scores(cases, metric, class_name)
-    losses = list(dict.fromkeys(cases["loss"]))
-    if reference not in losses:
-        raise ValueError(f"reference: got {reference!r}, expected one of {', '.join(losses)}")
-    return [
-        _compare(scores, loss, reference, class_name, comparisons)
-        for loss in losses
-        if loss != reference
-    ]
-
-
-def comparable(cases: pd.DataFrame, reference: str) -> list[str]:
-    """The losses that share a run with the reference, in the order of the rows."""
-    runs = {
-        loss: set(zip(of["seed"], of["fold"], strict=True)) for loss, of in cases.groupby("loss")
-    }
-    return [
-        loss
-        for loss in dict.fromkeys(cases["loss"])
-        if loss != reference and not runs[loss].isdisjoint(runs.get(reference, ()))
-    ]
-
-
-def paired(cases: pd.DataFrame, losses: Sequence[str], *, metric: str = "dice") -> pd.DataFrame:
-    """The mean score over the classes of each case, in the runs that all of these losses have.
-
-    Returns:
-        A column per loss; a row per seed, fold, group and case.
-
-    Raises:
-        ValueError: a score that one of the losses lacks: a pair that is dropped for what a loss
-            predicted would flatter it.
-
-    Examples:
-        The organ is not there, so it has no score under either loss:
-
-        >>> cases = pd.DataFrame({"loss": ["a", "a", "b", "b"], "seed": 0, "fold": 0, "case": "x",
-        ...     "group": "x", "class": ["organ", "lesion"] * 2, "dice": [None, 0.5, None, 0.6]})
-        >>> paired(cases, ["a", "b"]).values.tolist()
-        [[0.5, 0.6]]
-    """
-    return _in_common(_scores(cases, metric, None), losses)
-
-
-def _scores(cases: pd.DataFrame, metric: str, class_name: str | None) -> Scores:
-    """The scores, whatever the order of the rows."""
-    if metric not in cases:
-        raise ValueError(f"metric: got {metric!r}, expected a column of the scores")
-    if class_name is not None:
-        if class_name not in set(cases["class"]):
-            raise ValueError(f"class_name: got {class_name!r}, which no row has")
-        cases = cases[cases["class"] == class_name]
-    keys = [*RUN_AND_CASE, "class", "loss"]
-    twice = cases.duplicated(keys)
-    if twice.any():
-        row = cases[twice].iloc[0]
-        raise ValueError(f"got the row of {row['loss']}, seed {row['seed']}, {row['case']} twice")
-    return Scores(
-        metric,
-        cases.set_index(keys)[metric].unstack("loss").sort_index(),
-        cases.groupby(["seed", "fold", "loss"]).size().unstack("loss").notna(),
-    )
-
-
-def _in_common(scores: Scores, losses: Sequence[str]) -> pd.DataFrame:
-    """`paired`, of the scores of `_scores`."""
-    table = scores.table.reindex(columns=list(losses))
-    # A run that one of them lacks is left out: it failed, whatever it would have predicted.
-    shared = scores.runs.reindex(columns=list(losses), fill_value=False).all(axis=1)
-    table = table[table.index.droplevel(["group", "case", "class"]).isin(shared.index[shared])]
-    there = table.notna()
-    lacking = there.any(axis=1) & ~there.all(axis=1)
-    if lacking.any():
-        seed, fold, _, case, class_name = lacking.index[lacking][0]
-        row = table[lacking].iloc[0]
-        has, lacks = row.notna().idxmax(), row.isna().idxmax()
+    if reference not in scores.losses:
         raise ValueError(
-            f"{scores.metric}: {case}, class {class_name}, seed {seed}, fold {fold} has a score "
-            f"under {has} and none under {lacks}. Expected one under both, or under none for want "
-            "of truth: a pair that is dropped for what was predicted flatters a loss. Score a "
-            "class that a case lacks 1 if nothing of it is predicted, else 0."
+            f"reference: got {reference!r}, expected one of {', '.join(scores.losses)}"
         )
-    return table.dropna().groupby(RUN_AND_CASE).mean()
+    if metric not in scores.metrics:
+        raise ValueError(f"metric: got {metric!r}, expected one of {', '.join(scores.metrics)}")
+    if losses is None:
+        losses = [loss for loss in scores.losses if loss != reference]
+    return [_compare(scores, loss, reference, metric, comparisons) for loss in losses]
+
+
+def comparable(scores: Scores, reference: str) -> list[str]:
+    """The losses that share a run with the reference, in the order of the rows."""
+    if reference not in scores.losses:
+        return []
+    there = scores.runs[reference]
+    return [
+        loss for loss in scores.losses if loss != reference and (scores.runs[loss] & there).any()
+    ]
 
 
 def _compare(
-    scores: Scores,
-    loss: str,
-    reference: str,
-    class_name: str | None,
-    comparisons: int,
+    scores: Scores, loss: str, reference: str, metric: str, comparisons: int
 ) -> Comparison:
-    pairs = _in_common(scores, [loss, reference])
+    pairs = scores.paired([reference, loss], metric)
     if pairs.empty:
         raise ValueError(f"{loss} and {reference} have no scored case of a run in common")
-    by_run = pairs.groupby(["fold", "seed", "group"]).mean()
+    by_run = scores.by_group[metric][[reference, loss]].dropna()
     difference = by_run[loss] - by_run[reference]
-    found, falls = estimate(difference), falls_of(by_run[loss], by_run[reference], scores.metric)
-    bound = math.inf if scores.metric in IN_UNITS else 1.0  # Student's t knows nothing of bounds
+    found, falls = estimate(difference), falls_of(by_run[loss], by_run[reference], metric)
+    bound = math.inf if metric in IN_UNITS else 1.0  # Student's t knows nothing of bounds
     (low, high), of_runs = (
         np.clip(
             found.interval(falls=falls, comparisons=comparisons, other_seeds=other), -bound, bound
         )
         for other in (True, False)
     )
-    sign = -1 if scores.metric in LOWER_IS_BETTER else 1
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     better = (np.sign(sign * (pairs[loss] - pairs[reference])) + 1) / 2
     return Comparison(
-        metric=scores.metric,
-        class_name=class_name,
+        metric=metric,
+        class_name=scores.class_name,
         loss=loss,
         reference=reference,
         difference=found.mean,
@@ -228,12 +152,18 @@ def _compare(
         high_of_runs=float(of_runs[1]),
         comparisons=comparisons,
         improvement=_mean_over_groups(better),
-        seeds=int(pairs.reset_index().groupby("fold")["seed"].nunique().max()),
-        folds=pairs.index.get_level_values("fold").nunique(),
-        cases=pairs.index.get_level_values("case").nunique(),
+        seeds=int(_unique(pairs, "fold", "seed").groupby("fold").size().max()),
+        folds=len(_unique(pairs, "fold")),
+        cases=len(_unique(pairs, "case")),
         groups=found.groups,
         per_seed=tuple(difference.groupby(["seed", "group"]).mean().groupby("seed").mean()),
     )
+
+
+def _unique(table: pd.DataFrame, *levels: str) -> pd.DataFrame:
+    """What these levels of the index hold, each once."""
+    codes = {name: table.index.codes[table.index.names.index(name)] for name in levels}
+    return pd.DataFrame(codes).drop_duplicates()
 
 
 def falls_of(loss: pd.Series, reference: pd.Series, metric: str) -> tuple[float, float]:

@@ -5,11 +5,13 @@ import pandas as pd
 from scipy import stats
 
 from dilated_ce.study.scores.table import LOWER_IS_BETTER
-from dilated_ce.study.statistics.comparison import paired
+from dilated_ce.study.statistics.side_by_side import Scores
+
+PART = 250  # resamples at a time
 
 
 def rank_stability(
-    cases: pd.DataFrame, *, metric: str = "dice", resamples: int = 5000, seed: int = 0
+    scores: Scores, *, metric: str = "dice", resamples: int = 5000, seed: int = 0
 ) -> pd.DataFrame:
     """The ranks of the losses under the Bayesian bootstrap (Rubin, Annals of Statistics 1981).
 
@@ -22,21 +24,26 @@ def rank_stability(
     Raises:
         ValueError: there is no run and case that has a score under every loss.
     """
-    scores = paired(cases, list(dict.fromkeys(cases["loss"])), metric=metric)
-    if scores.empty:
-        raise ValueError("no run and case has a score under every loss")
+    scores.check_pairs(scores.losses, metric)
     sign = 1 if metric in LOWER_IS_BETTER else -1
-    by_group = sign * scores.groupby(["fold", "seed", "group"]).mean()
+    by_group = sign * scores.by_group[metric][list(scores.losses)].dropna()
+    if by_group.empty:
+        raise ValueError("no run and case has a score under every loss")
     random = np.random.default_rng(seed)
-    sums, weights = np.zeros((2, by_group.shape[1], resamples))
+    totals = np.zeros((resamples, 1 + by_group.shape[1]))  # the weights, then the scores
     for _, of_fold in by_group.groupby("fold"):
         runs, of_run = np.unique(of_fold.index.get_level_values("seed"), return_inverse=True)
         groups, of_group = np.unique(of_fold.index.get_level_values("group"), return_inverse=True)
-        run_weights = random.dirichlet(np.ones(len(runs)), resamples)[:, of_run]
-        group_weights = random.exponential(size=(resamples, len(groups)))[:, of_group]
-        products = run_weights * group_weights
-        sums += (products @ of_fold.to_numpy()).T
-        weights += products.sum(1)
+        values = np.zeros((len(runs), len(groups), totals.shape[1]))  # 0: a run lacks the group
+        values[of_run, of_group] = np.insert(of_fold.to_numpy(), 0, 1, axis=1)
+        run_weights = random.dirichlet(np.ones(len(runs)), resamples)
+        # In parts, as the weights of thousands of groups take gigabytes.
+        for start in range(0, resamples, PART):
+            part = slice(start, min(start + PART, resamples))
+            group_weights = random.exponential(size=(part.stop - start, len(groups)))
+            by_run = group_weights @ values
+            totals[part] += np.einsum("nr,rnl->nl", run_weights[part], by_run)
+    sums, weights = totals[:, 1:].T, totals[:, 0]
     ranks = stats.rankdata(sums / weights, axis=0)
     return pd.DataFrame(
         {
@@ -45,5 +52,5 @@ def rank_stability(
             "rank_low": np.quantile(ranks, 0.025, axis=1),
             "rank_high": np.quantile(ranks, 0.975, axis=1),
         },
-        index=pd.Index(scores.columns, name="loss"),
+        index=pd.Index(scores.losses, name="loss"),
     )
