@@ -1,111 +1,17 @@
-"""The inspection page in a real browser: headless Chromium, driven over a pipe."""
+"""The inspection page in a real browser."""
 
-import json
-import os
-import select
-import shutil
-import subprocess
-import time
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from browser import CONTRAST, Browser, needs_chromium
 
 from dilated_ce.inspection import measure, write_page
 from dilated_ce.study.data.cases import Case, CaseSource, DataSet, Split
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+pytestmark = needs_chromium
 RADII = (0, 2, 5, float("inf"))
-OPTIONS = [
-    "--headless",
-    "--no-sandbox",  # which root does not get
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--remote-debugging-pipe",
-]
-KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Tab": 9}
-
-
-class Browser:
-    """One page of Chromium, spoken to in the DevTools protocol: JSON, ended by a zero byte."""
-
-    def __init__(self, profile):
-        # Chromium reads commands from file descriptor 3 and answers on 4.
-        commands, self.write_end = os.pipe()
-        self.read_end, answers = os.pipe()
-        # Through a shell, as a child's descriptors 3 and 4 cannot be named otherwise.
-        redirect = f'exec "$0" "$@" 3<&{commands} 4>&{answers}'
-        self.process = subprocess.Popen(
-            ["bash", "-c", redirect, CHROMIUM, *OPTIONS, f"--user-data-dir={profile}"],
-            pass_fds=(commands, answers),
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(commands)
-        os.close(answers)
-        self.buffer, self.number, self.session, self.events = b"", 0, None, []
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)[
-            "sessionId"
-        ]
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.send(f"{domain}.enable")
-
-    def send(self, method, **params):
-        self.number += 1
-        message = {"id": self.number, "method": method, "params": params}
-        if self.session:
-            message["sessionId"] = self.session
-        os.write(self.write_end, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self.receive()
-            if answer.get("id") == self.number:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self.events.append(answer)
-
-    def receive(self):
-        while b"\0" not in self.buffer:
-            ready, _, _ = select.select([self.read_end], [], [], 30)
-            assert ready, "Chromium does not answer"
-            part = os.read(self.read_end, 1 << 20)
-            assert part, "Chromium ended"
-            self.buffer += part
-        message, _, self.buffer = self.buffer.partition(b"\0")
-        return json.loads(message)
-
-    def open(self, path, width=1200):
-        self.events.clear()
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.send("Emulation.setDeviceMetricsOverride", **size)
-        self.send("Page.navigate", url=path.as_uri())
-        deadline = time.monotonic() + 20
-        while self.run("document.readyState") != "complete":
-            assert time.monotonic() < deadline, "the page did not load"
-            time.sleep(0.02)
-
-    def run(self, script):
-        answer = self.send("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def press(self, key):
-        event = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
-        self.send("Input.dispatchKeyEvent", type="rawKeyDown", **event)
-        self.send("Input.dispatchKeyEvent", type="keyUp", **event)
-
-    def close(self):
-        self.session = None
-        self.send("Browser.close")
-        self.process.wait(20)
-        os.close(self.write_end)
-        os.close(self.read_end)
 
 
 @pytest.fixture(scope="module")
@@ -206,16 +112,10 @@ def test_it_works_offline_and_without_errors(browser, page):
     browser.open(page[0])
     browser.run('document.getElementById("radius").focus()')
     browser.press("End")
-    browser.run("1")
-    urls = [
-        event["params"]["request"]["url"]
-        for event in browser.events
-        if event.get("method") == "Network.requestWillBeSent"
-    ]
+    urls = browser.requested()
     assert page[0].as_uri() in urls
-    assert all(url.startswith(("data:", "file:")) for url in urls)
-    wrong = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
-    assert not [event for event in browser.events if event.get("method") in wrong]
+    assert all(url.startswith(("about:", "data:", "file:")) for url in urls)
+    assert browser.problems() == []
     loaded = "[...document.images].every((image) => image.complete && image.naturalWidth > 0)"
     assert browser.run(loaded)
 
@@ -232,28 +132,6 @@ def test_nothing_sticks_out(browser, page, width):
     places = browser.run(ticks)
     assert len(places) >= 2
     assert all(right < left for (_, right), (left, _) in pairwise(places))
-
-
-CONTRAST = """(() => {
-    const light = (colour) => {
-        const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => {
-            const value = part / 255;
-            return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-        });
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-    };
-    const ground = (element) => {
-        const colour = getComputedStyle(element).backgroundColor;
-        const above = element.parentElement;
-        return colour !== "rgba(0, 0, 0, 0)" || !above ? colour : ground(above);
-    };
-    const texts = "p, li, th, td, h1, h2, h3, label, output, legend, figcaption, code, span";
-    const ratios = [...document.querySelectorAll(texts)].map((element) => {
-        const [one, other] = [light(getComputedStyle(element).color), light(ground(element))];
-        return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    });
-    return [Math.min(...ratios), light(getComputedStyle(document.body).backgroundColor)];
-})()"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
