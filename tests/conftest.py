@@ -10,6 +10,8 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+# Runs go on in this process, where a test may look into them, unless it asks for more.
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"
 # Small tensors are faster on one thread, and parallel test workers do not crowd each other.
 torch.set_num_threads(1)
 

@@ -6,7 +6,7 @@ import pytest
 from toy import make_dataset
 
 from dilated_ce.study.api import compare
-from dilated_ce.study.runs.local import StudyError
+from dilated_ce.study.runs.store import StudyError
 from dilated_ce.study.settings.file import build_config
 
 TRAINING = {"steps": 2, "batch_size": 2, "patch_size": 16, "channels": [4, 8], "device": "cpu"}

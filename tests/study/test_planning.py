@@ -5,15 +5,14 @@ import pytest
 from toy import make_dataset
 
 import dilated_ce
-from dilated_ce.study import planning
+from dilated_ce.study import machine
 from dilated_ce.study.data.cases import Split
 from dilated_ce.study.data.prepare import Prepared, prepare
 from dilated_ce.study.planning import best_rates, edges, plan_trials, plan_units, resolve
 from dilated_ce.study.runs import unit as unit_module
-from dilated_ce.study.runs.local import StudyError
 from dilated_ce.study.runs.ray_cluster import _needs
 from dilated_ce.study.runs.settings import ExecutionConfig
-from dilated_ce.study.runs.store import Failure
+from dilated_ce.study.runs.store import Failure, StudyError
 from dilated_ce.study.runs.unit import CORE, SHAPING, _arithmetic, _code, shaping_files
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_spec import parse_loss, source_file
@@ -67,13 +66,19 @@ def test_every_loss_seed_and_fold_is_a_unit(prepared, tmp_path):
     assert len({unit.fingerprint for unit in units}) == 12
 
 
-@pytest.mark.parametrize(("gpus", "threads"), [(0, 1), (2, 4), (16, 1)])
-def test_with_ray_a_run_has_its_part_of_the_machine(prepared, monkeypatch, gpus, threads):
-    monkeypatch.setattr(planning.torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(planning.torch.cuda, "device_count", lambda: gpus)
-    assert resolve(TrainingConfig(), prepared[2]).threads == 8
-    assert resolve(TrainingConfig(), prepared[2], "ray").threads == threads
-    assert resolve(TrainingConfig(threads=3), prepared[2], "ray").threads == 3
+def test_runs_share_the_cores_whatever_their_number_at_once(prepared, tmp_path, monkeypatch):
+    """Other sums would end in other digits, so `workers` changes no number of threads."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "12")
+    monkeypatch.setattr(machine, "cores", lambda: 12)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    found = {}
+    for workers in (None, 1, 5):
+        settings = config(tmp_path, seeds=2, tune={}, execution={"workers": workers})
+        (unit, *_), (trial, *_) = (
+            plan(settings, make_dataset(), prepared[2]) for plan in (plan_units, plan_trials)
+        )
+        found[workers] = (unit.training.threads, trial.training.threads)
+    assert set(found.values()) == {(3, 2)}  # of 4 runs, and 6 trials
 
 
 def test_folders_mean_the_same_wherever_a_process_runs(prepared, tmp_path, monkeypatch):

@@ -199,9 +199,17 @@ def compare(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="local, or ray to do several runs at once.",
+            help="local (this machine), or ray for several machines.",
             show_default="local",
             autocompletion=one_of("local", "ray"),
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs at once on this machine, as far as memory allows.",
+            show_default="one per GPU, or per core",
             rich_help_panel=RUNNING,
         ),
     ] = None,
@@ -282,11 +290,12 @@ def compare(
         "training.devices": devices,
         "tune": tuning(tune),
         "execution.engine": engine,
+        "execution.workers": workers,
         "execution.address": address,
         "out": out,
     }
     from dilated_ce.study.data.cases import DataError
-    from dilated_ce.study.runs.local import StudyError
+    from dilated_ce.study.runs.store import StudyError
     from dilated_ce.study.settings.compare import SettingsError
 
     try:

@@ -51,6 +51,13 @@ def demo(
     device: Annotated[
         str, typer.Option(help="Where to train: auto (a GPU if there is one), cpu or gpu.")
     ] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs at once, as far as memory allows.",
+            show_default="one per GPU, or per core",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -70,7 +77,7 @@ def demo(
     interruption, run the same command again. For more than a first look: `dilated-ce compare`.
     """
     from dilated_ce.study.data.cases import DataError
-    from dilated_ce.study.runs.local import StudyError
+    from dilated_ce.study.runs.store import StudyError
     from dilated_ce.study.settings.compare import SettingsError
     from dilated_ce.study.settings.file import build_config
     from dilated_ce.study.training.loss_spec import parse_losses
@@ -88,6 +95,7 @@ def demo(
     values: dict[str, Any] = {
         "seeds": seeds,
         "training": {**training, "batch_size": 8, "patch_size": 128},
+        "execution": {"workers": workers},
         "out": folder,
     }
     if data is not None:

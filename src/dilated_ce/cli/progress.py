@@ -3,9 +3,17 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from dilated_ce.cli.console import console, escape
 
@@ -25,7 +33,7 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 class UnitProgress:
-    """A bar over the steps of all units, and a line for each that comes to its end.
+    """A bar over the steps of all units, one for each that goes on, and a line for each at its end.
 
     The steps are read from the files that units keep, so it is the same wherever they are done.
     """
@@ -36,9 +44,11 @@ class UnitProgress:
         self.bars = _bars("steps")
         self.task = self.bars.add_task(what, total=sum(unit.training.steps for unit in units))
         self.width = len(str(len(units)))
-        self.over = threading.Event()
+        self.over, self.lock = threading.Event(), threading.Lock()
         self.poller = threading.Thread(target=self._poll, daemon=True)
         self.left = dict(self.units)
+        self.at_first: dict[Path, int] = {}  # steps of those left, from an earlier time
+        self.lines: dict[Path, TaskID] = {}  # of those that go on
         self.steps_of_finished = 0
 
     def __enter__(self) -> "UnitProgress":
@@ -58,15 +68,16 @@ class UnitProgress:
         from dilated_ce.study.runs.store import Failure
 
         self.finished += 1
-        self.left.pop(unit.folder)
+        with self.lock:
+            self.left.pop(unit.folder)
+            if unit.folder in self.lines:
+                self.bars.remove_task(self.lines.pop(unit.folder))
         if kept:  # no progress: it would make the others look as fast
             total = self.bars.tasks[0].total or 0
             self.bars.update(self.task, total=total - unit.training.steps)
         else:
             self.steps_of_finished += unit.training.steps
-        name = f"{escape(unit.loss.title)}, seed {unit.seed}, fold {unit.fold}"
-        if unit.is_trial:
-            name = f"{escape(unit.loss.title)}, learning rate {unit.training.learning_rate:g}"
+        name = _name(unit)
         count = f"[dim]{self.finished:>{self.width}}/{len(self.units)}[/]  "
         if isinstance(outcome, Failure):
             text = f"{count}{name}: [red]failed[/]: {escape(outcome.error)}"
@@ -84,8 +95,28 @@ class UnitProgress:
 
     def _poll(self) -> None:
         while not self.over.wait(POLL_SECONDS):
-            running = sum(unit.steps_done for unit in list(self.left.values()))
+            running = 0
+            for folder, unit in list(self.left.items()):
+                steps = unit.steps_done
+                running += steps
+                if steps != self.at_first.setdefault(folder, steps):
+                    self._show(unit, steps)
             self.bars.update(self.task, completed=self.steps_of_finished + running)
+
+    def _show(self, unit: "Unit", steps: int) -> None:
+        with self.lock:
+            if unit.folder not in self.left:
+                return
+            if unit.folder not in self.lines:
+                total = unit.training.steps
+                self.lines[unit.folder] = self.bars.add_task(f"  {_name(unit)}", total=total)
+            self.bars.update(self.lines[unit.folder], completed=steps)
+
+
+def _name(unit: "Unit") -> str:
+    if unit.is_trial:
+        return f"{escape(unit.loss.title)}, learning rate {unit.training.learning_rate:g}"
+    return f"{escape(unit.loss.title)}, seed {unit.seed}, fold {unit.fold}"
 
 
 def _bars(unit: str = "") -> Progress:

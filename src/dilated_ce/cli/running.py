@@ -106,15 +106,16 @@ def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], D
 def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") -> None:
     from dilated_ce.study import planning
     from dilated_ce.study.runs.estimate import estimate
+    from dilated_ce.study.wording import count
 
     trials = planning.plan_trials(config, data, prepared)
     units = planning.plan_units(config, data, prepared)
     with counting("measuring a few steps of each loss", len(config.losses)) as on_loss:
-        costs = estimate([*trials, *units], on_loss)
+        found = estimate([*trials, *units], config.execution, on_loss)
     table = Table(title=f"{len(trials) + len(units)} runs", title_justify="left")
     for column in ("loss", "runs", "ms per step", "s per run"):
         table.add_column(column, justify="left" if column == "loss" else "right")
-    for cost in costs:
+    for cost in found.costs:
         table.add_row(
             escape(cost.loss.title),
             str(cost.runs),
@@ -123,10 +124,13 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
         )
     console.print(table)
     training = units[0].training
+    how = f"{found.at_once} runs at once" if found.at_once > 1 else "one run after the other"
+    memory = f", {found.memory / 1e9:.1f} GB of memory each" if found.memory else ""
     console.print(
         f"patches of {' x '.join(map(str, training.patch_size))}, {training.batch_size} per "
         f"step; {training.steps} steps. In all about "
-        f"[bold]{_duration(sum(cost.seconds for cost in costs))}[/], one run after the other.",
+        f"[bold]{_duration(found.seconds)}[/], {how} "
+        f"({count(training.threads, 'thread')}{memory}).",
         highlight=False,
     )
 

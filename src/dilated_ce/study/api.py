@@ -1,7 +1,7 @@
 """A study from the data to the report: `compare` is all of it, in the order of what happens."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,8 +23,8 @@ from dilated_ce.study.planning import (
     resolve,
 )
 from dilated_ce.study.report import write_report
-from dilated_ce.study.runs.local import Outcome, StudyError, carry_out
-from dilated_ce.study.runs.store import Failure, Run
+from dilated_ce.study.runs.local import Outcome, carry_out
+from dilated_ce.study.runs.store import Failure, Run, StudyError
 from dilated_ce.study.runs.unit import Unit, versions
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_parts import Setting
@@ -206,8 +206,11 @@ def search_rates(
     if not trials:
         return None
     outcomes = []
-    with listener.running("tuning", trials) as on_outcome:
-        for unit, outcome, kept in carry_out(trials, config.execution, fresh):
+    with (
+        listener.running("tuning", trials) as on_outcome,
+        closing(carry_out(trials, config.execution, fresh)) as done,
+    ):
+        for unit, outcome, kept in done:
             outcomes.append((unit, outcome))
             on_outcome(unit, outcome, kept)
     results.trials = [outcome for _, outcome in outcomes if isinstance(outcome, Run)]
@@ -255,8 +258,11 @@ def train(
     write_json(config.out / STUDY, describe(config, data, units))
     # For the same split in another study: `--split`.
     write_json(config.out / SPLIT, [vars(fold) for fold in data.folds])
-    with listener.running("all runs", units) as on_outcome:
-        for unit, outcome, kept in carry_out(units, config.execution, fresh):
+    with (
+        listener.running("all runs", units) as on_outcome,
+        closing(carry_out(units, config.execution, fresh)) as done,
+    ):
+        for unit, outcome, kept in done:
             if isinstance(outcome, Failure):
                 results.failures.append(outcome)
             else:

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from dilated_ce.study.data.cases import DataSet
 from dilated_ce.study.data.prepare import strange_files
-from dilated_ce.study.runs.local import StudyError
+from dilated_ce.study.runs.store import StudyError
 from dilated_ce.study.settings.compare import CompareConfig
 from dilated_ce.study.wording import some
 

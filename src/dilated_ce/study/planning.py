@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dilated_ce.study.data.cases import DataSet
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.runs.local import Outcome
+from dilated_ce.study.runs.sharing import threads_of_a_run
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.runs.unit import Unit
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
@@ -23,16 +23,15 @@ Rates = dict[tuple[LossSpec, int], float]  # by loss and fold
 
 
 def resolve(
-    training: TrainingConfig, prepared: Prepared, engine: str = "local"
+    training: TrainingConfig, prepared: Prepared, runs: int = 1, engine: str = "local"
 ) -> ResolvedTraining:
     """Fill in what the user left open, from the data and this machine.
 
     Args:
         training: the settings.
         prepared: the data.
-        engine: a run has the threads that PyTorch takes by itself (the cores, or
-            OMP_NUM_THREADS), or with "ray" its part of them, so that as many runs go on at once
-            as there are GPUs, or CPUs.
+        runs: how many share the machine.
+        engine: what spreads them.
 
     Raises:
         SettingsError: a patch that does not fit the data.
@@ -54,7 +53,7 @@ def resolve(
             "patch_size": patch,
             "batch_size": training.batch_size or BATCH_SIZES[dims] * training.devices,
             "learning_rate": training.learning_rate or LEARNING_RATES[training.optimizer],
-            "threads": training.threads or _threads(engine),
+            "threads": training.threads or threads_of_a_run(training, runs, engine),
         }
     )
 
@@ -69,13 +68,6 @@ def default_patch(
     return tuple(max(factor, int(side) // factor * factor) for side in median)
 
 
-def _threads(engine: str) -> int:
-    if engine != "ray":
-        return torch.get_num_threads()
-    gpus = torch.cuda.device_count()
-    return max(1, torch.get_num_threads() // gpus) if gpus else 1
-
-
 def plan_units(
     config: CompareConfig,
     data: DataSet,
@@ -83,7 +75,8 @@ def plan_units(
     rates: Rates | None = None,
 ) -> list[Unit]:
     """Every loss with every seed on every fold; whole comparisons come first."""
-    training = resolve(config.training, prepared, config.execution.engine)
+    number_of_runs = config.seeds * len(data.folds) * len(config.losses)
+    training = resolve(config.training, prepared, number_of_runs, config.execution.engine)
     folder, runs = _folders(config, prepared)
     units = []
     for seed in range(config.seeds):
@@ -119,7 +112,8 @@ def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> lis
     """
     if config.tune is None:
         return []
-    training = resolve(config.training, prepared, config.execution.engine)
+    number_of_trials = len(data.folds) * len(config.losses) * len(config.tune.factors)
+    training = resolve(config.training, prepared, number_of_trials, config.execution.engine)
     folder, runs = _folders(config, prepared)
     trials = []
     for number, fold in enumerate(data.folds):

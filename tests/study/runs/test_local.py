@@ -10,9 +10,9 @@ from toy import make_dataset
 from dilated_ce.study.data.prepare import prepare
 from dilated_ce.study.planning import plan_units
 from dilated_ce.study.runs import local
-from dilated_ce.study.runs.local import StudyError, carry_out
+from dilated_ce.study.runs.local import carry_out
 from dilated_ce.study.runs.settings import ExecutionConfig
-from dilated_ce.study.runs.store import Failure, Run
+from dilated_ce.study.runs.store import Failure, Run, StudyError
 from dilated_ce.study.runs.unit import execute
 from dilated_ce.study.settings.compare import CompareConfig
 from dilated_ce.study.training.loss_spec import parse_loss
@@ -87,7 +87,7 @@ def test_other_settings_are_another_run(units, change):
     assert [kept for _, _, kept in carry_out(units(("ce",)), LOCAL)] == [True]
 
 
-@pytest.mark.parametrize("change", [{"threads": 2}, {"workers": 1}])
+@pytest.mark.parametrize("change", [{"threads": 2}, {"loaders": 1}])
 def test_another_machine_is_the_same_run(units, change):
     list(carry_out(units(("ce",)), LOCAL))
     assert [kept for _, _, kept in carry_out(units(("ce",), **change), LOCAL)] == [True]

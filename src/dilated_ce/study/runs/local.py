@@ -1,32 +1,29 @@
-"""Carrying out units of work: one after the other here, or spread by Ray.
+"""Carrying out units of work: several at once on this machine, or spread by Ray.
 
 Finished units are kept, interrupted ones go on from their checkpoints, and one that fails leaves
 the others alone.
 """
 
-import errno
 import shutil
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
-import torch
-
+from dilated_ce.study.runs.at_once import do_at_once
+from dilated_ce.study.runs.attempt import attempt
 from dilated_ce.study.runs.settings import ExecutionConfig
-from dilated_ce.study.runs.store import Failure, Run
-from dilated_ce.study.runs.unit import Unit, execute
-
-
-class StudyError(Exception):
-    """A study that cannot go on; the message says why, and what to do."""
-
+from dilated_ce.study.runs.sharing import runs_at_once
+from dilated_ce.study.runs.store import Failure, Run, StudyError
+from dilated_ce.study.runs.unit import Unit
 
 Outcome = Run | Failure
 
 
 def carry_out(
     units: Sequence[Unit], execution: ExecutionConfig, fresh: bool = False
-) -> Iterator[tuple[Unit, Outcome, bool]]:
+) -> Generator[tuple[Unit, Outcome, bool], None, None]:
     """Do what is missing.
+
+    Whoever does not take all of them closes the iterator, which ends the runs under way.
 
     Args:
         units: what is asked for.
@@ -51,43 +48,27 @@ def carry_out(
             missing.append(unit)
     if not missing:
         return
+    with closing(_carry_out(missing, execution)) as outcomes:
+        for unit, failure in outcomes:
+            if failure is not None and failure.of_disk:
+                raise StudyError(
+                    f"{failure.error}: {unit.folder.parent}. Finished runs are kept there; make "
+                    "room, and start the same command again."
+                )
+            yield unit, failure or unit.run, False
+
+
+def _carry_out(
+    units: Sequence[Unit], execution: ExecutionConfig
+) -> Generator[tuple[Unit, Failure | None], None, None]:
     if execution.engine == "ray":
         from dilated_ce.study.runs.ray_cluster import spread
 
-        outcomes = spread(missing, execution)
+        yield from spread(units, execution)
+        return
+    at_once = min(len(units), runs_at_once(units[0].training, execution))
+    if at_once == 1:
+        for unit in units:
+            yield unit, attempt(unit)
     else:
-        outcomes = ((unit, attempt(unit)) for unit in missing)
-    for unit, error in outcomes:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise StudyError(
-                f"{error.strerror}: {unit.folder.parent}. Finished runs are kept there; make room, "
-                "and start the same command again."
-            ) from error
-        yield unit, unit.run if error is None else _failure(unit, error), False
-
-
-def attempt(unit: Unit, do: Callable[[Unit], None] = execute) -> Exception | None:
-    """Do a unit; what goes wrong with it is returned, as the others have to go on."""
-    try:
-        do(unit)
-    except Exception as error:
-        # Frames hold the network and its activations, which the next run has no room for.
-        error.__notes__ = ["".join(traceback.format_exception(error))]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return error.with_traceback(None)
-    return None
-
-
-def _failure(unit: Unit, error: Exception) -> Failure:
-    line = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-    if isinstance(error, torch.OutOfMemoryError):
-        line = (
-            f"out of GPU memory with {unit.training.batch_size} patches of "
-            f"{' x '.join(map(str, unit.training.patch_size))}; try half the batch_size, "
-            "a smaller patch_size or precision 16-mixed"
-        )
-    elif isinstance(error, MemoryError):
-        line = "out of memory; try a smaller batch_size or patch_size, or fewer workers"
-    trace = "\n".join(getattr(error, "__notes__", [])) or line
-    return Failure(unit.loss, unit.seed, unit.fold, line, trace)
+        yield from do_at_once(attempt, units, at_once, execution)

@@ -6,18 +6,19 @@ The folder of the study has to be the same for all machines, such as one on a ne
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dilated_ce.study.runs.local import StudyError, attempt
+from dilated_ce.study.runs.attempt import attempt
 from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.store import Failure, StudyError
 from dilated_ce.study.runs.unit import Unit
 
 
 def spread(
     units: Sequence[Unit], execution: ExecutionConfig
-) -> Iterator[tuple[Unit, Exception | None]]:
+) -> Iterator[tuple[Unit, Failure | None]]:
     """Do the units, as many at once as there are CPUs and GPUs for.
 
     Yields:
-        Each unit as it comes to its end, with its error if it failed.
+        Each unit as it comes to its end, with its failure.
 
     Raises:
         StudyError: Ray is missing or does not answer, or no machine has room for a run.
@@ -49,7 +50,8 @@ def spread(
             try:
                 yield unit, ray.get(done[0])
             except ray.exceptions.RayError as error:  # its process or machine died, or a retry too
-                yield unit, error
+                line = f"{type(error).__name__}: {error}".strip()
+                yield unit, Failure(unit.loss, unit.seed, unit.fold, line.splitlines()[0], line)
     finally:
         ray.shutdown()
 

@@ -19,6 +19,10 @@ from dilated_ce.study.training.loss_spec import LossSpec
 PREDICTIONS = "predictions.npz"
 
 
+class StudyError(Exception):
+    """A study that cannot go on; the message says why, and what to do."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A run that ended in an error."""
@@ -28,6 +32,7 @@ class Failure:
     fold: int
     error: str  # a line for people
     trace: str  # for who looks into it
+    of_disk: bool = False  # that is full or read-only: the others would fail alike
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ import torch
 from pydantic import Field, field_validator, model_validator
 
 from dilated_ce.study.data.reading import DataConfig, NonemptyPath, Strict
+from dilated_ce.study.machine import has_gpu
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.statistics.settings import StatisticsConfig
 from dilated_ce.study.training.loss_spec import LossSpec
-from dilated_ce.study.training.settings import Loss, TrainingConfig, TuneConfig, has_gpu
+from dilated_ce.study.training.settings import Loss, TrainingConfig, TuneConfig
 
 
 class CompareConfig(Strict):

@@ -166,7 +166,7 @@ class Segmenter(L.LightningModule):
             self.trainer.global_rank,
             self.trainer.world_size,
         )
-        return DataLoader(patches, batch_sampler=sampler, num_workers=config.workers)
+        return DataLoader(patches, batch_sampler=sampler, num_workers=config.loaders)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch of patches."""

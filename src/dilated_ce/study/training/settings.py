@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import (
     Field,
     PlainSerializer,
@@ -13,6 +12,7 @@ from pydantic import (
 )
 
 from dilated_ce.study.data.reading import Strict
+from dilated_ce.study.machine import has_gpu
 from dilated_ce.study.training.loss_spec import LossSpec, parse_loss
 
 
@@ -24,11 +24,6 @@ def _as_loss(loss: str | LossSpec) -> LossSpec:
 
 # Written as text, such as "dbce:radius=2", in files and by callers alike.
 Loss = Annotated[LossSpec, PlainValidator(_as_loss), PlainSerializer(str)]
-
-
-def has_gpu() -> bool:
-    """Whether PyTorch sees a GPU of any kind here."""
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 class TrainingConfig(Strict):
@@ -78,9 +73,9 @@ class TrainingConfig(Strict):
         default=None,
         ge=1,
         le=1024,
-        description="CPU threads of a run: the cores or OMP_NUM_THREADS; on Ray 1 or a GPU's part",
+        description="CPU threads of a run: OMP_NUM_THREADS, or the cores over the number of runs",
     )
-    workers: int = Field(default=0, ge=0, description="processes that load patches")
+    loaders: int = Field(default=0, ge=0, description="processes that load patches")
     evaluations: int = Field(
         default=5, ge=1, description="points of the learning curve, and checkpoints, of each run"
     )
