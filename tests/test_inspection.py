@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from dilated_ce import adaptive_dilated_weights, dilated_balanced_weights
 from dilated_ce.inspection import (
+    adaptive_lines,
     advise,
     default_radii,
     measure,
@@ -27,8 +28,9 @@ from dilated_ce.inspection import (
     write_page,
     write_weight_maps,
 )
-from dilated_ce.inspection.page import number, percent, representatives
+from dilated_ce.inspection.page import representatives
 from dilated_ce.inspection.planes import view
+from dilated_ce.inspection.words import number, percent
 from dilated_ce.study.data.cases import Case, CaseSource, DataError, DataSet, Split
 from dilated_ce.study.training.loss_spec import parse_losses
 
@@ -218,6 +220,65 @@ def test_mean_weights_are_those_of_the_core_over_the_whole_training_part(scope, 
             assert row[name] == pytest.approx(expected, rel=1e-5, nan_ok=True), (radius, name)
             share = place.sum() / (batch.numpy() != 255).sum()
             assert row[f"{name}_share"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("ignored", [False, True])
+def test_adaptive_mean_weights_are_those_of_the_core_over_the_whole_training_part(layout, ignored):
+    shape, dims, spacing = LAYOUTS[layout]
+    labels = [blobs(shape, seed, ignored, sparse) for seed, sparse in enumerate((0.7, 0.9))]
+    labels.append(np.zeros(shape, np.uint8))
+    ignore = 255 if ignored else None
+    cases = [make_case(str(index), array, spacing) for index, array in enumerate(labels)]
+    data = make_data(cases, spatial_dims=dims, ignore_index=ignore)
+    found = measure(data, [0]).adaptive
+    images = np.concatenate(labels) if layout == "stack" else np.stack(labels)
+    options = {"spacing": spacing[-dims:], "ignore_index": ignore}
+    weights = oracles.adaptive_weights(images, 3, **options)
+    for index in range(3):
+        expected = weights[images == index].mean()
+        assert found.weight_of(index) == pytest.approx(expected, rel=1e-6)
+    radii = oracles.adaptive_radii(images, 3, **options)
+    masks = oracles.dilated_masks(images, radii, 3, **options)
+    np.testing.assert_array_equal(found.volumes, oracles.volumes_of(masks))
+    present = found.volumes > 0
+    np.testing.assert_allclose(found.radii, np.where(present, radii, 0))
+    row = found.places()
+    near = masks[:, 1:].any(1)
+    places = {
+        "foreground": (images > 0) & (images != 255),
+        "rim": (images == 0) & near,
+        "far": (images == 0) & ~near,
+    }
+    for name, place in places.items():
+        assert row[name] == pytest.approx(weights[place].mean(), rel=1e-6)
+        assert row[f"{name}_share"] == pytest.approx(place.sum() / (images != 255).sum())
+    ratios = [
+        (own[own > 0].max() / own[own > 0].min()) ** (1 / dims)
+        for own in found.volumes
+        if (own > 0).sum() > 1
+    ]
+    assert row["imbalance"] == pytest.approx(np.median(ratios))
+
+
+def test_a_line_for_each_class_says_what_the_adaptive_loss_would_do(tmp_path):
+    cases = [make_case(str(radius), disc(radius)) for radius in (3, 20)]
+    data = make_data(cases, unit="mm")  # without a lesion
+    measured = measure(data, [0])
+    lines = dict(adaptive_lines(data, measured))
+    assert list(lines) == ["background", "organ"]
+    images = np.stack([case.labels for case in cases])
+    weights = oracles.adaptive_weights(images, 3)
+    organ = images == 1
+    balanced = images.size / organ.sum() / 2
+    assert lines["organ"] == (
+        f"R = 2 to 8 mm. One of its voxels weighs {weights[organ].mean():.3g} on average "
+        f"(balanced CE: {balanced:.3g}, CE: 1)."
+    )
+    assert lines["background"].startswith("R = 8 mm. ")
+    assert "; beyond the neighbourhoods of the other classes " in lines["background"]
+    write_page(tmp_path / "page.html", data, measured)
+    assert lines["organ"] in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_imbalance_is_the_ratio_of_the_dilated_volumes():
@@ -522,6 +583,13 @@ def decode(uri):
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
+def adaptive_maps(images, num_classes=2, spacing=None):
+    """Each image on its own."""
+    return np.concatenate(
+        [oracles.adaptive_weights(image[None], num_classes, spacing) for image in images]
+    )
+
+
 def test_the_page_shows_the_weights_of_the_core(tmp_path):
     cases = [
         make_case(name, disc(radius, 64)) for name, radius in zip("abc", (3, 9, 20), strict=True)
@@ -531,6 +599,7 @@ def test_the_page_shows_the_weights_of_the_core(tmp_path):
     write_page(tmp_path / "page.html", data, measured)
     _, frames = read_page(tmp_path / "page.html")
     assert [frame["name"] for frame in frames] == [
+        "found for each class (Adaptive DBCE)",
         "0 px (balanced CE)",
         "2 px",
         "6 px",
@@ -538,15 +607,17 @@ def test_the_page_shows_the_weights_of_the_core(tmp_path):
     ]
     batch = torch.from_numpy(np.stack([case.labels for case in cases]))
     for scope, volumes in (("data", "batch"), ("image", "image")):
-        # One scale for all radii.
+        # One scale for all stops. Images are equally large, but each adaptive map is its own.
         maps = {
             radius: dilated_balanced_weights(batch, radius, num_classes=2, volumes=volumes).numpy()
             for radius in measured.radii
         }
+        maps = {None: adaptive_maps(batch.numpy()), **maps}
         limits = min(m.min() for m in maps.values()), max(m.max() for m in maps.values())
         if scope == "image":  # of each alone, whose mean is 1 as images are equally large
             limits = tuple(map(float, limits))
-        for frame, radius in zip(frames, measured.radii, strict=True):
+        for frame, radius in zip(frames, maps, strict=True):
+            assert frame["adaptive"] == (radius is None)
             for uri, weights in zip(frame[scope]["weights"], maps[radius], strict=True):
                 check_picture(decode(uri), weights, limits)
 
@@ -556,7 +627,9 @@ def test_the_page_outlines_the_dilated_masks(tmp_path):
     data = make_data([case], classes=("background", "disc"))
     write_page(tmp_path / "page.html", data, measure(data, [0, 30]))
     _, frames = read_page(tmp_path / "page.html")
-    for frame, radius in zip(frames, (0, 30), strict=True):
+    (adaptive,) = oracles.adaptive_radii(case.labels[None], 2)
+    assert tuple(adaptive) == (8, 8)
+    for frame, radius in zip(frames, (8, 0, 30), strict=True):
         shown = np.asarray(decode(frame["masks"][0]).convert("RGBA"))
         inside, outside = reference_masks(case.labels, radius, (1, 1), 2)[::-1]
         orange = (shown[..., :3] == (0xE6, 0x9F, 0x00)).all(-1)
@@ -623,13 +696,13 @@ def test_a_volume_is_shown_in_the_slice_with_the_most_foreground(tmp_path, scope
     assert "slice 9 along z" in text
     shown = ["b", "a"]  # the smallest first
     planes = {}
-    for radius, (name, index) in product(radii, zip(shown, (9, 8), strict=True)):
+    for radius, (name, index) in product((None, *radii), zip(shown, (9, 8), strict=True)):
         case = data.by_name[name].load()
-        options = measured.balancing(radius) if scope == "data" else {}
+        options = measured.balancing(radius) if scope == "data" and radius is not None else {}
         weights = weigh(case, data, radius, **options)[..., index]
         planes[radius, name] = np.rot90(weights)  # x to the right, y upwards
     limits = min(p.min() for p in planes.values()), max(p.max() for p in planes.values())
-    for frame, radius in zip(frames, radii, strict=True):
+    for frame, radius in zip(frames, (None, *radii), strict=True):
         for uri, name in zip(frame[scope]["weights"], shown, strict=True):
             check_picture(decode(uri), planes[radius, name], limits)
 
@@ -645,8 +718,11 @@ def test_a_slice_of_a_stack_is_an_image_of_its_own(tmp_path):
     assert "each slice on its own" in text
     options = {"num_classes": 2}
     maps = [
-        dilated_balanced_weights(torch.from_numpy(labels[1:2]), r, **options)[0].numpy()
-        for r in (0, 2)
+        adaptive_maps(labels[1:2])[0],
+        *(
+            dilated_balanced_weights(torch.from_numpy(labels[1:2]), r, **options)[0].numpy()
+            for r in (0, 2)
+        ),
     ]
     limits = min(m.min() for m in maps), max(m.max() for m in maps)
     for frame, weights in zip(frames, maps, strict=True):

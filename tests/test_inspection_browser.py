@@ -72,7 +72,7 @@ def test_the_slider_works_by_keyboard_and_changes_all_that_depends_on_it(browser
     frames = browser.run('JSON.parse(document.getElementById("frames").textContent)')
     browser.run('document.getElementById("radius").focus()')
     browser.press("Home")
-    for index, radius in enumerate(RADII):
+    for index, radius in enumerate(("adaptive", *RADII)):
         frame, shown = frames[index], browser.run(SHOWN)
         assert shown["name"] == shown["spoken"] == frame["name"]
         assert shown["masks"] == frame["masks"][1]
@@ -82,9 +82,11 @@ def test_the_slider_works_by_keyboard_and_changes_all_that_depends_on_it(browser
         assert means == frame["data"]["means"]
         assert shares == frame["data"]["shares"]
         assert shown["numbers"][-1] == frame["data"]["imbalance"]
-        foreground = measured.weights_at(radius, "data")["foreground"]
-        assert float(means[0]) == pytest.approx(foreground, rel=0.01)
+        adaptive = radius == "adaptive"
+        row = measured.adaptive.places() if adaptive else measured.weights_at(radius, "data")
+        assert float(means[0]) == pytest.approx(row["foreground"], rel=0.01)
         assert shown["row"] == ("∞" if radius == float("inf") else str(radius))
+        assert browser.run('document.getElementById("scopes").disabled') == adaptive
         assert shown["bars"] == 1
         browser.press("ArrowRight")
     assert browser.run(SHOWN)["name"] == "∞ (plain CE)"  # it ends there

@@ -222,7 +222,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _print_classes(data: "DataSet", measured: "Measured") -> None:
-    from dilated_ce.inspection.page import number
+    from dilated_ce.inspection import adaptive_lines
+    from dilated_ce.inspection.words import number
 
     table = Table(title="training part", title_justify="left")
     for column in ("class", "voxels", "share", "cases", "depth", "adaptive R"):
@@ -241,6 +242,9 @@ def _print_classes(data: "DataSet", measured: "Measured") -> None:
             adaptive,
         )
     console.print(table)
+    console.print("Adaptive DBCE would do this:")
+    for name, line in adaptive_lines(data, measured):
+        console.print(f"  {escape(name)}: {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _radius_of_maps(text: str | None) -> float | str | None:

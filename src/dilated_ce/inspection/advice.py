@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dilated_ce.inspection.measuring import Measured
+from dilated_ce.inspection.words import number
 from dilated_ce.study.data.cases import DataSet
 
 # Below these the weights differ little from those of CE:
@@ -93,6 +94,28 @@ def advise(data: DataSet, measured: Measured) -> Advice:
         *_uneven(measured),
     ]
     return Advice(radii, tuple(losses), tuple(points))
+
+
+def adaptive_lines(data: DataSet, measured: Measured) -> tuple[tuple[str, str], ...]:
+    """The name of every class that occurs, and a line on what Adaptive DBCE would do to it."""
+    present = [(index, row) for index, row in enumerate(measured.classes.to_dict("records"))]
+    present = [(index, row) for index, row in present if row["voxels"]]
+    lines = []
+    for index, row in present:
+        radii = measured.adaptive.radii[:, index]
+        least, most = (number(float(radius)) for radius in (radii[radii > 0].min(), radii.max()))
+        found = f"{least} {data.unit}" if least == most else f"{least} to {most} {data.unit}"
+        balanced = measured.num_voxels / row["voxels"] / len(present)
+        line = (
+            f"R = {found}. One of its voxels weighs "
+            f"{number(measured.adaptive.weight_of(index))} on average "
+            f"(balanced CE: {number(balanced)}, CE: 1)"
+        )
+        beyond = measured.adaptive.places()["far"]
+        if index == 0 and not math.isnan(beyond):
+            line += f"; beyond the neighbourhoods of the other classes {number(beyond)}"
+        lines.append((str(row["class"]), f"{line}."))
+    return tuple(lines)
 
 
 def _foreground(measured: Measured) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from dilated_ce.inspection.advice import foreground_shares
 from dilated_ce.inspection.measuring import Measured
+from dilated_ce.inspection.words import radius_name
 from dilated_ce.study.data.cases import DataSet
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5c6670"
@@ -24,11 +25,6 @@ STYLE = {
     "grid.alpha": 0.25,
     "svg.hashsalt": "dilated-ce",  # the same figure gives the same file
 }
-
-
-def radius_name(radius: float) -> str:
-    """A radius as people write it."""
-    return "∞" if radius == math.inf else f"{radius:g}"
 
 
 @mpl.rc_context(STYLE)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dilated_ce.inspection.adaptive import Adaptive, tally_adaptive
 from dilated_ce.inspection.tallies import PLACES, Tally, radii_by_image, sum_depths, tally
 from dilated_ce.study.data.cases import Case, DataSet
 
@@ -43,6 +44,7 @@ class Measured:
             background voxel within the radius of the foreground (`rim`), and of a background voxel
             beyond (`far`), with mean 1 over all voxels; and `foreground_share`, `rim_share` and
             `far_share` of the voxels. NaN where a place has no voxel.
+        adaptive: the weights of the adaptive loss.
         radii: in the data's unit, ascending.
         voxel_size: the shortest side of a voxel, the median over the cases, in the data's unit.
         num_cases: measured cases of the training part.
@@ -54,6 +56,7 @@ class Measured:
     classes: pd.DataFrame
     volumes: pd.DataFrame
     weights: pd.DataFrame
+    adaptive: Adaptive
     radii: tuple[float, ...]
     voxel_size: float
     num_cases: int
@@ -135,6 +138,7 @@ def measure(
     rows: list[dict[str, Any]] = []
     dilated: list[dict[str, Any]] = []
     of_training: list[Tally] = []
+    adaptive: list[Adaptive] = []
     voxel_sizes: list[float] = []
     for source in data.cases:
         if max_cases is not None and source.name not in _spread(split.train, max_cases):
@@ -151,6 +155,7 @@ def measure(
         ]
         if who["part"] == "train":
             of_training += tallies
+            adaptive.append(_adaptive(case, data))
             voxel_sizes.append(min(case.spacing[-data.spatial_dims :]))
         on_case()
     cases = pd.DataFrame(rows)
@@ -168,6 +173,7 @@ def measure(
             columns=pd.Index(data.classes, name="class"),
         ),
         weights=_weights(total, of_training, grid),
+        adaptive=Adaptive.sum(adaptive),
         radii=grid,
         voxel_size=float(np.median(voxel_sizes)),
         num_cases=int(cases.loc[cases["part"] == "train", "case"].nunique()),
@@ -211,6 +217,11 @@ def _tallies(case: Case, radii: Sequence[float], data: DataSet) -> list[Tally]:
         tally(image, radii, len(data.classes), spacing, data.ignore_index)
         for image in images_of(case.labels, data.spatial_dims)
     ]
+
+
+def _adaptive(case: Case, data: DataSet) -> Adaptive:
+    images, spacing = images_of(case.labels, data.spatial_dims), case.spacing[-data.spatial_dims :]
+    return tally_adaptive(images, len(data.classes), tuple(spacing), data.ignore_index)
 
 
 def _describe(case: Case, data: DataSet) -> list[dict[str, Any]]:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from dilated_ce import __version__
 from dilated_ce.inspection import figures
-from dilated_ce.inspection.advice import advise, foreground_shares
-from dilated_ce.inspection.figures import radius_name
+from dilated_ce.inspection.advice import adaptive_lines, advise, foreground_shares
 from dilated_ce.inspection.maps import COLOURS, paint, weigh, whole_file
 from dilated_ce.inspection.measuring import Measured
 from dilated_ce.inspection.planes import (
@@ -28,6 +27,7 @@ from dilated_ce.inspection.planes import (
     view,
 )
 from dilated_ce.inspection.tallies import PLACES
+from dilated_ce.inspection.words import number, percent, radius_name
 from dilated_ce.study.data.cases import DataSet
 
 SIDES = (512, 352, 256, 160)  # of the pictures, the largest that fits
@@ -36,7 +36,8 @@ SCOPES = ("data", "image")
 TICK_DIGITS = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 2, 5), (1,))  # from many ticks to few
 MOST_TICKS = 9
 
-Planes = dict[tuple[float, str], list[NDArray[np.float32]]]
+# By radius, or None for the adaptive loss, and scope: a plane for each case.
+Planes = dict[tuple[float | None, str], list[NDArray[np.float32]]]
 
 
 def write_page(
@@ -46,7 +47,7 @@ def write_page(
     *,
     arguments: Sequence[str] = ("DATA",),
 ) -> None:
-    """Write the page: class frequencies, advice, and a slider over the radius.
+    """Write the page: class frequencies, advice, and a slider: the adaptive loss, then the radii.
 
     It shows three training cases: those with the smallest, the median and the largest foreground;
     of volumes and stacks the slice with the most. Their weights are those of `weigh`.
@@ -67,7 +68,7 @@ def write_page(
         for name, role in representatives(measured)
     ]
     planes = _weights(views, data, measured)
-    limits = {scope: _limits(planes, measured.radii, scope) for scope in SCOPES}
+    limits = {scope: _limits(planes, scope) for scope in SCOPES}
     for side in SIDES:
         frames = _frames(views, data, measured, planes, limits, side)
         photographs = [photograph(part, data, side) for part in views]
@@ -90,6 +91,9 @@ def write_page(
         command=advice.command(*arguments),
         classes=measured.classes.to_dict("records"),
         volumes=[measured.volumes.loc[radius].tolist() for radius in measured.radii],
+        adaptive=measured.adaptive.places(),
+        adaptive_volumes=measured.adaptive.volumes.sum(0).tolist(),
+        adaptive_lines=adaptive_lines(data, measured),
         weights={
             scope: [measured.weights_at(radius, scope) for radius in measured.radii]
             for scope in SCOPES
@@ -135,28 +139,17 @@ def representatives(measured: Measured) -> list[tuple[str, str]]:
     return list({name: (name, role) for name, role in zip(names, roles, strict=True)}.values())
 
 
-def number(value: float) -> str:
-    """Two or three digits that matter, for reading and not for computing."""
-    if not math.isfinite(value):
-        return "-" if math.isnan(value) else "∞"
-    return (
-        f"{value:,.0f}" if value >= 99.5 or value == round(value) else f"{value:#.3g}".rstrip(".")
-    )
-
-
-def percent(share: float) -> str:
-    """A share as a percentage: 94.8%, 2.7%, 0.042%."""
-    return f"{share * 100:#.3g}%" if 0 < share < 0.1 else f"{share:.1%}"
-
-
 def _start(measured: Measured, radii: Sequence[float]) -> int:
-    """The place of the radius that the page opens with: the first that is advised."""
-    return measured.radii.index(radii[0]) if radii else 0
+    """The stop that the page opens with: the first radius that is advised."""
+    return 1 + measured.radii.index(radii[0]) if radii else 1
 
 
 def _weights(views: Sequence[View], data: DataSet, measured: Measured) -> Planes:
     """The weights that the page shows, by radius and scope, one plane for each case."""
     planes: Planes = {}
+    whole = [part.near(0) if part.stacked else part for part in views]  # images of their own
+    for scope in SCOPES:  # which of them makes no difference to these
+        planes[None, scope] = [part.plane(weigh(part.case, data, None)) for part in whole]
     for radius in measured.radii:
         nearby = [part.near(radius) for part in views]
         of_data = measured.balancing(radius)
@@ -181,24 +174,29 @@ def _frames(
     limits: dict[str, tuple[float, float]],
     side: int,
 ) -> list[dict[str, Any]]:
-    """What the slider shows at each radius."""
+    """What the slider shows at each stop."""
     frames = []
-    for radius in measured.radii:
-        ends = {0.0: " (balanced CE)", math.inf: " (plain CE)"}
-        unit = "" if radius == math.inf else f" {data.unit}"
-        name = f"{radius_name(radius)}{unit}{ends.get(radius, '')}"
+    for radius in (None, *measured.radii):
+        name = "found for each class (Adaptive DBCE)"
+        if radius is not None:
+            ends = {0.0: " (balanced CE)", math.inf: " (plain CE)"}
+            unit = "" if radius == math.inf else f" {data.unit}"
+            name = f"{radius_name(radius)}{unit}{ends.get(radius, '')}"
         frame: dict[str, Any] = {
             "name": name,
+            "adaptive": radius is None,
             "masks": [masks_overlay(part, data, radius, side) for part in views],
-            "masksAlt": [f"{part.case.name}: masks dilated by R = {name}" for part in views],
+            "masksAlt": [f"{part.case.name}: masks dilated by R {_is(name)}" for part in views],
         }
         for scope in SCOPES:
-            row = measured.weights_at(radius, scope)
+            row = measured.adaptive.places()
+            if radius is not None:
+                row = measured.weights_at(radius, scope)
             planes = weights[radius, scope]
             frame[scope] = {
                 "weights": [uri(paint(thin_out(plane, side), limits[scope])) for plane in planes],
                 "alt": [
-                    f"{part.case.name}: weights at R = {name}, {_range(plane)}"
+                    f"{part.case.name}: weights with R {_is(name)}, {_range(plane)}"
                     for part, plane in zip(views, planes, strict=True)
                 ],
                 "means": [number(row[place]) for place in PLACES],
@@ -209,9 +207,15 @@ def _frames(
     return frames
 
 
-def _limits(planes: Planes, radii: Sequence[float], scope: str) -> tuple[float, float]:
-    """The smallest and the largest weight that the page shows of a scope, over all radii."""
-    values = np.concatenate([plane[plane > 0] for r in radii for plane in planes[r, scope]])
+def _is(name: str) -> str:
+    """A radius after the letter R."""
+    return name if name.startswith("found") else f"= {name}"
+
+
+def _limits(planes: Planes, scope: str) -> tuple[float, float]:
+    """The smallest and the largest weight that the page shows of a scope, over all stops."""
+    of_scope = [plane for (_, own), found in planes.items() if own == scope for plane in found]
+    values = np.concatenate([plane[plane > 0] for plane in of_scope])
     return (float(values.min()), float(values.max())) if values.size else (1.0, 1.0)
 
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from dilated_ce import dilate_labels
 from dilated_ce.inspection.measuring import images_of
+from dilated_ce.inspection.tallies import radii_by_image
 from dilated_ce.study.data.cases import Case, DataSet
 
 # Okabe and Ito's colours, told apart by colour-blind people too; the background's is white.
@@ -90,15 +91,25 @@ def photograph(view: View, data: DataSet, side: int) -> str:
     return uri(Image.fromarray(pixels[..., 0]))
 
 
-def masks_overlay(view: View, data: DataSet, radius: float, side: int) -> str:
+def adaptive_radii(view: View, data: DataSet) -> tuple[float, ...]:
+    """The radius that the adaptive loss finds for each class of the image; 0 without the class."""
+    case = view.near(0).case if view.stacked else view.case
+    spacing = case.spacing[-data.spatial_dims :]
+    images = np.ascontiguousarray(images_of(case.labels, data.spatial_dims))
+    return tuple(radii_by_image(images, len(data.classes), spacing, data.ignore_index)[0].tolist())
+
+
+def masks_overlay(view: View, data: DataSet, radius: float | None, side: int) -> str:
     """The classes, what dilation adds to them, and the outlines of the dilated masks.
 
     A transparent picture to lay over the image. What several foreground classes share is white.
+    Without a radius the masks are those of the adaptive loss.
     """
-    part = view.near(radius)
+    radii = adaptive_radii(view, data) if radius is None else (radius,) * len(data.classes)
+    part = view.near(max(radii))
     masks = dilate_labels(
         torch.from_numpy(np.ascontiguousarray(images_of(part.case.labels, data.spatial_dims))),
-        radius,
+        radii,
         num_classes=len(data.classes),
         spacing=view.case.spacing[-data.spatial_dims :],
         ignore_index=data.ignore_index,
