@@ -116,8 +116,10 @@ def test_the_shell_offers_every_loss_and_every_value_of_a_choice():
     offered = complete_losses("ce,")
     assert {text.removeprefix("ce,").partition(":")[0] for text in offered} == set(LOSSES)
     options = {p.name: p for p in get_command(cli.app).commands["compare"].params}
+    *networks, smp = (item.value for item in options["network"].shell_complete(None, ""))
+    assert smp == "smp:"
+    assert [TrainingConfig(network=name).network for name in networks] == networks
     for name, config in (
-        ("network", TrainingConfig),
         ("precision", TrainingConfig),
         ("device", TrainingConfig),
         ("engine", ExecutionConfig),
@@ -130,7 +132,7 @@ def test_the_shell_offers_every_loss_and_every_value_of_a_choice():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--losses", "focal"], "Invalid value for --losses: unknown loss 'focal'; expected one"),
+        (["--losses", "vocal"], "Invalid value for --losses: unknown loss 'vocal'; expected one"),
         (["--losses", "dbce:radius=wide"], "got 'radius=wide', expected a number"),
         (["--losses", "dbce:radius=-1"], "got -1.0, expected >= 0"),
         (["--losses", ""], "the list of losses is empty"),

@@ -347,7 +347,12 @@ WRONG_OPTIONS = {
     "empty losses": (("--losses", ","), "the list of losses is empty"),
     "steps": (("--steps", 0), "training.steps: got 0"),
     "seeds": (("--seeds", 0), "seeds: got 0"),
-    "network": (("--network", "vnet"), "training.network: got 'vnet'"),
+    "network": (
+        ("--network", "unets"),
+        "training.network: got 'unets', expected a network of MONAI",
+    ),
+    "network's argument": (("--network", "unet:depth=3"), "got 'depth=3', expected spatial_dims"),
+    "weights": (("--weights", "nowhere.pt"), "training.weights: got nowhere.pt, which is no file"),
     "patch": (("--patch-size", 12), "patch_size: got 12, expected a multiple of 8"),
     "patch text": (("--patch-size", "big"), "got 'big', expected numbers"),
     "patch sides": (("--patch-size", "16,16,16"), "got 3 sides, expected one or 2"),

@@ -9,6 +9,7 @@ from dilated_ce.cli.console import fail
 from dilated_ce.cli.endings import one_error
 from dilated_ce.cli.options import (
     DEFAULT_LOSSES,
+    NETWORK_NAMES,
     a_path,
     classes,
     complete_losses,
@@ -137,9 +138,20 @@ def compare(
     network: Annotated[
         str | None,
         typer.Option(
-            help="unet, dynunet or segresnet.",
+            help="A network of MONAI with its arguments, such as unet, dynunet, segresnet or "
+            "SwinUNETR:feature_size=12; smp:Unet:encoder_name=resnet18 of "
+            "segmentation_models.pytorch; or module:function of your own.",
             show_default="unet",
-            autocompletion=one_of("unet", "dynunet", "segresnet"),
+            autocompletion=one_of(*NETWORK_NAMES),
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file with weights that every run starts from.",
+            parser=a_path,
+            metavar="FILE",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -281,6 +293,7 @@ def compare(
         "statistics.margin": margin,
         "scoring.tolerance": tolerance,
         "training.network": network,
+        "training.weights": weights,
         "training.steps": steps,
         "training.batch_size": batch_size,
         "training.patch_size": numbers("--patch-size", patch_size),

@@ -19,6 +19,10 @@ LOSS_NAMES = (
     *("focal", "dice-focal", "generalised-dice", "tversky", "top-k", "dice-top-k", "lovasz"),
     *("unified-focal", "dice-cldice", "dice-boundary", "dice-hausdorff-dt"),
 )
+NETWORK_NAMES = (
+    *("unet", "dynunet", "segresnet", "AttentionUnet", "BasicUNetPlusPlus", "SwinUNETR", "UNETR"),
+    "smp:",
+)
 
 
 def a_path(text: str) -> Path:

@@ -99,7 +99,7 @@ def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], D
     with locked(config.out):
         terminal.on_data(data)
         with api.prepare_sample(config, data, terminal) as (resolved, prepared):
-            api.try_losses(resolved, data, prepared)
+            api.try_out(resolved, data, prepared)
             _estimate(resolved, data, prepared)
 
 

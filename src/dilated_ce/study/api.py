@@ -29,7 +29,7 @@ from dilated_ce.study.runs.unit import Unit, versions
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_parts import Setting
 from dilated_ce.study.training.losses import LOSSES
-from dilated_ce.study.training.trial import batch_of, try_loss
+from dilated_ce.study.training.trial import batch_of, try_loss, try_network
 from dilated_ce.study.wording import listing
 
 SAMPLED = 4  # training cases that a dry run measures on
@@ -94,7 +94,7 @@ def compare(
     with locked(config.out):
         listener.on_data(data)
         prepared = prepare_data(data, config.out, listener, fresh)
-        try_losses(config, data, prepared)
+        try_out(config, data, prepared)
         results = Results()
         rates = search_rates(config, data, prepared, results, listener, fresh)
         units = plan_units(config, data, prepared, rates)
@@ -220,26 +220,30 @@ def search_rates(
     return rates
 
 
-def try_losses(config: CompareConfig, data: DataSet, prepared: Prepared) -> None:
-    """Compute the losses of the user's own on a batch of the training, before any training.
+def try_out(config: CompareConfig, data: DataSet, prepared: Prepared) -> None:
+    """Compute the losses of the user's own, and a step of the network, before any training.
 
     Raises:
         SettingsError: with each that fails.
     """
-    own = [loss for loss in config.losses if loss.name not in LOSSES]
-    if not own:
-        return
-    setting = _setting(data)
-    training = resolve(config.training, prepared)
+    setting, training = _setting(data), resolve(config.training, prepared)
     # Of a dry run a few cases are prepared.
     names = tuple(name for name in data.folds[0].train if name in prepared.index["cases"])
-    logits, target = batch_of(prepared, names, training, setting)
+    own = [loss for loss in config.losses if loss.name not in LOSSES]
     problems = []
+    if own:
+        logits, target = batch_of(prepared, names, training, setting)
     for loss in own:
         try:
             try_loss(loss, setting, logits, target)
         except ValueError as error:
             problems.append(f"--losses {loss}: {error}")
+    if not problems:
+        here = config.execution.engine == "local" and training.device != "cpu"
+        try:
+            try_network(prepared, names, training, config.losses[0], setting, here)
+        except ValueError as error:
+            problems.append(str(error))
     if problems:
         raise SettingsError("\n".join(problems))
 

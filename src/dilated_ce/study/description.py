@@ -8,6 +8,8 @@ from dilated_ce.study.planning import resolve
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.runs.unit import Unit, versions
 from dilated_ce.study.settings.compare import CompareConfig
+from dilated_ce.study.training.network_spec import WITH_CHANNELS, WITH_NORM, parse_network
+from dilated_ce.study.training.settings import ResolvedTraining
 
 
 def describe(config: CompareConfig, data: DataSet, units: list[Unit]) -> dict[str, object]:
@@ -52,9 +54,15 @@ def settings_in_words(
         for loss, of_loss in rates.items()
     )
     return {
-        "network": f"MONAI {training.network}, {prepared.index['spatial_dims']}D, channels "
-        f"{', '.join(map(str, training.channels))}, {training.norm} normalisation, "
-        f"{runs[0].info['parameters']:,} parameters",
+        "network": ", ".join(
+            [
+                parse_network(training.network).title,
+                f"{prepared.index['spatial_dims']}D",
+                *_levels(training),
+                f"{runs[0].info['parameters']:,} parameters",
+                *([f"started from {training.weights.name}"] if training.weights else []),
+            ]
+        ),
         "optimiser": f"{training.optimizer}, {training.schedule} schedule, weight decay "
         f"{training.weight_decay:g}, {training.precision}",
         "learning rate": f"chosen on the validation part of each fold: {tuned}"
@@ -71,3 +79,11 @@ def settings_in_words(
         ),
         "data, SHA-256": prepared.digest,
     }
+
+
+def _levels(training: ResolvedTraining) -> list[str]:
+    """What the settings say of the network's levels, if it is one that listens to them."""
+    name = parse_network(training.network).name
+    channels = f"channels {', '.join(map(str, training.channels))}"
+    norm = f"{training.norm} normalisation"
+    return [channels] * (name in WITH_CHANNELS) + [norm] * (name in WITH_NORM)

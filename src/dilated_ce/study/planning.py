@@ -13,10 +13,12 @@ from dilated_ce.study.runs.store import Run
 from dilated_ce.study.runs.unit import Unit
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_spec import LossSpec
+from dilated_ce.study.training.network_spec import parse_network
 from dilated_ce.study.training.settings import ResolvedTraining, TrainingConfig
 
 # The most that a patch is by default: what 2 CPU cores train on in reasonable time.
 MOST_SIDES = {2: 128, 3: 64}
+USUAL_FACTOR = 16  # by which the sides of a patch are divisible, for a network of the user's
 BATCH_SIZES = {2: 8, 3: 4}
 LEARNING_RATES = {"adamw": 3e-3, "sgd": 1e-2}
 Rates = dict[tuple[LossSpec, int], float]  # by loss and fold
@@ -62,7 +64,7 @@ def default_patch(
     training: TrainingConfig, spatial_dims: int, shapes: Sequence[Sequence[int]]
 ) -> tuple[int, ...]:
     """The median case as far as memory allows, in sides that the network can halve."""
-    factor = 2 ** (len(training.channels) - 1)
+    factor = parse_network(training.network).factor(training.channels) or USUAL_FACTOR
     sides = [list(shape)[-spatial_dims:] for shape in shapes]
     median = np.median(sides, axis=0).clip(max=MOST_SIDES[spatial_dims])
     return tuple(max(factor, int(side) // factor * factor) for side in median)

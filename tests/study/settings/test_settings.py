@@ -38,7 +38,7 @@ def test_a_file_of_settings(tmp_path):
             ["line 5: training.stepps: is no setting; expected", "channels"],
         ),
         ("steps: 10", "patch_size: 12", ["line 4: training: patch_size: got 12, expected a mult"]),
-        ("steps: 10", "network: vnet", ["line 5: training.network: got 'vnet'. Input should be"]),
+        ("steps: 10", "network: unest", ["line 5: training.network: got 'unest', expected a net"]),
         ("steps: 10", "channels: [4]", ["line 5: training.channels"]),
         (
             "  steps: 10\n",

@@ -52,7 +52,7 @@ def prepared(tmp_path):
     ],
 )
 def test_losses_that_fit(config, prepared, loss):
-    api.try_losses(config(loss), make_dataset(), prepared)
+    api.try_out(config(loss), make_dataset(), prepared)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_losses_that_fit(config, prepared, loss):
 )
 def test_losses_that_fail_before_any_training(config, prepared, loss, message):
     with pytest.raises(SettingsError, match=rf"--losses {loss}: .*{message}.* It is called with"):
-        api.try_losses(config("ce", loss), make_dataset(), prepared)
+        api.try_out(config("ce", loss), make_dataset(), prepared)
 
 
 def test_a_loss_in_a_file_is_named_with_its_line(config, prepared, tmp_path, monkeypatch):
@@ -89,7 +89,7 @@ def test_a_loss_in_a_file_is_named_with_its_line(config, prepared, tmp_path, mon
     monkeypatch.syspath_prepend(tmp_path)
     own = config("tried:Loss", "tried:Nothing", "tried:Flat")
     with pytest.raises(SettingsError) as caught:
-        api.try_losses(own, make_dataset(), prepared)
+        api.try_out(own, make_dataset(), prepared)
     first, second, third = str(caught.value).splitlines()
     assert first.startswith("--losses tried:Loss: tried.py line 4: ")
     assert "loss(logits, target[:, 0].long())" in first

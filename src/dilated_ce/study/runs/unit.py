@@ -41,11 +41,12 @@ from dilated_ce.study.training.fit import PROGRESS, History, Plan, fit
 from dilated_ce.study.training.infer import predict
 from dilated_ce.study.training.loss_spec import LossSpec, source_file
 from dilated_ce.study.training.losses import LOSSES, OURS
+from dilated_ce.study.training.network_spec import parse_network
 from dilated_ce.study.training.process import on_threads
 from dilated_ce.study.training.settings import ResolvedTraining
 
 # What changes the arithmetic of a run on its machine, and not what it computes.
-SHAPELESS = {"device", "devices", "threads", "loaders"}
+SHAPELESS = {"device", "devices", "threads", "loaders", "weights"}  # of the last the content
 # What a run's numbers come from in this package: what trains, what judges, and their defaults.
 # Whole folders, as a list of modules would miss the next one.
 PACKAGE = Path(dilated_ce.__file__).parent
@@ -96,7 +97,8 @@ class Unit:
     def fingerprint(self) -> str:
         """A hash of everything that shapes the numbers of the run.
 
-        Of a loss of the user's, that is the file that it is written in, and none that it imports.
+        Of a loss or network of the user's, that is the file that it is written in, and none that it
+        imports; of weights to start from their content, wherever they lie.
         """
         return fingerprint(
             {
@@ -108,7 +110,11 @@ class Unit:
                 "data": Prepared(self.prepared).digest,
                 "versions": versions(),
                 "code": _code(SHAPING if self.loss.name in OTHER_LOSSES else (*SHAPING, CORE)),
-                "own code": _own_code(self.loss.name),
+                "own code": [
+                    _own_code(source_file(self.loss.name)),
+                    _own_code(parse_network(self.training.network).source_file),
+                ],
+                "weights": _content(self.training.weights),
             }
         )
 
@@ -258,8 +264,12 @@ def shaping_files(place: str) -> list[Path]:
     return [path.relative_to(PACKAGE) for path in found]
 
 
-def _own_code(loss: str) -> str:
-    path = source_file(loss)
+@cache
+def _content(path: Path | None) -> str:
+    return sha256(path) if path else ""
+
+
+def _own_code(path: Path | None) -> str:
     try:
         return _arithmetic(path.read_bytes()) if path else ""
     except (OSError, SyntaxError, ValueError):  # in an archive, or edited this very moment

@@ -24,7 +24,7 @@ from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.training.infer import mean_dice, predict
 from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import LossSpec
-from dilated_ce.study.training.networks import build_network
+from dilated_ce.study.training.networks import build_network, outputs_of, supervised
 from dilated_ce.study.training.patches import Patches, StepSampler
 from dilated_ce.study.training.process import as_guest, peak_memory, reset_peak_memory
 from dilated_ce.study.training.settings import ResolvedTraining
@@ -171,12 +171,14 @@ class Segmenter(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch of patches."""
         set_progress(self.criterion, self.global_step, self.plan.training.steps)
-        logits = self.network(batch["image"])
+        outputs = outputs_of(self.network, batch["image"])
         target = target_of(batch["labels"], self.plan.prepared.num_classes, self.setting)
         # Autocast keeps cross entropy in float32, and lets the sums of a Dice loss lose digits in
         # half precision: so all losses compute in float32.
         with torch.autocast(self.device.type, enabled=False):
-            loss: Tensor = self.criterion(logits.float(), target)
+            logits = [output.float() for output in outputs]
+            weights = self.plan.training.output_weights
+            loss = supervised(self.criterion, logits, target, weights)
         self.step_losses.append(loss.detach())
         return loss
 

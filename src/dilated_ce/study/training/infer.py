@@ -10,6 +10,7 @@ from torch import nn
 
 from dilated_ce.study.data.cases import Case, mask_of, num_labels, region_code
 from dilated_ce.study.scores.score import dice
+from dilated_ce.study.training.networks import outputs_of
 from dilated_ce.study.training.settings import ResolvedTraining
 
 WINDOWS = 8  # of 2D images at once; of volumes, one
@@ -38,7 +39,7 @@ def predict(
             batch.to(device),
             roi_size=config.patch_size,
             sw_batch_size=WINDOWS if len(config.patch_size) == 2 else 1,
-            predictor=network,
+            predictor=lambda windows: outputs_of(network, windows)[0],
             overlap=0.25,
             mode="gaussian",
         )

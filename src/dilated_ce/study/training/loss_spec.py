@@ -5,23 +5,26 @@ ce:weight=1:5:5   (one number per class)
 """
 
 import difflib
-import importlib
 import inspect
 import math
 import re
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from dilated_ce.study import yaml_text
 from dilated_ce.study.training.loss_parts import IndexLoss, Setting
 from dilated_ce.study.training.losses import LOSSES, Weights
-
-ANY = (Exception, SystemExit)  # that a loss of one's own may raise
+from dilated_ce.study.training.own import (
+    ANY,
+    AT_COMMAS,
+    explain,
+    file_of,
+    find,
+    parameters_of,
+    value_of,
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,12 @@ class LossSpec:
     parameters: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        values = ",".join(f"{key}={_plain(value)}" for key, value in self.parameters)
+        values = ",".join(f"{key}={self._written(value)}" for key, value in self.parameters)
         return f"{self.name}:{values}" if values else self.name
+
+    def _written(self, value: object) -> str:
+        own_list = isinstance(value, tuple) and self.name not in LOSSES
+        return _plain(list(value) if own_list else value)  # type: ignore[call-overload]
 
     @property
     def title(self) -> str:
@@ -75,7 +82,8 @@ class LossSpec:
                 f"leave them out, say so: "
                 f"{self}{',' if parameters else ':'}ignore_index={setting.ignore_index}"
             )
-        loss = _import(self.name)(**parameters)
+        lists = {key: list(v) for key, v in parameters.items() if isinstance(v, tuple)}
+        loss = find("loss", self.name)(**{**parameters, **lists})
         if getattr(type(loss), "forward", None) is not nn.CrossEntropyLoss.forward:
             return loss
         if setting and setting.overlapping:
@@ -97,16 +105,8 @@ def parse_loss(text: str) -> LossSpec:
     """
     name, values = _name_and_values(text.strip())
     signature = _parameters(name)
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.values())
-    parameters: dict[str, Any] = {}
-    for part in filter(None, values.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or (key not in signature and not open_ended):
-            known = ", ".join(f"{parameter}=..." for parameter in signature) or "no parameters"
-            raise ValueError(f"loss {name!r}: got {part!r}, expected {known}.")
-        if key in parameters:
-            raise ValueError(f"loss {name!r}: {key} is given twice.")
-        parameters[key] = _value(name, part, value, signature.get(key))
+    texts = parameters_of(f"loss {name!r}", values, signature)
+    parameters = {key: _value(name, key, text, signature.get(key)) for key, text in texts.items()}
     defaults = _defaults(name)
     missing = [
         key
@@ -127,7 +127,7 @@ def parse_loss(text: str) -> LossSpec:
     try:
         built = spec.build()
     except expected as error:
-        text = str(error) if name in LOSSES else _explain(error)
+        text = str(error) if name in LOSSES else explain(error)
         raise ValueError(f"loss {str(spec)!r}: {text}") from error
     if not isinstance(built, nn.Module):
         raise ValueError(f"loss {str(spec)!r}: got a {type(built).__name__}, expected an nn.Module")
@@ -147,7 +147,7 @@ def parse_losses(text: str) -> tuple[LossSpec, ...]:
         ['ce', 'dbce:radius=2,volumes=image']
     """
     entries: list[str] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in filter(None, (part.strip() for part in AT_COMMAS.split(text))):
         if entries and re.match(r"\w+=", part):
             entries[-1] += ("," if ":" in entries[-1] else ":") + part
         else:
@@ -173,46 +173,14 @@ def _name_and_values(text: str) -> tuple[str, str]:
     )
 
 
-def _import(name: str) -> Callable[..., nn.Module]:
-    """The class that `module:Class` names."""
-    module, _, class_name = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), class_name)
-    except ANY as error:
-        raise ValueError(f"loss {name!r} cannot be imported: {_explain(error)}") from error
-    if not callable(found):
-        raise ValueError(f"loss {name!r}: got a {type(found).__name__}, expected a class")
-    return found
-
-
 def source_file(name: str) -> Path | None:
     """The Python file that a loss of the user's is defined in; None for ours, and for binaries."""
-    if name in LOSSES:
-        return None
-    try:
-        path = inspect.getsourcefile(_import(name))
-    except TypeError:
-        return None
-    return Path(path) if path else None
-
-
-def _explain(error: BaseException) -> str:
-    """What went wrong in one's own file, and where: `my.py line 3: ValueError: too large`."""
-    if isinstance(error, SyntaxError):
-        return f"{Path(error.filename or 'it').name} line {error.lineno}: {error.msg}"
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
-    what = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
-    if theirs:
-        return f"{Path(theirs[0].filename).name} line {theirs[0].lineno}: {what}"
-    if isinstance(error, ImportError | AttributeError):
-        return f"{error}. Is its folder on PYTHONPATH?"
-    return what
+    return None if name in LOSSES else file_of(find("loss", name))
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
     """The parameters that a loss takes from the user."""
-    maker = LOSSES[name][1] if name in LOSSES else _import(name)
+    maker = LOSSES[name][1] if name in LOSSES else find("loss", name)
     parameters = inspect.signature(maker).parameters
     return {key: p for key, p in parameters.items() if key != "setting" or name not in LOSSES}
 
@@ -222,15 +190,11 @@ def _defaults(name: str) -> dict[str, Any]:
     return {key: p.default for key, p in _parameters(name).items() if p.default is not p.empty}
 
 
-def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None) -> Any:
+def _value(name: str, key: str, text: str, parameter: inspect.Parameter | None) -> Any:
     """A number where a loss of ours wants one; else a number, true or text, as YAML has them."""
     if name not in LOSSES:
-        for number in (int, float):  # for YAML inf is text
-            try:
-                return number(text)
-            except ValueError:
-                pass
-        return yaml_text.load(text, f"loss {name!r}: {part!r}")
+        value = value_of(f"loss {name!r}", key, text)
+        return tuple(value) if isinstance(value, list) else value
     wanted = parameter.annotation if parameter is not None else float
     if wanted is str:
         return text
@@ -239,8 +203,8 @@ def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None)
             return tuple(float(number) for number in text.split(":"))
         except ValueError:
             raise ValueError(
-                f"loss {name!r}: got {part!r}, expected a number for each class with colons "
-                f"between them, the background first, such as {part.partition('=')[0]}=1:5:5."
+                f"loss {name!r}: got '{key}={text}', expected a number for each class with colons "
+                f"between them, the background first, such as {key}=1:5:5."
             ) from None
     try:
         return float(text)
@@ -248,14 +212,16 @@ def _value(name: str, part: str, text: str, parameter: inspect.Parameter | None)
         if wanted is not float:  # a number or a word: the loss knows which words
             return text
         raise ValueError(
-            f"loss {name!r}: got {part!r}, expected a number after '=' (inf for infinity)."
+            f"loss {name!r}: got '{key}={text}', expected a number after '=' (inf for infinity)."
         ) from None
 
 
 def _plain(value: object) -> str:
-    """2.0 as '2', and any other number so that it can be read back; several with colons."""
+    """2.0 as '2', and any other number so that it can be read back; weights with colons."""
     if isinstance(value, tuple):
         return ":".join(map(_plain, value))
+    if isinstance(value, list):
+        return f"[{','.join(map(_plain, value))}]"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)

@@ -1,5 +1,6 @@
 """Settings of the training, and of the search for a learning rate."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,6 +15,7 @@ from pydantic import (
 from dilated_ce.study.data.reading import Strict
 from dilated_ce.study.machine import has_gpu
 from dilated_ce.study.training.loss_spec import LossSpec, parse_loss
+from dilated_ce.study.training.network_spec import WITH_CHANNELS, WITH_NORM, parse_network
 
 
 def _as_loss(loss: str | LossSpec) -> LossSpec:
@@ -29,8 +31,17 @@ Loss = Annotated[LossSpec, PlainValidator(_as_loss), PlainSerializer(str)]
 class TrainingConfig(Strict):
     """How every network is trained, whatever its loss."""
 
-    network: Literal["unet", "dynunet", "segresnet"] = Field(
-        default="unet", description="a network of MONAI"
+    network: str = Field(
+        default="unet",
+        description="of MONAI, such as unet or SwinUNETR:feature_size=12; smp:NAME of "
+        "segmentation_models.pytorch; or module:function of your own",
+    )
+    weights: Path | None = Field(
+        default=None, description="a file with weights to start from, a state dict of the network"
+    )
+    output_weights: tuple[float, ...] | None = Field(
+        default=None,
+        description="of the outputs of a network with deep supervision; 1, 1/2, 1/4, ...",
     )
     channels: tuple[StrictInt, ...] = Field(
         default=(16, 32, 64, 128),
@@ -80,6 +91,26 @@ class TrainingConfig(Strict):
         default=5, ge=1, description="points of the learning curve, and checkpoints, of each run"
     )
 
+    @field_validator("network")
+    @classmethod
+    def _is_a_network(cls, network: str) -> str:
+        parse_network(network)
+        return network
+
+    @field_validator("weights")
+    @classmethod
+    def _can_be_opened(cls, weights: Path | None) -> Path | None:
+        if weights is not None and not weights.is_file():
+            raise ValueError(f"got {weights}, which is no file; expected a state dict")
+        return None if weights is None else weights.resolve()
+
+    @field_validator("output_weights")
+    @classmethod
+    def _can_be_weighed(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if weights is not None and not (min(weights, default=-1) >= 0 and 0 < sum(weights) < 1e9):
+            raise ValueError(f"got {list(weights)}, expected numbers of 0 or more, not all 0")
+        return weights
+
     @field_validator("channels")
     @classmethod
     def _can_be_built(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
@@ -107,12 +138,24 @@ class TrainingConfig(Strict):
                 f"channels: got {list(self.channels)}, expected {doubled}, as segresnet doubles "
                 "them at each level"
             )
-        factor = 2 ** (len(self.channels) - 1)
-        for side in self.patch_size or ():
-            if side < 1 or side % factor:
+        spec = parse_network(self.network)
+        for name, takers in (("channels", WITH_CHANNELS), ("norm", WITH_NORM)):
+            given = getattr(self, name) != type(self).model_fields[name].default
+            if given and spec.name not in takers:
                 raise ValueError(
-                    f"patch_size: got {side}, expected a multiple of {factor}, as each of "
-                    f"{len(self.channels)} levels but the first halves it"
+                    f"{name}: got {getattr(self, name)}, which is for {', '.join(takers)}; what "
+                    f"{spec.name} takes is written behind its name: {spec.name}:ARGUMENT=VALUE"
+                )
+        factor = spec.factor(self.channels)
+        for side in self.patch_size or ():
+            if side < 1 or side % (factor or 1):
+                why = (
+                    f"each of {len(self.channels)} levels but the first halves it"
+                    if spec.name in WITH_CHANNELS
+                    else f"{spec.name} halves it"
+                )
+                raise ValueError(
+                    f"patch_size: got {side}, expected a multiple of {factor}, as {why}"
                 )
         if self.batch_size is not None and self.batch_size % self.devices:
             raise ValueError(
