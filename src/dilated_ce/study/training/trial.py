@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dilated_ce.study import machine
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import LossSpec, source_file
@@ -15,7 +16,7 @@ from dilated_ce.study.training.network_spec import parse_network
 from dilated_ce.study.training.networks import build_network, outputs_of, supervised
 from dilated_ce.study.training.own import ANY
 from dilated_ce.study.training.patches import Patches
-from dilated_ce.study.training.settings import ResolvedTraining, has_gpu
+from dilated_ce.study.training.settings import ResolvedTraining
 
 HOW_CALLED = (
     "It is called with logits (B, C, ...) and {target}. A loss that wants them otherwise needs a "
@@ -62,8 +63,8 @@ def try_network(
     Raises:
         ValueError: it cannot be built, its weights do not fit, or it fails; the message says why.
     """
-    kind = ("cuda" if torch.cuda.is_available() else "mps") if on_gpu and has_gpu() else "cpu"
-    device = torch.device(kind)
+    gpu = "cuda" if torch.cuda.is_available() else "mps"
+    device = torch.device(gpu if on_gpu and machine.has_gpu() else "cpu")
     dims, channels = prepared.index["spatial_dims"], len(prepared.index["channels"])
     network = build_network(training, dims, channels, prepared.num_outputs).to(device)
     images, labels = (
