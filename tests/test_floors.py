@@ -2,7 +2,6 @@
 
 import ast
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,14 +73,3 @@ def test_an_import_runs_downwards_only(floors):
     edges = [(name, other) for name, others in imported().items() for other in others]
     assert len(edges) > 20
     assert [(name, other) for name, other in edges if place[name] >= place[other]] == []
-
-
-def test_no_floor_is_drawn_above_another_without_need(floors):
-    """Something on it imports something on the next, or both could be one floor."""
-    imports = imported()
-    needless = [
-        (upper, lower)
-        for upper, lower in pairwise(floors)
-        if not any(imports[name] & lower for name in upper)
-    ]
-    assert needless == []
