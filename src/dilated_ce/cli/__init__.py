@@ -10,6 +10,7 @@ from dilated_ce.cli.console import console
 from dilated_ce.cli.demo import demo
 from dilated_ce.cli.inspect import inspect
 from dilated_ce.cli.nnunet import nnunet_path
+from dilated_ce.cli.predict import predict
 
 app = typer.Typer(
     help="Dilated balanced cross entropy: does it help, and with which radius?",
@@ -40,4 +41,5 @@ def options(
 app.command()(demo)
 app.command()(compare)
 app.command()(inspect)
+app.command()(predict)
 app.command()(nnunet_path)

@@ -251,6 +251,16 @@ def compare(
             rich_help_panel=RUNNING,
         ),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            help="Of every run beside its scores: none, predictions, or all, which is the trained "
+            "model, too (see dilated-ce predict).",
+            show_default="all",
+            autocompletion=one_of("none", "predictions", "all"),
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -305,6 +315,7 @@ def compare(
         "execution.engine": engine,
         "execution.workers": workers,
         "execution.address": address,
+        "keep": keep,
         "out": out,
     }
     from dilated_ce.study.data.cases import DataError

@@ -105,7 +105,7 @@ def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], D
 
 def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") -> None:
     from dilated_ce.study import planning
-    from dilated_ce.study.runs.estimate import estimate
+    from dilated_ce.study.runs.estimate import disk_kept, estimate
     from dilated_ce.study.wording import count
 
     trials = planning.plan_trials(config, data, prepared)
@@ -131,6 +131,12 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
         f"step; {training.steps} steps. In all about "
         f"[bold]{_duration(found.seconds)}[/], {how} "
         f"({count(training.threads, 'thread')}{memory}).",
+        highlight=False,
+    )
+    models, predictions = disk_kept(units, prepared)
+    console.print(
+        f"What is kept (keep: {config.keep}): {_size(models)} of models and at most "
+        f"{_size(predictions)} of predictions, beside the scores.",
         highlight=False,
     )
 
@@ -164,6 +170,10 @@ def _summarise(config: "CompareConfig") -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
 def _duration(seconds: float) -> str:

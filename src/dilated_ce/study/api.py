@@ -30,7 +30,7 @@ from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_parts import Setting
 from dilated_ce.study.training.losses import LOSSES
 from dilated_ce.study.training.trial import batch_of, try_loss, try_network
-from dilated_ce.study.wording import listing
+from dilated_ce.study.wording import count, listing
 
 SAMPLED = 4  # training cases that a dry run measures on
 OnOutcome = Callable[[Unit, Outcome, bool], None]  # the last: whether it was kept
@@ -272,6 +272,14 @@ def train(
             else:
                 results.runs.append(outcome)
             on_outcome(unit, outcome, kept)
+    lacking = [run.folder.name for run in results.runs if not run.has(config.keep)]
+    if lacking:
+        listener.on_notes(
+            [
+                f"{count(len(lacking), 'run')} finished before, with less kept than keep: "
+                f"{config.keep} asks for ({lacking[0]}); --fresh trains all runs again"
+            ]
+        )
 
 
 def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Results) -> Path:

@@ -97,6 +97,7 @@ def plan_units(
                         config.scoring,
                         folder,
                         runs,
+                        keep=config.keep,
                     )
                 )
     return units
@@ -136,6 +137,7 @@ def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> lis
                         folder,
                         runs,
                         f"tune-lr{rate:g}-",
+                        keep="none",
                     )
                 )
     return trials

@@ -37,6 +37,10 @@ class Case:
     affine: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()  # what is worth knowing of how it was read
 
+    def with_image(self, image: NDArray[np.float32]) -> "Case":
+        """The case with another image (channels, *spatial)."""
+        return replace(self, image=image)
+
 
 def region_code(index: int) -> int:
     """The bit of a class that may overlap with others; the background has none."""
@@ -96,6 +100,8 @@ class DataSet:
     split: str  # how it was split, a sentence
     notes: tuple[str, ...] = ()  # what is worth knowing of its files
     overlapping: bool = False  # a voxel may be of several classes, as with nnU-Net's regions
+    scale: float = 1.0  # by which pictures were resized
+    spacing: tuple[float, ...] | None = None  # to which volumes were resampled, in mm
 
     @property
     def regions(self) -> tuple["DataSet", ...]:

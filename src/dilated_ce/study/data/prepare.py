@@ -13,7 +13,7 @@ import hashlib
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from dilated_ce.study.data.cases import Case, CaseSource, DataSet, mask_of, num_labels
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_json
 
-VERSION = 4  # of the files, and of what is read and checked; another one means: make them anew
+VERSION = 5  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
 SAMPLED_VALUES = 5000  # of CT, per case
 ARRAYS = re.compile(r"\d+_(image|labels|centres)\.npy")
@@ -74,12 +74,7 @@ class Prepared:
 
     def scale(self, image: NDArray[np.float32], fold: int) -> NDArray[np.float32]:
         """An image (channels, *spatial) with its CT as the training cases of a fold have it."""
-        scaled = image
-        for channel, (low, high, mean, deviation) in self.index["ct"][fold].items():
-            scaled = scaled.copy() if scaled is image else scaled
-            values = image[int(channel)]
-            scaled[int(channel)] = (values.clip(low, high) - mean) / deviation
-        return scaled
+        return scale_ct(image, self.index["ct"][fold])
 
     def load_scaled(self, name: str, fold: int) -> Case:
         """One case as a network of the fold takes it."""
@@ -128,7 +123,7 @@ def prepare(
                 "spacing": list(case.spacing),
                 "shape": list(case.labels.shape),
             }
-            image = _normalise(case.image, ct).astype(np.float16)
+            image = normalise(case.image, ct).astype(np.float16)
             values_of_ct[source.name] = _sample(case, ct, highest)
             labels = np.ascontiguousarray(case.labels)
             centres = _centres(labels, len(data.classes), data.overlapping)
@@ -153,6 +148,7 @@ def prepare(
             "unit": data.unit,
             "ignore_index": data.ignore_index,
             "overlapping": data.overlapping,
+            "reading": {"scale": data.scale, "spacing": data.spacing},
             "cases": entries,
         }
         write_json(partial / "index.json", index)
@@ -231,7 +227,23 @@ def _ct_scaling(
     return scaling
 
 
-def _normalise(image: NDArray[np.float32], ct: Iterable[int]) -> NDArray[np.float32]:
+def scale_ct(
+    image: NDArray[np.float32], scaling: Mapping[str, Sequence[float]]
+) -> NDArray[np.float32]:
+    """An image (channels, *spatial) with the channels in `scaling` clipped and scaled.
+
+    By channel: lower and upper clip, mean and standard deviation.
+    """
+    scaled = image
+    for channel, (low, high, mean, deviation) in scaling.items():
+        scaled = scaled.copy() if scaled is image else scaled
+        values = image[int(channel)]
+        scaled[int(channel)] = (values.clip(low, high) - mean) / deviation
+    return scaled
+
+
+def normalise(image: NDArray[np.float32], ct: Iterable[int]) -> NDArray[np.float32]:
+    """An image (channels, *spatial) with each channel at mean 0, deviation 1, but those of CT."""
     normalised = np.empty_like(image)
     largest = float(np.finfo(np.float16).max)
     for channel, values in enumerate(image):

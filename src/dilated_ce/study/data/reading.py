@@ -184,6 +184,8 @@ def _open(config: DataConfig) -> DataSet:
         split=split,
         notes=found.notes,
         overlapping=found.overlapping,
+        scale=config.scale,
+        spacing=config.spacing,
     )
 
 

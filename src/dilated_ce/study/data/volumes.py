@@ -46,7 +46,7 @@ class VolumeReader:
         orientations = {grid.orientation} - {""}
         for number, path in enumerate(images):
             # One picture for several channels holds them all, however grey it is.
-            parts, own = _read(path, in_colour=len(images) < self.num_channels)
+            parts, own = read_channels(path, in_colour=len(images) < self.num_channels)
             orientations |= {own.orientation} - {""}
             if number == 0:  # whose axes the case has
                 goal = own if own.orientation else grid
@@ -107,9 +107,7 @@ def as_stack(case: Case) -> Case:
     if case.labels.ndim == 2:
         return case
     spacing = np.array(case.spacing)
-    # Of a volume of one slice the spacing says nothing: it may be any number.
-    thickness = np.where(np.array(case.labels.shape) == 1, np.inf, spacing)
-    axis = int(len(spacing) - 1 - thickness[::-1].argmax())
+    axis = stack_axis(case.labels.shape, case.spacing)
     order = (axis, *(other for other in range(3) if other != axis))
     return replace(
         case,
@@ -118,6 +116,13 @@ def as_stack(case: Case) -> Case:
         spacing=tuple(float(spacing[other]) for other in order),
         affine=None if case.affine is None else case.affine[:, [*order, 3]],
     )
+
+
+def stack_axis(shape: tuple[int, ...], spacing: tuple[float, ...]) -> int:
+    """The axis across which a volume of this shape is cut into slices."""
+    # Of a volume of one slice the spacing says nothing: it may be any number.
+    thickness = np.where(np.array(shape) == 1, np.inf, np.array(spacing))
+    return int(len(spacing) - 1 - thickness[::-1].argmax())
 
 
 def resample(case: Case, spacing: tuple[float, ...]) -> Case:
@@ -217,10 +222,13 @@ def _size(spacing: tuple[float, ...]) -> str:
     return " x ".join(f"{size:.4g}" for size in spacing)
 
 
-def _read(path: Path, in_colour: bool) -> tuple[list[NDArray[np.float32]], Grid]:
+def read_channels(path: Path, in_colour: bool) -> tuple[list[NDArray[np.float32]], Grid]:
     """The channels of an image file, each (*spatial), and its grid.
 
     A picture has three channels; a grey one has one, unless it is one of a set in colour.
+
+    Raises:
+        DataError: a file that cannot be read.
     """
     try:
         if is_picture(path):

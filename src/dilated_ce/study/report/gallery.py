@@ -40,7 +40,8 @@ def choose(
     gallery = []
     for name in [*roles, *others[::step]]:
         case = load_case(name)
-        of_case = {spec: run_of[spec].prediction(name) for spec in specs if spec in run_of}
+        kept = [spec for spec in specs if spec in run_of and run_of[spec].has("predictions")]
+        of_case = {spec: run_of[spec].prediction(name) for spec in kept}
         highest = num_labels(len(dataset.classes), dataset.overlapping)
         place = best_slice(
             case,

@@ -1,6 +1,8 @@
 """How long a comparison will take, measured on a few steps."""
 
+import io
 import itertools
+import math
 import os
 import tempfile
 import time
@@ -8,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
+
+import torch
 
 from dilated_ce.study import machine
 from dilated_ce.study.data.prepare import Prepared
@@ -19,6 +23,7 @@ from dilated_ce.study.runs.store import Failure, StudyError
 from dilated_ce.study.runs.unit import Unit, judge
 from dilated_ce.study.training.fit import Plan, fit
 from dilated_ce.study.training.loss_spec import LossSpec
+from dilated_ce.study.training.networks import build_network
 from dilated_ce.study.training.process import on_threads
 
 MEASURED_STEPS = 6
@@ -131,3 +136,24 @@ def _measure(unit: Unit) -> Measured:
         judge(replace(unit, training=training, judged=judged[:1]), network, prepared)
         case = time.perf_counter() - start
     return Measured(history.step_seconds[-1], case, machine.memory_of(os.getpid())[1])
+
+
+def disk_kept(units: Sequence[Unit], prepared: Prepared) -> tuple[int, int]:
+    """Bytes that the models will take, and at most those of the predictions, of all runs.
+
+    Predictions are compressed, which most of them shrink a lot by; cases that are not prepared yet
+    count as large as the others.
+    """
+    index = prepared.index
+    sizes = [math.prod(entry["shape"]) for entry in index["cases"].values()]
+    mean = sum(sizes) / max(1, len(sizes))
+    predictions = sum(len(unit.judged) * mean for unit in units if unit.keep != "none")
+    keeping = [unit for unit in units if unit.keep == "all"]
+    if not keeping:
+        return 0, round(predictions)
+    network = build_network(
+        keeping[0].training, index["spatial_dims"], len(index["channels"]), prepared.num_outputs
+    )
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    return file.tell() * len(keeping), round(predictions)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from dilated_ce.study.scores.table import read_cases, read_lesions
 from dilated_ce.study.training.loss_spec import LossSpec
 
-PREDICTIONS = "predictions.npz"
+PREDICTIONS, WEIGHTS = "predictions.npz", "model.pt"
+Keep = Literal["none", "predictions", "all"]  # of a run, beside its scores; the last its model too
 
 
 class StudyError(Exception):
@@ -73,6 +74,11 @@ class Run:
     def dice(self) -> float:
         """Mean Dice over classes, then cases; NaN if no case has one."""
         return float(self.cases.groupby("case")["dice"].mean().mean())
+
+    def has(self, kept: Keep) -> bool:
+        """Whether at least so much was kept."""
+        files = {"none": (), "predictions": (PREDICTIONS,), "all": (PREDICTIONS, WEIGHTS)}[kept]
+        return all((self.folder / name).exists() for name in files)
 
     def prediction(self, case: str) -> NDArray[np.uint8]:
         """The predicted label map (*spatial) of a test case; the others stay on the disk."""

@@ -5,6 +5,7 @@
         cases.csv, lesions.csv                its scores
         losses.csv, curve.csv                 training loss per step, validation Dice along the way
         predictions.npz                       the predicted label map of each case
+        model.pt, model.json                  the trained network: see `model`
     runs/.dbce-radius2-seed0-fold0-0a1b2c3d.working/   an unfinished one: checkpoint and progress
 
 A run's folder appears under its name when the run is complete. The name ends with the start of its
@@ -17,6 +18,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -32,7 +34,8 @@ from torch import nn
 import dilated_ce
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
-from dilated_ce.study.runs.store import PREDICTIONS, Run, storing_predictions
+from dilated_ce.study.runs.model import save_model
+from dilated_ce.study.runs.store import Keep, Run, storing_predictions
 from dilated_ce.study.scores.lesions import lesion_table
 from dilated_ce.study.scores.score import score_case
 from dilated_ce.study.scores.settings import ScoringConfig
@@ -52,7 +55,7 @@ SHAPELESS = {"device", "devices", "threads", "loaders", "weights"}  # of the las
 PACKAGE = Path(dilated_ce.__file__).parent
 SHAPING = ("study/training", "study/scores", "study/data/prepare.py", "study/runs/unit.py")
 CORE = "."  # of our own loss; a change of it leaves the runs of the others as they are
-RESULTS = {"cases.csv", "lesions.csv", "losses.csv", "curve.csv", PREDICTIONS}
+RESULTS = {"cases.csv", "lesions.csv", "losses.csv", "curve.csv"}
 OTHER_LOSSES = LOSSES.keys() - OURS
 
 
@@ -71,6 +74,7 @@ class Unit:
     prepared: Path
     runs: Path  # folder of all runs
     prefix: str = ""  # of the folder's name
+    keep: Keep = "all"  # beside the scores
 
     @cached_property
     def folder(self) -> Path:
@@ -125,7 +129,7 @@ class Unit:
             info = self.run.info
             return (
                 info["fingerprint"] == self.fingerprint
-                and info["files"].keys() == RESULTS
+                and info["files"].keys() >= RESULTS
                 and all(
                     sha256(self.folder / name) == known for name, known in info["files"].items()
                 )
@@ -159,15 +163,18 @@ def _execute(unit: Unit) -> None:
     network, history = fit(plan, unit.working)
     start = time.perf_counter()
     with whole_folder(unit.folder) as folder:
-        with storing_predictions(folder) as store:
-            cases, lesions = judge(unit, network, prepared, store)
+        with storing_predictions(folder) if unit.keep != "none" else nullcontext() as store:
+            cases, lesions = judge(unit, network, prepared, store or (lambda case, labels: None))
         history.seconds += time.perf_counter() - start
         write_csv(folder / "cases.csv", cases)
         write_csv(folder / "lesions.csv", lesions)
         steps = range(1, len(history.losses) + 1)
         write_csv(folder / "losses.csv", pd.DataFrame({"step": steps, "loss": history.losses}))
         write_csv(folder / "curve.csv", pd.DataFrame(history.curve, columns=["step", "dice"]))
-        files = {name: sha256(folder / name) for name in sorted(RESULTS)}
+        if unit.keep == "all":
+            who = (str(unit.loss), unit.seed, unit.fold)
+            save_model(folder, network, who, unit.training, prepared)
+        files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         write_json(folder / "run.json", {**_info(unit, network, history), "files": files})
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 from dilated_ce.study.data.reading import DataConfig, NonemptyPath, Strict
 from dilated_ce.study.machine import has_gpu
 from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.store import Keep
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.statistics.settings import StatisticsConfig
 from dilated_ce.study.training.loss_spec import LossSpec
@@ -25,6 +26,10 @@ class CompareConfig(Strict):
     scoring: ScoringConfig = ScoringConfig()
     statistics: StatisticsConfig = StatisticsConfig()
     execution: ExecutionConfig = ExecutionConfig()
+    keep: Keep = Field(
+        default="all",
+        description="of every run beside its scores: nothing, predictions, or the model, too",
+    )
     out: NonemptyPath = Field(description="folder for runs, tables and the report")
 
     @field_validator("losses")
