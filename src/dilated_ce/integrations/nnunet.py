@@ -12,6 +12,7 @@ it up again to continue and to predict. So the settings are in the name:
     nnUNetTrainerDBCEDice_R4        in the place of CE, beside nnU-Net's Dice loss
     nnUNetTrainerAdaptiveDBCE       our adaptive loss
     nnUNetTrainerAdaptiveDBCEDice   in the place of CE, beside nnU-Net's Dice loss
+    ..._100epochs_seed1             any of them, or of nnU-Net's, for so long and from that seed
 
 For anything else, inherit from one of them, or put `DilatedMixin` before another trainer.
 """
@@ -28,6 +29,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, nn
 
 from dilated_ce.integrations._levels import level_spacing
+from dilated_ce.integrations._nnunet_runs import run_of
 from dilated_ce.loss import adaptive_dilated_cross_entropy, dilated_balanced_cross_entropy
 from dilated_ce.options import (
     Radius,
@@ -249,9 +251,14 @@ def __getattr__(name: str) -> type[nnUNetTrainer]:
 
 @cache
 def _preset(name: str) -> type[nnUNetTrainer]:
+    run: type[nnUNetTrainer] | None = run_of(name, _preset, __name__)
+    if run is not None:
+        return run
     match = _PRESET.fullmatch(name)
     if match is None or (match["adaptive"] and match["radius"]):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if match["adaptive"]:
+        return nnUNetTrainerAdaptiveDBCEDice if match["dice"] else nnUNetTrainerAdaptiveDBCE
     if not match["radius"]:
         raise ValueError(
             f"{name}: got no radius, expected one in the name, such as {name}_R4 (voxels) or "
