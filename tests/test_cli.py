@@ -45,6 +45,30 @@ def run(monkeypatch):
     return call
 
 
+@pytest.mark.parametrize("missing", ["typer", "pydantic"])
+def test_without_its_libraries_the_command_says_how_to_run_it(missing, tmp_path):
+    """Before anything is read: with `pipx run`, say, which installs no extras by itself."""
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None  # as if it were not installed
+sys.argv = ["dilated-ce", "inspect", "my data"]
+from dilated_ce.__main__ import main
+main()
+"""
+    (tmp_path / "my data").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    first, *commands = done.stderr.splitlines()
+    assert first.startswith(f"dilated-ce: the module '{missing}' is missing.")
+    assert commands == [
+        "  pip install 'dilated-ce[study]'",
+        "  pipx run --spec 'dilated-ce[study]' dilated-ce inspect 'my data'",
+    ]
+
+
 TINY = ("demo", "--synthetic", "--losses", "ce,dbce:radius=1", "--steps", 1, "--seeds", 1)
 
 

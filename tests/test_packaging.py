@@ -7,8 +7,10 @@ import sys
 from importlib.metadata import metadata, requires
 from pathlib import Path
 
+import conda_recipe
 import dist
 import pytest
+from ruamel.yaml import YAML
 
 import dilated_ce
 
@@ -57,6 +59,36 @@ def test_the_release_checks_do_as_their_examples():
 def test_the_version_is_the_one_that_is_read():
     init = (ROOT / "src" / "dilated_ce" / "__init__.py").read_text()
     assert dist.version_of(init) == dilated_ce.__version__
+
+
+def test_the_recipe_for_conda_is_in_line_with_the_package():
+    assert doctest.testmod(conda_recipe).attempted == 2
+    assert doctest.testmod(conda_recipe).failed == 0
+    recipe, pyproject = conda_recipe.RECIPE.read_text(), (ROOT / "pyproject.toml").read_text()
+    in_line = conda_recipe.in_line(recipe, pyproject, dilated_ce.__version__, None)
+    assert recipe == in_line, "run: python tools/conda_recipe.py"
+    other = YAML().load(conda_recipe.in_line(recipe, pyproject, "9.9.9", "a" * 64))
+    assert other["context"] == {"version": "9.9.9", "sha256": "a" * 64}
+    without = YAML().load(conda_recipe.in_line(recipe, pyproject, "9.9.9", None))
+    assert without["context"]["sha256"] == "0" * 64  # that of another version would be wrong
+
+
+def test_what_docker_copies_is_there_and_not_ignored():
+    folder = ROOT / "packaging" / "docker"
+    copied = re.findall(r"^COPY (.+) \S+$", (folder / "Dockerfile").read_text(), re.MULTILINE)
+    names = " ".join(copied).split()
+    assert {"src", "pyproject.toml", "constraints.txt"} <= set(names)
+    kept = re.findall(r"^!(.+)$", (folder / "Dockerfile.dockerignore").read_text(), re.MULTILINE)
+    assert sorted(names) == sorted(kept)
+    assert all((ROOT / name).exists() for name in names)
+
+
+def test_the_citation_is_that_of_the_paper_and_of_this_version():
+    citation = YAML().load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == dilated_ce.__version__
+    paper = citation["preferred-citation"]
+    assert paper["doi"] == "10.48550/arXiv.2412.06045"  # arXiv's own, made of the number
+    assert paper["url"].endswith(paper["doi"].removeprefix("10.48550/arXiv."))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ DEFAULTS = {"losses": f"`{DEFAULT_LOSSES.replace(',', ', ')}`", "out": "`runs/NA
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 COPIED = (
     "LICENSE",
+    "packaging/*.md",
+    "packaging/*/*",
     "CITATION.cff",
     "constraints.txt",
     "examples/*",

@@ -1,5 +1,6 @@
 """The entry point of the command `dilated-ce`, and of `python -m dilated_ce`."""
 
+import shlex
 import sys
 
 
@@ -15,9 +16,12 @@ def main() -> None:
         print("dilated-ce: interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     except ModuleNotFoundError as error:
+        again = shlex.join(["dilated-ce", *sys.argv[1:]])
         sys.exit(
             f"dilated-ce: the module {error.name!r} is missing. The loss works without it, the "
-            "command line does not: pip install 'dilated-ce[study]'"
+            "command line does not. Either install what it needs, or let pipx do so:\n"
+            "  pip install 'dilated-ce[study]'\n"
+            f"  pipx run --spec 'dilated-ce[study]' {again}"
         )
 
 
