@@ -261,6 +261,15 @@ def compare(
             rich_help_panel=RUNNING,
         ),
     ] = None,
+    logger: Annotated[
+        str | None,
+        typer.Option(
+            help="tensorboard, wandb, mlflow or csv, or several with commas: loss, learning rate, "
+            "validation Dice and pictures, in logs/ of --out.",
+            autocompletion=one_of("tensorboard", "wandb", "mlflow", "csv"),
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -316,6 +325,7 @@ def compare(
         "execution.workers": workers,
         "execution.address": address,
         "keep": keep,
+        "loggers": None if logger is None else [part.strip() for part in logger.split(",")],
         "out": out,
     }
     from dilated_ce.study.data.cases import DataError

@@ -98,6 +98,7 @@ def plan_units(
                         folder,
                         runs,
                         keep=config.keep,
+                        loggers=config.loggers,
                     )
                 )
     return units
@@ -138,6 +139,7 @@ def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> lis
                         runs,
                         f"tune-lr{rate:g}-",
                         keep="none",
+                        loggers=config.loggers,
                     )
                 )
     return trials

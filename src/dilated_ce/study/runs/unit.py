@@ -42,6 +42,7 @@ from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.scores.table import CASE_COLUMNS, LESION_COLUMNS
 from dilated_ce.study.training.fit import PROGRESS, History, Plan, fit
 from dilated_ce.study.training.infer import predict
+from dilated_ce.study.training.loggers import LoggerName, Logging
 from dilated_ce.study.training.loss_spec import LossSpec, source_file
 from dilated_ce.study.training.losses import LOSSES, OURS
 from dilated_ce.study.training.network_spec import parse_network
@@ -75,12 +76,31 @@ class Unit:
     runs: Path  # folder of all runs
     prefix: str = ""  # of the folder's name
     keep: Keep = "all"  # beside the scores
+    loggers: tuple[LoggerName, ...] = ()
 
     @cached_property
     def folder(self) -> Path:
         """The folder of the finished run."""
-        name = f"{self.prefix}{self.loss.slug}-seed{self.seed}-fold{self.fold}"
-        return self.runs / f"{name}-{self.fingerprint[:8]}"
+        return self.runs / f"{self.name}-{self.fingerprint[:8]}"
+
+    @property
+    def name(self) -> str:
+        """What the run is: loss, seed and fold."""
+        return f"{self.prefix}{self.loss.slug}-seed{self.seed}-fold{self.fold}"
+
+    @property
+    def logging(self) -> Logging | None:
+        """Where the run is logged, if it is: in `logs` beside the folder of all runs."""
+        if not self.loggers:
+            return None
+        out = self.runs.parent
+        about = {
+            "loss": str(self.loss),
+            "seed": self.seed,
+            "fold": self.fold,
+            **self.training.model_dump(mode="json"),
+        }
+        return Logging(self.loggers, out / "logs", out.name, self.name, self.fingerprint, about)
 
     @property
     def is_trial(self) -> bool:
@@ -158,7 +178,14 @@ def execute(unit: Unit) -> None:
 def _execute(unit: Unit) -> None:
     prepared = Prepared(unit.prepared)
     plan = Plan(
-        unit.loss, unit.seed, unit.train, unit.validation, unit.training, prepared, unit.fold
+        unit.loss,
+        unit.seed,
+        unit.train,
+        unit.validation,
+        unit.training,
+        prepared,
+        unit.fold,
+        unit.logging,
     )
     network, history = fit(plan, unit.working)
     start = time.perf_counter()

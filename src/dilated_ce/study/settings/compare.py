@@ -9,6 +9,7 @@ from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Keep
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.statistics.settings import StatisticsConfig
+from dilated_ce.study.training.loggers import LoggerName, check_installed
 from dilated_ce.study.training.loss_spec import LossSpec
 from dilated_ce.study.training.settings import Loss, TrainingConfig, TuneConfig
 
@@ -30,7 +31,17 @@ class CompareConfig(Strict):
         default="all",
         description="of every run beside its scores: nothing, predictions, or the model, too",
     )
+    loggers: tuple[LoggerName, ...] = Field(
+        default=(), description="of Lightning, which write into logs/ of `out`"
+    )
     out: NonemptyPath = Field(description="folder for runs, tables and the report")
+
+    @field_validator("loggers")
+    @classmethod
+    def _are_installed(cls, loggers: tuple[LoggerName, ...]) -> tuple[LoggerName, ...]:
+        for name in loggers:
+            check_installed(name)
+        return tuple(dict.fromkeys(loggers))
 
     @field_validator("losses")
     @classmethod

@@ -17,11 +17,20 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.training.infer import mean_dice, predict
+from dilated_ce.study.training.loggers import (
+    Logging,
+    build_loggers,
+    log_curves,
+    log_dice,
+    log_picture,
+    picture_of,
+)
 from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import LossSpec
 from dilated_ce.study.training.networks import build_network, outputs_of, supervised
@@ -46,6 +55,7 @@ class Plan:
     training: ResolvedTraining
     prepared: Prepared
     fold: int = 0  # whose training cases scale CT
+    logging: Logging | None = None
 
 
 @dataclass
@@ -74,6 +84,9 @@ def _fit(plan: Plan, folder: Path) -> tuple[nn.Module, History]:
     config = plan.training
     L.seed_everything(plan.seed, verbose=False)
     segmenter = Segmenter(plan, folder)
+    checkpoint = _load(folder / CHECKPOINT)
+    missing = checkpoint is None or len(checkpoint["history"]["losses"]) < config.steps
+    loggers = build_loggers(plan.logging, folder) if missing else []
     trainer = L.Trainer(
         accelerator=config.device,
         devices=config.devices,
@@ -84,19 +97,19 @@ def _fit(plan: Plan, folder: Path) -> tuple[nn.Module, History]:
         max_epochs=segmenter.num_parts,
         limit_val_batches=0,
         reload_dataloaders_every_n_epochs=1,
-        logger=False,
+        logger=loggers or False,
         callbacks=[ModelCheckpoint(folder, Path(CHECKPOINT).stem, enable_version_counter=False)],
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     reset_peak_memory()
-    checkpoint = _load(folder / CHECKPOINT)
-    if checkpoint is None or len(checkpoint["history"]["losses"]) < config.steps:
+    if missing:
         path = folder / CHECKPOINT if checkpoint else None
         trainer.fit(segmenter, ckpt_path=path, weights_only=True if path else None)
         checkpoint = _load(folder / CHECKPOINT)
         if checkpoint is None:
             raise OSError(f"{folder / CHECKPOINT} was not written")
+    assert checkpoint is not None
     network = segmenter.network
     weights = {
         key.removeprefix("network."): value
@@ -141,6 +154,7 @@ class Segmenter(L.LightningModule):
         self.num_parts = min(plan.training.evaluations, plan.training.steps)
         self.history = History()
         self.step_losses: list[Tensor] = []  # on the device: reading them would wait for it
+        self.step_rates: list[float] = []  # learning rates
         self.started = self.part_started = self.reported = time.perf_counter()
 
     def steps_of_part(self, part: int) -> range:
@@ -180,6 +194,8 @@ class Segmenter(L.LightningModule):
             weights = self.plan.training.output_weights
             loss = supervised(self.criterion, logits, target, weights)
         self.step_losses.append(loss.detach())
+        if self.plan.logging is not None:
+            self.step_rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -198,12 +214,16 @@ class Segmenter(L.LightningModule):
         losses = torch.stack(self.step_losses).float()
         if self.trainer.world_size > 1:
             losses = self.all_gather(losses).mean(0)
+        done = len(self.history.losses)
         self.history.losses += losses.tolist()  # waits for the device, so the time is right
         seconds = time.perf_counter() - self.part_started
         self.history.step_seconds.append(seconds / len(self.step_losses))
+        log_curves(self.loggers, done, self.history.losses[done:], self.step_rates)
         self.step_losses.clear()
+        self.step_rates.clear()
         if self.plan.validation:
             self.history.curve.append((self.trainer.global_step, self.validation_dice()))
+            log_dice(self.loggers, *self.history.curve[-1])
         now = time.perf_counter()
         self.history.seconds += now - self.started
         self.started = now
@@ -218,6 +238,10 @@ class Segmenter(L.LightningModule):
             case = self.plan.prepared.load_scaled(name, self.plan.fold)
             overlapping = self.plan.prepared.overlapping
             labels, _ = predict(self.network, case, self.plan.training, self.device, overlapping)
+            if self.loggers and name == self.plan.validation[0]:
+                stacked = len(self.plan.training.patch_size) < case.labels.ndim
+                picture = picture_of(case, labels, stacked)
+                log_picture(self.loggers, self.trainer.global_step, name, picture)
             num_classes = self.plan.prepared.num_classes
             dice = mean_dice(labels, case.labels, num_classes, overlapping)
             if not math.isnan(dice):
@@ -234,6 +258,13 @@ class Segmenter(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the history."""
         self.history = History(**checkpoint["history"])
+
+    def on_train_start(self) -> None:
+        """Write again what a table has lost that begins anew when a run goes on."""
+        tables = [logger for logger in self.loggers if isinstance(logger, CSVLogger)]
+        log_curves(tables, 0, self.history.losses, [])
+        for step, dice in self.history.curve:
+            log_dice(tables, step, dice)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimiser and its schedule, a step at a time."""
