@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dilated_ce.cli.options import DEFAULT_LOSSES
-from dilated_ce.study.settings.compare import CompareConfig
+from dilated_ce.study.settings.compare import CompareConfig, NnunetCompareConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of settings that the command fills in itself.
@@ -94,7 +94,7 @@ def settings() -> str:
         "(../how-to/compare.md)). Most are options of [the command](cli.md), too. An unknown or "
         "misspelt name is an error.",
     ]
-    fields = CompareConfig.model_fields
+    fields = {**CompareConfig.model_fields, **NnunetCompareConfig.model_fields}
     sections = {name: _section(field) for name, field in fields.items()}
     lines += ["", *_table({name: field for name, field in fields.items() if not sections[name]})]
     for name, section in sections.items():

@@ -13,7 +13,7 @@ from dilated_ce.study.runs import unit as unit_module
 from dilated_ce.study.runs.ray_cluster import _needs
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Failure, StudyError
-from dilated_ce.study.runs.unit import CORE, SHAPING, _arithmetic, _code, shaping_files
+from dilated_ce.study.runs.unit import CORE, SHAPING, _arithmetic, shaping_code, shaping_files
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_spec import parse_loss, source_file
 from dilated_ce.study.training.settings import TrainingConfig
@@ -156,15 +156,15 @@ def test_a_run_depends_on_all_that_trains_judges_and_sets_defaults(monkeypatch):
     assert {Path("study/runs/unit.py"), Path("study/data/prepare.py")} <= shaping
     core = {path.relative_to(package) for path in package.glob("*.py")}
     assert set(shaping_files(CORE)) == core
-    before = _code(SHAPING)
+    before = shaping_code(SHAPING)
     changed = "study/scores/table.py"  # which says whether less is better
     monkeypatch.setattr(
         unit_module, "_arithmetic", lambda code: "x" if b"LOWER_IS_BETTER = " in code else ""
     )
-    _code.cache_clear()
+    shaping_code.cache_clear()
     assert changed in {path.as_posix() for path in shaping}
-    assert _code(SHAPING) != before
-    _code.cache_clear()
+    assert shaping_code(SHAPING) != before
+    shaping_code.cache_clear()
 
 
 def test_words_about_the_code_are_no_part_of_a_fingerprint():

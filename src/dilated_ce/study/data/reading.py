@@ -44,6 +44,20 @@ class Strict(BaseModel):
         return value
 
 
+def check_grouping(pattern: str) -> None:
+    """Check the pattern that finds the patient in a case's name.
+
+    Raises:
+        ValueError: no regular expression, or one without a group.
+    """
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    if groups < 1:
+        raise ValueError(f"{pattern!r} has no group; put the patient in brackets: (...)")
+
+
 class DataConfig(Strict):
     """Where the data are and how they are read."""
 
@@ -93,12 +107,7 @@ class DataConfig(Strict):
     @classmethod
     def _has_a_group(cls, pattern: str | None) -> str | None:
         if pattern is not None:
-            try:
-                groups = re.compile(pattern).groups
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
-            if groups < 1:
-                raise ValueError(f"{pattern!r} has no group; put the patient in brackets: (...)")
+            check_grouping(pattern)
         return pattern
 
     @model_validator(mode="after")

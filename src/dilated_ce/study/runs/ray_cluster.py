@@ -3,19 +3,25 @@
 The folder of the study has to be the same for all machines, such as one on a network disk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dilated_ce.study.runs.attempt import attempt
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Failure, StudyError
-from dilated_ce.study.runs.unit import Unit
 
 
 def spread(
-    units: Sequence[Unit], execution: ExecutionConfig
-) -> Iterator[tuple[Unit, Failure | None]]:
+    units: Sequence[Any],
+    execution: ExecutionConfig,
+    do: Callable[[Any], Failure | None] = attempt,
+) -> Iterator[tuple[Any, Failure | None]]:
     """Do the units, as many at once as there are CPUs and GPUs for.
+
+    Args:
+        units: what to do, of our own training or of nnU-Net's.
+        execution: where the cluster is, and what a run reserves.
+        do: does one of them, on any machine, and gives None or what went wrong.
 
     Yields:
         Each unit as it comes to its end, with its failure.
@@ -42,7 +48,7 @@ def spread(
     try:
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         needs = _needs(units[0], execution, machines)
-        task = ray.remote(attempt).options(max_retries=execution.retries, **needs)
+        task = ray.remote(do).options(max_retries=execution.retries, **needs)
         waiting = {task.remote(unit): unit for unit in units}
         while waiting:
             done, _ = ray.wait(list(waiting), num_returns=1)
@@ -57,7 +63,7 @@ def spread(
 
 
 def _needs(
-    unit: Unit, execution: ExecutionConfig, machines: Sequence[dict[str, float]]
+    unit: Any, execution: ExecutionConfig, machines: Sequence[dict[str, float]]
 ) -> dict[str, Any]:
     """What a run reserves on one machine: its threads, and its GPUs where there are some."""
     gpus = execution.gpus_per_run
@@ -65,6 +71,8 @@ def _needs(
         on_gpu = unit.training.device != "cpu" and any(there.get("GPU", 0) for there in machines)
         gpus = unit.training.devices if on_gpu else 0
     cpus = unit.training.threads
+    if cpus is None:  # a GPU's part of them, or all
+        cpus = max(there.get("CPU", 0) // max(1, there.get("GPU", 0)) for there in machines)
     if not any(there.get("CPU", 0) >= cpus and there.get("GPU", 0) >= gpus for there in machines):
         listed = ", ".join(f"{m.get('CPU', 0):g} and {m.get('GPU', 0):g}" for m in machines)
         raise StudyError(

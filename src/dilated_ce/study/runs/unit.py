@@ -103,6 +103,15 @@ class Unit:
         return Logging(self.loggers, out / "logs", out.name, self.name, self.fingerprint, about)
 
     @property
+    def title(self) -> str:
+        """What it is, for people."""
+        if self.is_trial:
+            return f"{self.loss.title}, learning rate {self.training.learning_rate:g}"
+        return f"{self.loss.title}, seed {self.seed}, fold {self.fold}"
+
+    note = ""  # what there is to say while it goes on, beside its steps
+
+    @property
     def is_trial(self) -> bool:
         """Whether it is to find a learning rate."""
         return bool(self.prefix)
@@ -133,7 +142,9 @@ class Unit:
                 "scoring": self.scoring.model_dump(mode="json"),
                 "data": Prepared(self.prepared).digest,
                 "versions": versions(),
-                "code": _code(SHAPING if self.loss.name in OTHER_LOSSES else (*SHAPING, CORE)),
+                "code": shaping_code(
+                    SHAPING if self.loss.name in OTHER_LOSSES else (*SHAPING, CORE)
+                ),
                 "own code": [
                     _own_code(source_file(self.loss.name)),
                     _own_code(parse_network(self.training.network).source_file),
@@ -282,7 +293,8 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def _code(places: tuple[str, ...]) -> str:
+def shaping_code(places: tuple[str, ...]) -> str:
+    """A hash of the modules in these places, whatever their comments and docstrings say."""
     code = {
         path.as_posix(): _arithmetic((PACKAGE / path).read_bytes())
         for place in places

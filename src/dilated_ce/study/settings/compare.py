@@ -1,10 +1,13 @@
 """What a comparison does, in one validated object, written in YAML or as options."""
 
+from typing import Any, Literal
+
 import torch
 from pydantic import Field, field_validator, model_validator
 
 from dilated_ce.study.data.reading import DataConfig, NonemptyPath, Strict
 from dilated_ce.study.machine import has_gpu
+from dilated_ce.study.nnunet.settings import NnunetConfig
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Keep
 from dilated_ce.study.scores.settings import ScoringConfig
@@ -13,17 +16,19 @@ from dilated_ce.study.training.loggers import LoggerName, check_installed
 from dilated_ce.study.training.loss_spec import LossSpec
 from dilated_ce.study.training.settings import Loss, TrainingConfig, TuneConfig
 
+OF_OUR_TRAINER = ("data", "training", "tune")  # sections
 
-class CompareConfig(Strict):
-    """A comparison of losses: every loss with every seed on every fold of the same data."""
 
-    data: DataConfig | None = None  # None: the demo's own
+class _Comparison(Strict):
+    """What every comparison of losses has, whatever trains."""
+
     losses: tuple[Loss, ...] = Field(min_length=1, description="such as ce or dbce:radius=2")
     seeds: int = Field(
         default=3, ge=1, description="number of seeds; each gives its own initial weights"
     )
-    training: TrainingConfig = TrainingConfig()
-    tune: TuneConfig | None = None
+    trainer: Literal["own", "nnunet"] = Field(
+        default="own", description="what trains: the networks of this package, or nnU-Net"
+    )
     scoring: ScoringConfig = ScoringConfig()
     statistics: StatisticsConfig = StatisticsConfig()
     execution: ExecutionConfig = ExecutionConfig()
@@ -52,13 +57,36 @@ class CompareConfig(Strict):
         return losses
 
     @model_validator(mode="after")
-    def _reference_takes_part(self) -> "CompareConfig":
+    def _reference_takes_part(self) -> "_Comparison":
         if self.statistics.reference not in (None, *self.losses):
             raise ValueError(
                 f"reference: got {self.statistics.reference}, expected one of the losses: "
                 f"{', '.join(map(str, self.losses))}"
             )
         return self
+
+    @property
+    def reference(self) -> LossSpec:
+        """The loss that all others are compared with."""
+        if self.statistics.reference is not None:
+            return self.statistics.reference
+        by_name = {str(loss): loss for loss in self.losses}
+        return by_name.get("dice-ce") or by_name.get("ce") or self.losses[0]
+
+
+class CompareConfig(_Comparison):
+    """A comparison of losses: every loss with every seed on every fold of the same data."""
+
+    data: DataConfig | None = None  # None: the demo's own
+    training: TrainingConfig = TrainingConfig()
+    tune: TuneConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nnunet(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("nnunet") is not None:
+            raise ValueError("nnunet: is for trainer: nnunet, and the trainer is own")
+        return values
 
     @model_validator(mode="after")
     def _fits_this_machine(self) -> "CompareConfig":
@@ -79,13 +107,22 @@ class CompareConfig(Strict):
             )
         return self
 
-    @property
-    def reference(self) -> LossSpec:
-        """The loss that all others are compared with."""
-        if self.statistics.reference is not None:
-            return self.statistics.reference
-        by_name = {str(loss): loss for loss in self.losses}
-        return by_name.get("dice-ce") or by_name.get("ce") or self.losses[0]
+
+class NnunetCompareConfig(_Comparison):
+    """A comparison of losses in nnU-Net: every loss with every seed on folds of its data set."""
+
+    nnunet: NnunetConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_own_training(cls, values: Any) -> Any:
+        there = [name for name in OF_OUR_TRAINER if isinstance(values, dict) and values.get(name)]
+        if there:
+            raise ValueError(
+                f"{', '.join(there)}: for trainer: own; nnU-Net has its data set and its plans "
+                "instead (nnunet), and these mean nothing to it"
+            )
+        return values
 
 
 class SettingsError(Exception):

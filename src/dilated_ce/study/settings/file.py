@@ -1,14 +1,19 @@
 """Settings in YAML: reading them, and naming the line of each mistake."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from dilated_ce.study import yaml_text
-from dilated_ce.study.settings.compare import CompareConfig, SettingsError
+from dilated_ce.study.settings.compare import (
+    CompareConfig,
+    NnunetCompareConfig,
+    SettingsError,
+)
 
+Config = TypeVar("Config", bound=BaseModel)
 MOST_PROBLEMS = 20  # that are listed
 
 
@@ -48,22 +53,31 @@ def build_config(values: dict[str, Any], path: Path | None = None) -> CompareCon
     Raises:
         SettingsError: with every problem, a line each.
     """
+    return _build(CompareConfig, values, path)
+
+
+def build_nnunet_config(values: dict[str, Any], path: Path | None = None) -> NnunetCompareConfig:
+    """Validate settings with `trainer: nnunet`; see `build_config`."""
+    return _build(NnunetCompareConfig, values, path)
+
+
+def _build(model: type[Config], values: dict[str, Any], path: Path | None) -> Config:
     try:
-        return CompareConfig.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         node = yaml_text.nodes(_text_of(path), path) if path else None
-        problems = [_problem(problem, path, node) for problem in error.errors()[:MOST_PROBLEMS]]
+        problems = [_problem(p, path, node, model) for p in error.errors()[:MOST_PROBLEMS]]
         if error.error_count() > MOST_PROBLEMS:
             problems.append(f"... and {error.error_count() - MOST_PROBLEMS} more")
     raise SettingsError("\n".join(dict.fromkeys(problems)))
 
 
-def _problem(problem: Any, path: Path | None, node: Node | None) -> str:
+def _problem(problem: Any, path: Path | None, node: Node | None, config: type[BaseModel]) -> str:
     location = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
     name = ".".join(map(str, location))
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if problem["type"] == "extra_forbidden":
-        message = f"is no setting; expected one of {', '.join(_fields_at(location[:-1]))}"
+        message = f"is no setting; expected one of {', '.join(_fields_at(location[:-1], config))}"
     elif problem["type"] == "missing":
         message = "is missing"
     elif problem["type"] != "value_error":
@@ -73,8 +87,8 @@ def _problem(problem: Any, path: Path | None, node: Node | None) -> str:
     return f"{where}{name}: {message}" if name else f"{where}{message}"
 
 
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
-    model: Any = CompareConfig
+def _fields_at(location: tuple[Any, ...], config: type[BaseModel]) -> list[str]:
+    model: Any = config
     for part in location:
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
