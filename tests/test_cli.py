@@ -196,7 +196,7 @@ def test_an_empty_path_is_none(run, arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "error: data.path is missing; name a folder with --data."),
+        ((), "error: data.path is missing; name a folder of data (--data)."),
         (("--set", "data=5"), "data: got 5. Input should be a valid dictionary"),
         (("--set", "data.path=5"), "data.path: got 5, expected a path"),
         (("--set", "data.path=[a]"), "data.path: got ['a'], expected a path"),

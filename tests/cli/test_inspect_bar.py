@@ -10,7 +10,7 @@ def test_bars_count_what_is_done(image_folder, tmp_path, monkeypatch, max_cases)
     bars = {}
 
     class Counting:
-        def __init__(self, what, total):
+        def __init__(self, console, what, total):
             self.what = what
             bars[what] = [0, total]
 

@@ -8,7 +8,6 @@ import typer
 from dilated_ce.cli.console import fail
 from dilated_ce.cli.endings import one_error
 from dilated_ce.cli.options import (
-    DEFAULT_LOSSES,
     NETWORK_NAMES,
     a_path,
     classes,
@@ -21,6 +20,7 @@ from dilated_ce.cli.options import (
     value_of_mask,
 )
 from dilated_ce.cli.running import carry_out_study
+from dilated_ce.study.defaults import DEFAULT_LOSSES
 
 DATA, TRAINING, RUNNING = "Data", "Training", "Running"
 

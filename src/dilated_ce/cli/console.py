@@ -2,16 +2,13 @@
 
 import io
 import os
-import re
 import sys
 from typing import NoReturn
 
 import typer
-from rich import markup
 from rich.console import Console
 
-# Control characters would reach the terminal, which obeys them; lone surrogates cannot be printed.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+from dilated_ce.study.wording import escape
 
 
 class _Console(Console):
@@ -29,17 +26,6 @@ def print_any_text() -> None:
     """Let names appear as escapes where the terminal's encoding lacks their letters."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def escape(text: str) -> str:
-    r"""Text from outside, to be printed as it is.
-
-    Examples:
-        >>> print(escape("[red] \x1b[31m"))
-        \[red] \x1b[31m
-    """
-    seen = UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return markup.escape(seen)
 
 
 def fail(message: str) -> NoReturn:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dilated_ce.cli.endings import one_error
-from dilated_ce.cli.options import DEFAULT_LOSSES, a_path, folder_for
+from dilated_ce.cli.options import a_path
 from dilated_ce.cli.running import carry_out_study
+from dilated_ce.study.defaults import DEFAULT_LOSSES, folder_for
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:

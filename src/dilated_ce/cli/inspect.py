@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from dilated_ce.cli.console import console, errors, escape, fail
+from dilated_ce.cli.console import console, errors, fail
 from dilated_ce.cli.endings import one_error
-from dilated_ce.cli.options import a_path, classes, dimensions, folder_for, numbers, value_of_mask
-from dilated_ce.cli.progress import counting
+from dilated_ce.cli.options import a_path, classes, dimensions, numbers, value_of_mask
+from dilated_ce.study.defaults import folder_for
+from dilated_ce.study.progress import counting
+from dilated_ce.study.wording import escape
 
 if TYPE_CHECKING:
     from dilated_ce.inspection import Measured
@@ -162,7 +164,7 @@ def _inspect(
     """Check, measure and show a data set; `arguments` are those that `compare` needs for it."""
     from dilated_ce.study.data.checking import check_cases
 
-    with counting("reading every case", len(data.cases)) as on_case:
+    with counting(console, "reading every case", len(data.cases)) as on_case:
         checked = check_cases(data, on_case)
     console.print(
         f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases. {escape(data.split)}",
@@ -195,7 +197,7 @@ def _show(
         radii = [*(radii or inspection.default_radii(data)), weight_maps]
     # All cases, or so many of the training part.
     number = min(max_cases, len(data.folds[0].train)) if max_cases else len(data.cases)
-    with counting("measuring the cases", number) as on_case:
+    with counting(console, "measuring the cases", number) as on_case:
         measured = inspection.measure(data, radii, max_cases, on_case)
     _print_classes(data, measured)
     advice = inspection.advise(data, measured)

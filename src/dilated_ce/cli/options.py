@@ -1,6 +1,5 @@
 """From the options of `dilated-ce compare` to its settings."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from dilated_ce.study.settings.compare import CompareConfig
 
-DEFAULT_LOSSES = "ce,balanced-ce,dice-ce,adaptive-dbce,adaptive-dbce-dice"
 # Those of the study, which takes seconds to import: too long for a shell that completes a word.
 LOSS_NAMES = (
     *("ce", "balanced-ce", "dice", "dice-ce", "dbce:radius=", "dbce-dice:radius="),
@@ -32,14 +30,6 @@ def a_path(text: str) -> Path:
     return Path(text)
 
 
-def folder_for(data: Any, before: str = "") -> Path:
-    """The folder for a study of these data, if no other is asked for: runs/NAME."""
-    try:
-        return Path("runs") / (before + Path(os.path.realpath(data)).name)
-    except (TypeError, ValueError):
-        return Path("runs")  # never written to: the settings say what is wrong with such a path
-
-
 def one_of(*values: str) -> Callable[[str], list[str]]:
     """What a shell offers for an option with these values."""
     return lambda incomplete: [value for value in values if value.startswith(incomplete)]
@@ -54,11 +44,8 @@ def complete_losses(incomplete: str) -> list[str]:
 def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> "CompareConfig":
     """The settings of the file, overlaid with the options."""
     from dilated_ce.study import yaml_text
-    from dilated_ce.study.settings.compare import SettingsError
-    from dilated_ce.study.settings.file import build_config, read_settings
-    from dilated_ce.study.training.loss_spec import parse_losses
+    from dilated_ce.study.settings.file import gather
 
-    values = read_settings(path) if path else {}
     for text in others:
         name, equals, value = text.partition("=")
         if not equals:
@@ -67,31 +54,14 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
             options[name] = yaml_text.load(value, f"{name}={value:.40}")
         except yaml_text.YamlError as error:
             raise typer.BadParameter(str(error), param_hint="--set") from None
-    if options["losses"] is None and "losses" not in values:
-        options["losses"] = DEFAULT_LOSSES
     if isinstance(options["losses"], str):
+        from dilated_ce.study.training.loss_spec import parse_losses
+
         try:
-            options["losses"] = list(parse_losses(options["losses"]))
+            options["losses"] = parse_losses(options["losses"])
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--losses") from None
-    for name, value in options.items():
-        if value is not None:
-            _overlay(values, name, value)
-    if values.get("data") is None:
-        raise SettingsError("data.path is missing; name a folder with --data.")
-    if "out" not in values:
-        data = values["data"]
-        values["out"] = folder_for(data.get("path") if isinstance(data, dict) else None)
-    return build_config(values, path)
-
-
-def _overlay(values: dict[str, Any], name: str, value: Any) -> None:
-    *sections, last = name.split(".")
-    for section in sections:
-        if not isinstance(values.get(section), dict):
-            values[section] = {}
-        values = values[section]
-    values[last] = value
+    return gather(path, options)
 
 
 def numbers(option: str, text: str | None) -> list[float] | None:

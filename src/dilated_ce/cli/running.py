@@ -2,23 +2,20 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
 
-from dilated_ce.cli.console import console, errors, escape
-from dilated_ce.cli.progress import UnitProgress, counting
+from dilated_ce.cli.console import console, errors
+from dilated_ce.study.wording import escape
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
-    from dilated_ce.study.api import Listener, OnOutcome
+    from dilated_ce.study.api import Listener
     from dilated_ce.study.data.cases import DataSet
     from dilated_ce.study.data.prepare import Prepared
-    from dilated_ce.study.planning import Rates
-    from dilated_ce.study.runs.unit import Unit
     from dilated_ce.study.settings.compare import CompareConfig
 
 SOME_FAILED = 3  # exit code
@@ -53,40 +50,9 @@ def carry_out_study(
 
 def _terminal() -> "Listener":
     """Who listens to a study on the terminal; made here, as the study takes seconds to import."""
-    from dilated_ce.study.api import Listener
+    from dilated_ce.study.telling import Telling
 
-    class Terminal(Listener):
-        def on_data(self, data: "DataSet") -> None:
-            fold = data.folds[0]
-            parts = {"training": fold.train, "validation": fold.validation, "test": fold.test}
-            counted = ", ".join(
-                f"{len(cases)} for {name}" for name, cases in parts.items() if cases
-            )
-            console.print(
-                f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases, {counted}"
-                f"{f' in fold 0 of {len(data.folds)}' if len(data.folds) > 1 else ''}. "
-                f"{escape(data.split)}",
-                highlight=False,
-            )
-
-        def on_notes(self, notes: Sequence[str]) -> None:
-            for note in notes:
-                console.print(f"  [dim]note: {escape(note)}[/]", highlight=False, soft_wrap=True)
-
-        def on_rates(self, rates: "Rates") -> None:
-            for (loss, fold), rate in rates.items():
-                name = f"{escape(loss.title)}, fold {fold}"
-                console.print(f"  {name}: learning rate {rate:g}", highlight=False)
-
-        def counting(self, what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
-            return counting(what, total)
-
-        @contextmanager
-        def running(self, what: str, units: "Sequence[Unit]") -> "Iterator[OnOutcome]":
-            with UnitProgress(what, units) as progress:
-                yield progress.on_outcome
-
-    return Terminal()
+    return Telling(console)
 
 
 def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], DataSet]") -> None:
@@ -105,12 +71,13 @@ def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], D
 
 def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") -> None:
     from dilated_ce.study import planning
+    from dilated_ce.study.progress import counting
     from dilated_ce.study.runs.estimate import disk_kept, estimate
     from dilated_ce.study.wording import count
 
     trials = planning.plan_trials(config, data, prepared)
     units = planning.plan_units(config, data, prepared)
-    with counting("measuring a few steps of each loss", len(config.losses)) as on_loss:
+    with counting(console, "measuring a few steps of each loss", len(config.losses)) as on_loss:
         found = estimate([*trials, *units], config.execution, on_loss)
     table = Table(title=f"{len(trials) + len(units)} runs", title_justify="left")
     for column in ("loss", "runs", "ms per step", "s per run"):

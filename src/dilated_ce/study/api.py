@@ -111,7 +111,7 @@ def open_configured(config: CompareConfig) -> DataSet:
         DataError: with everything that is wrong with its files.
     """
     if config.data is None:
-        raise SettingsError("data.path is missing; name a folder with --data.")
+        raise SettingsError("data.path is missing; name a folder of data (--data).")
     return open_data(config.data)
 
 

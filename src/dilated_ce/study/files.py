@@ -12,16 +12,26 @@ from typing import Any
 import pandas as pd
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing; the folder is made if it is missing."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A hidden file to write, which takes the place of `path` if all goes well.
+
+    The folder is made if it is missing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The process is part of the name: runs on other machines may write the same file.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(text.encode())  # the same on every system: no line ends are changed
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode())  # the same on every system: no line ends are changed
 
 
 def write_json(path: Path, contents: Any) -> None:
@@ -30,8 +40,9 @@ def write_json(path: Path, contents: Any) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table, without its index."""
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write a table, without its index and without a copy of it in memory."""
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Settings in YAML: reading them, and naming the line of each mistake."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -7,11 +8,13 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from dilated_ce.study import yaml_text
+from dilated_ce.study.defaults import DEFAULT_LOSSES, folder_for
 from dilated_ce.study.settings.compare import (
     CompareConfig,
     NnunetCompareConfig,
     SettingsError,
 )
+from dilated_ce.study.training.loss_spec import parse_losses
 
 Config = TypeVar("Config", bound=BaseModel)
 MOST_PROBLEMS = 20  # that are listed
@@ -41,6 +44,39 @@ def _text_of(path: Path) -> str:
         raise SettingsError(f"{path} is a folder; for data write --data {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
+
+
+def gather(path: Path | None, options: Mapping[str, Any]) -> CompareConfig:
+    """The settings of a file, if there is one, overlaid with options; what is left open is usual.
+
+    Args:
+        path: a YAML file.
+        options: values by dotted name, such as `training.steps`; None says nothing.
+
+    Raises:
+        SettingsError: with every problem, a line each.
+    """
+    values = read_settings(path) if path else {}
+    for name, value in options.items():
+        if value is not None:
+            _overlay(values, name, value)
+    if values.get("losses") is None:
+        values["losses"] = parse_losses(DEFAULT_LOSSES)
+    if values.get("data") is None:
+        raise SettingsError("data.path is missing; name a folder of data (--data).")
+    if "out" not in values:
+        data = values["data"]
+        values["out"] = folder_for(data.get("path") if isinstance(data, dict) else None)
+    return build_config(values, path)
+
+
+def _overlay(values: dict[str, Any], name: str, value: Any) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        if not isinstance(values.get(section), dict):
+            values[section] = {}
+        values = values[section]
+    values[last] = value
 
 
 def build_config(values: dict[str, Any], path: Path | None = None) -> CompareConfig:

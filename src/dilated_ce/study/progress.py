@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dilated_ce.cli.console import console, escape
+from dilated_ce.study.wording import escape
 
 if TYPE_CHECKING:
     from dilated_ce.study.runs.local import Outcome
@@ -25,9 +27,9 @@ POLL_SECONDS = 0.5
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar that is gone when all is done; the function counts one more."""
-    with _bars() as bars:
+    with _bars(console) as bars:
         task = bars.add_task(what, total=total)
         yield lambda: bars.advance(task)
 
@@ -38,10 +40,11 @@ class UnitProgress:
     The steps are read from the files that units keep, so it is the same wherever they are done.
     """
 
-    def __init__(self, what: str, units: "Sequence[Unit]") -> None:
+    def __init__(self, console: Console, what: str, units: "Sequence[Unit]") -> None:
+        self.console = console
         self.units = {unit.folder: unit for unit in units}
         self.finished = 0
-        self.bars = _bars("steps")
+        self.bars = _bars(console, "steps")
         self.task = self.bars.add_task(what, total=sum(unit.training.steps for unit in units))
         self.width = len(str(len(units)))
         self.over, self.lock = threading.Event(), threading.Lock()
@@ -91,7 +94,7 @@ class UnitProgress:
                     else "it finds no voxel of a class"
                 )
                 text += f"\n   [yellow]this run went wrong: {what}; it is counted[/]"
-        console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def _poll(self) -> None:
         while not self.over.wait(POLL_SECONDS):
@@ -119,7 +122,7 @@ def _name(unit: "Unit") -> str:
     return f"{escape(unit.loss.title)}, seed {unit.seed}, fold {unit.fold}"
 
 
-def _bars(unit: str = "") -> Progress:
+def _bars(console: Console, unit: str = "") -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -128,4 +131,6 @@ def _bars(unit: str = "") -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        # In a notebook a bar is a widget: without them the lines have to do.
+        disable=console.is_jupyter and find_spec("ipywidgets") is None,
     )

@@ -1,0 +1,64 @@
+"""The short names of settings: what the command line and Python call them, and where they are."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from dilated_ce.study.data.reading import DataConfig
+from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.scores.settings import ScoringConfig
+from dilated_ce.study.settings.compare import CompareConfig
+from dilated_ce.study.statistics.settings import StatisticsConfig
+from dilated_ce.study.training.settings import TrainingConfig
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "data": DataConfig,
+    "training": TrainingConfig,
+    "scoring": ScoringConfig,
+    "statistics": StatisticsConfig,
+    "execution": ExecutionConfig,
+}
+# Every other setting is called what it is called in its section.
+SHORT = {"data": "data.path", "split": "data.split_file", "lr": "training.learning_rate"}
+NAMES = {
+    **{name: name for name in CompareConfig.model_fields},
+    **{
+        field: f"{name}.{field}" for name, model in SECTIONS.items() for field in model.model_fields
+    },
+    **SHORT,
+}
+
+
+def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by dotted name, as `settings.file.gather` takes them.
+
+    A section may be given as a whole, as in the file; what is given by its own name wins.
+
+    Raises:
+        TypeError: a name that is no setting, with the nearest that is.
+
+    Examples:
+        >>> dotted({"data": "images", "lr": 0.1, "training": {"optimizer": "sgd"}})
+        {'training.optimizer': 'sgd', 'data.path': 'images', 'training.learning_rate': 0.1}
+    """
+    found: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in NAMES:
+            raise TypeError(no_setting(name, NAMES))
+        if name in SECTIONS and isinstance(value, Mapping):
+            found |= {f"{name}.{field}": part for field, part in value.items()}
+        else:
+            if NAMES[name] in own:
+                raise TypeError(f"{name} and another name of {NAMES[name]} are both given")
+            own[NAMES[name]] = value
+    return found | own
+
+
+def no_setting(name: str, known: Mapping[str, Any]) -> str:
+    """What to say of a name that is none of the known ones."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+    return f"got {name}, which is no setting; {hint}"
