@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dilated_ce.cli.options import DEFAULT_LOSSES
+from dilated_ce.study.defaults import DEFAULT_LOSSES
 from dilated_ce.study.settings.compare import CompareConfig, NnunetCompareConfig
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from dilated_ce.cli.console import console, errors, escape, fail
+from dilated_ce.cli.console import console, errors, fail
 from dilated_ce.cli.options import a_path, one_of
-from dilated_ce.cli.progress import counting
+from dilated_ce.study.progress import counting
+from dilated_ce.study.wording import escape
 
 SOME_FAILED = 3  # exit code
 
@@ -68,7 +69,7 @@ def predict(
                 f"{out} is not empty ({there[0]}); choose another folder with --out, or take "
                 "--overwrite."
             )
-        with counting("predicting", len(found)) as on_case:
+        with counting(console, "predicting", len(found)) as on_case:
             for name, outcome in predict_files(model, images, out, on_case):
                 if isinstance(outcome, DataError):
                     troubles += 1
