@@ -3,9 +3,11 @@
 Light until it is called: what a study needs takes seconds to import.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def compare(
         Traceback (most recent call last):
         TypeError: got step, which is no setting; did you mean steps?
     """
-    from dilated_ce.study import api
+    api = _study()
     from dilated_ce.study.outcome import Outcome
     from dilated_ce.study.settings.compare import SettingsError
     from dilated_ce.study.settings.file import gather
@@ -78,6 +80,14 @@ def compare(
     config = gather(None if settings is None else Path(settings), dotted({**named, **options}))
     api.compare(config, listener=_listener(progress), fresh=fresh)
     return Outcome(config.out)
+
+
+def _study() -> ModuleType:
+    """The study, without what its libraries say of notebooks that have no widgets."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from dilated_ce.study import api
+    return api
 
 
 def _listener(progress: bool) -> "Listener":
