@@ -11,7 +11,6 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -21,7 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dilated_ce import cli
-from dilated_ce.cli.running import _summarise
+from dilated_ce.cli.running import summarise
 from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.training.loss_spec import parse_loss
@@ -271,8 +270,7 @@ def test_the_terminal_shows_the_means_of_the_report(tmp_path, capsys):
     means = {"dice": 0.5, "nsd": 0.125, "hd95": 3.456, "lesion_f1": 0.25, "false_alarm": None}
     scores = {score: {"mean": mean} for score, mean in means.items()}
     summary = {"losses": {"ce": scores}, "sentences": [], "troubles": []}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    _summarise(SimpleNamespace(out=tmp_path, losses=[parse_loss("ce")]))
+    summarise(summary, "loss", tmp_path, {"ce": parse_loss("ce").title})
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "CE" in line]
     assert re.findall(r"[^\s│]+", row) == ["CE", "50.0", "12.5", "3.46", "25.0"]
 

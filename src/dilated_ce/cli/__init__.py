@@ -11,6 +11,7 @@ from dilated_ce.cli.demo import demo
 from dilated_ce.cli.inspect import inspect
 from dilated_ce.cli.nnunet import nnunet_path
 from dilated_ce.cli.predict import predict
+from dilated_ce.cli.report import report
 
 app = typer.Typer(
     help="Dilated balanced cross entropy: does it help, and with which radius?",
@@ -40,6 +41,7 @@ def options(
 
 app.command()(demo)
 app.command()(compare)
+app.command()(report)
 app.command()(inspect)
 app.command()(predict)
 app.command()(nnunet_path)

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
@@ -34,7 +35,7 @@ def carry_out_study(
         if dry_run:
             _dry_run(config, open_dataset or api.open_configured)
             return
-        results = api.compare(config, open_dataset, _terminal(), fresh)
+        results = api.compare(config, open_dataset, terminal(), fresh)
     except KeyboardInterrupt:
         same = "the same command without --fresh" if fresh else "the same command"
         errors.print(
@@ -43,12 +44,13 @@ def carry_out_study(
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
-    _summarise(config)
+    summary = json.loads((config.out / "summary.json").read_text(encoding="utf-8"))
+    summarise(summary, "loss", config.out, {str(loss): loss.title for loss in config.losses})
     if results.failures:
         raise typer.Exit(SOME_FAILED)
 
 
-def _terminal() -> "Listener":
+def terminal() -> "Listener":
     """Who listens to a study on the terminal; made here, as the study takes seconds to import."""
     from dilated_ce.study.telling import Telling
 
@@ -59,12 +61,12 @@ def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], D
     from dilated_ce.study import api
     from dilated_ce.study.folder import check_folder, locked
 
-    data, terminal = open_dataset(config), _terminal()
+    data, listener = open_dataset(config), terminal()
     check_folder(config, data)
     api.check_losses(config, data)
     with locked(config.out):
-        terminal.on_data(data)
-        with api.prepare_sample(config, data, terminal) as (resolved, prepared):
+        listener.on_data(data)
+        with api.prepare_sample(config, data, listener) as (resolved, prepared):
             api.try_out(resolved, data, prepared)
             _estimate(resolved, data, prepared)
 
@@ -108,32 +110,34 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
     )
 
 
-def _summarise(config: "CompareConfig") -> None:
+def summarise(
+    summary: Mapping[str, Any], word: str, out: Path, titles: Mapping[str, str] | None = None
+) -> None:
+    """Print the means, the sentences, and where the report lies; `word`: what was compared."""
     from dilated_ce.study.report.tables import TITLES, show
     from dilated_ce.study.statistics.comparison import FAMILY
 
-    summary = json.loads((config.out / "summary.json").read_text(encoding="utf-8"))
-    losses = summary["losses"]
-    scores = [s for s in FAMILY if any(row[s]["mean"] is not None for row in losses.values())]
+    rows = summary.get("losses" if word == "loss" else f"{word}s", {})
+    scores = [s for s in FAMILY if any(row[s]["mean"] is not None for row in rows.values())]
     table = Table(title="mean over the test cases", title_justify="left")
-    table.add_column("loss")
+    table.add_column(word)
     for score in scores:
         table.add_column(TITLES[score], justify="right")
-    titles = {str(loss): loss.title for loss in config.losses}
-    for loss, row in losses.items():
+    for name, row in rows.items():
         means = [row[score]["mean"] for score in scores]
         cells = [
             show(score, math.nan if mean is None else mean)
             for score, mean in zip(scores, means, strict=True)
         ]
-        table.add_row(escape(titles[loss]), *cells)
-    console.print()
-    console.print(table)
+        table.add_row(escape((titles or {}).get(name, name)), *cells)
+    if rows:
+        console.print()
+        console.print(table)
     for sentence in [*summary["sentences"], *summary["troubles"]]:
         console.print(f"  {escape(sentence)}", highlight=False, soft_wrap=True)
     console.print(
-        f"\nReport:          [bold]{escape(str(config.out / 'report.html'))}[/]\n"
-        f"Scores per case: {escape(str(config.out / 'cases.csv'))}",
+        f"\nReport:          [bold]{escape(str(out / 'report.html'))}[/]\n"
+        f"Scores per case: {escape(str(out / 'cases.csv'))}",
         highlight=False,
         soft_wrap=True,
     )

@@ -22,7 +22,7 @@ from dilated_ce.study.planning import (
     plan_units,
     resolve,
 )
-from dilated_ce.study.report import write_report
+from dilated_ce.study.report import write_comparison
 from dilated_ce.study.runs.local import Outcome, carry_out
 from dilated_ce.study.runs.store import Failure, Run, StudyError
 from dilated_ce.study.runs.unit import Unit, versions
@@ -99,7 +99,7 @@ def compare(
         rates = search_rates(config, data, prepared, results, listener, fresh)
         units = plan_units(config, data, prepared, rates)
         train(config, data, units, results, listener, fresh)
-        report(config, data, prepared, results)
+        conclude(config, data, prepared, results)
     return results
 
 
@@ -282,7 +282,7 @@ def train(
         )
 
 
-def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Results) -> Path:
+def conclude(config: CompareConfig, data: DataSet, prepared: Prepared, results: Results) -> Path:
     """Write the tables and the report; the path to it.
 
     Raises:
@@ -297,7 +297,7 @@ def report(config: CompareConfig, data: DataSet, prepared: Prepared, results: Re
         )
     # They end in another order after an interruption, or where Ray spreads them.
     runs = sorted(results.runs, key=lambda run: (run.seed, run.fold, config.losses.index(run.loss)))
-    return write_report(
+    return write_comparison(
         config.out,
         dataset=data,
         load_case=prepared.load,

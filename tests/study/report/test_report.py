@@ -13,7 +13,7 @@ from PIL import Image
 from toy import make_dataset
 
 from dilated_ce.study.data.cases import Case
-from dilated_ce.study.report import gallery, write_report
+from dilated_ce.study.report import gallery, write_comparison
 from dilated_ce.study.report.plots import forest
 from dilated_ce.study.report.tables import recall_by_size, show
 from dilated_ce.study.runs.store import Failure, Run
@@ -63,7 +63,7 @@ def write_run(tmp_path):
 
 
 def report(tmp_path, data, runs, failures=(), reference="ce", trials=()):
-    path = write_report(
+    path = write_comparison(
         tmp_path / "out",
         dataset=data,
         load_case=lambda name: data.by_name[name].load(),

@@ -1,6 +1,7 @@
 """Reading a volume with its labels: channels, label values, slices and voxel size."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class VolumeReader:
         Raises:
             DataError: a file that cannot be read, shapes that differ, an undeclared label.
         """
-        labels, grid = _read_labels(label)
+        labels, grid = read_labels(label)
         channels: list[NDArray[np.float32]] = []
         orientations = {grid.orientation} - {""}
         for number, path in enumerate(images):
@@ -64,32 +65,53 @@ class VolumeReader:
             raise DataError(f"{images[0].name}: holds values that are infinite or no numbers")
         affine = grid.affine if labels.ndim == 3 else None
         notes = _notes(orientations)
-        case = Case(name, image, self._classes(labels, label), grid.spacing, affine, notes)
+        classes = class_indices(labels, label, self.values, self.ignored, self.overlapping)
+        case = Case(name, image, classes, grid.spacing, affine, notes)
         if self.spatial_dims == 2:
             case = as_stack(case)
         elif case.labels.ndim == 2:
             raise DataError(f"{label.name}: is a 2D image, others are volumes")
         return case if self.spacing is None else resample(case, self.spacing)
 
-    def _classes(self, labels: NDArray[np.int64], path: Path) -> NDArray[np.uint8]:
-        """Class indices, or codes of regions, of the values of a label file."""
-        codes: dict[int, int] = {}
-        for index, values in enumerate(self.values):
-            for value in values:
-                code = region_code(index) if self.overlapping else index
-                codes[value] = codes.get(value, 0) | code
-        if self.ignored is not None:
-            codes[self.ignored] = IGNORE_INDEX
-        present, places = np.unique(labels, return_inverse=True)
-        unknown = [value for value in present.tolist() if value not in codes]
-        if unknown:
-            named = sorted({value for values in self.values for value in values})
-            raise DataError(
-                f"{path.name}: holds the label {unknown[0]}, dataset.json names "
-                f"{', '.join(map(str, named))}"
-            )
-        table = np.array([codes[value] for value in present.tolist()], np.uint8)
-        return table[places].reshape(labels.shape)
+
+def class_indices(
+    labels: NDArray[np.int64],
+    path: Path,
+    values: Sequence[Sequence[int]],
+    ignored: int | None = None,
+    overlapping: bool = False,
+    named_by: str = "dataset.json",
+) -> NDArray[np.uint8]:
+    """Class indices, or codes of regions, of the values of a label file.
+
+    Args:
+        labels: what the file holds.
+        path: of the file.
+        values: of each class in the file, background first.
+        ignored: the value of voxels that nobody labelled.
+        overlapping: the classes are regions.
+        named_by: what says which values there are.
+
+    Raises:
+        DataError: a value that no class has.
+    """
+    codes: dict[int, int] = {}
+    for index, of_class in enumerate(values):
+        for value in of_class:
+            code = region_code(index) if overlapping else index
+            codes[value] = codes.get(value, 0) | code
+    if ignored is not None:
+        codes[ignored] = IGNORE_INDEX
+    present, places = np.unique(labels, return_inverse=True)
+    unknown = [value for value in present.tolist() if value not in codes]
+    if unknown:
+        named = sorted({value for of_class in values for value in of_class})
+        raise DataError(
+            f"{path.name}: holds the label {unknown[0]}, {named_by} names "
+            f"{', '.join(map(str, named))}"
+        )
+    table = np.array([codes[value] for value in present.tolist()], np.uint8)
+    return table[places].reshape(labels.shape)
 
 
 def as_stack(case: Case) -> Case:
@@ -189,13 +211,17 @@ def _check_case(
         )
         raise DataError(f"{label}: image and labels have the shapes {shown}")
     try:
-        _check_grids(grid, other, labels.shape, image)
+        check_grids(grid, other, labels.shape, image)
     except ValueError as error:
         raise DataError(f"{label}: {error}") from error
 
 
-def _check_grids(labels: Grid, image: Grid, shape: tuple[int, ...], name: str) -> None:
-    """Whether the voxels of the image called so lie where those of the labels do."""
+def check_grids(labels: Grid, image: Grid, shape: tuple[int, ...], name: str) -> None:
+    """Whether the voxels of the image called so lie where those of the labels do.
+
+    Raises:
+        ValueError: they have another size, or lie elsewhere.
+    """
     if not np.allclose(image.spacing[: len(labels.spacing)], labels.spacing, rtol=0.01):
         raise ValueError(
             f"got voxels of {_size(labels.spacing)}, those of {name} have {_size(image.spacing)}"
@@ -241,8 +267,12 @@ def read_channels(path: Path, in_colour: bool) -> tuple[list[NDArray[np.float32]
     return (list(np.moveaxis(values, -1, 0)) if values.ndim == 4 else [values]), grid
 
 
-def _read_labels(path: Path) -> tuple[NDArray[np.int64], Grid]:
-    """Label values (*spatial), and their grid."""
+def read_labels(path: Path) -> tuple[NDArray[np.int64], Grid]:
+    """Label values (*spatial) of a volume or a picture, and their grid.
+
+    Raises:
+        DataError: a file that cannot be read, or holds no labels.
+    """
     try:
         if is_picture(path):
             return read_mask(path).astype(np.int64), Grid((1.0, 1.0))

@@ -3,7 +3,8 @@
 import base64
 import io
 import itertools
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -30,7 +31,7 @@ STYLE = {
 
 
 @mpl.rc_context(STYLE)
-def forest(comparisons: Sequence[Comparison], titles: dict[str, str], margin: float) -> str:
+def forest(comparisons: Sequence[Comparison], titles: Mapping[str, str], margin: float) -> str:
     """Differences of Dice to the reference with their intervals, in points."""
     figure = Figure(figsize=(7.5, 0.9 + 0.42 * len(comparisons)), layout="constrained")
     axes = figure.subplots()
@@ -66,8 +67,10 @@ def forest(comparisons: Sequence[Comparison], titles: dict[str, str], margin: fl
 
 
 @mpl.rc_context(STYLE)
-def recall_and_precision(scores: Scores, specs: Sequence[LossSpec]) -> str:
-    """Recall against precision over lines of equal Dice; radii of a family are joined by a path."""
+def recall_and_precision(
+    scores: Scores, titles: Mapping[str, str], joined: Sequence[Sequence[str]]
+) -> str:
+    """Recall against precision over lines of equal Dice; those of `joined` are along a path."""
     figure = Figure(figsize=(5.6, 4.9), layout="constrained")
     axes = figure.subplots()
     by_seed = scores.by_case[["recall", "precision"]].groupby("seed").mean()
@@ -86,8 +89,8 @@ def recall_and_precision(scores: Scores, specs: Sequence[LossSpec]) -> str:
     )
     axes.clabel(lines, fmt="Dice %d", fontsize=7)
     means = points.groupby("loss").mean()
-    for path in _paths(specs):
-        there = [str(spec) for spec in path if str(spec) in means.index]
+    for path in joined:
+        there = [loss for loss in path if loss in means.index]
         axes.plot(
             means.loc[there, "recall"],
             means.loc[there, "precision"],
@@ -96,8 +99,8 @@ def recall_and_precision(scores: Scores, specs: Sequence[LossSpec]) -> str:
             linewidth=1.2,
             alpha=0.6,
         )
-    for index, spec in enumerate(specs):
-        of_loss = points[points.index.get_level_values("loss") == str(spec)]
+    for index, (loss, title) in enumerate(titles.items()):
+        of_loss = points[points.index.get_level_values("loss") == loss]
         axes.scatter(
             of_loss["recall"],
             of_loss["precision"],
@@ -105,7 +108,7 @@ def recall_and_precision(scores: Scores, specs: Sequence[LossSpec]) -> str:
             color=COLOURS[index % len(COLOURS)],
             marker=MARKERS[index % len(MARKERS)],
             edgecolor="white",
-            label=spec.title,
+            label=title,
             zorder=3,
         )
     axes.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(low, high), ylim=(low, high))
@@ -114,21 +117,24 @@ def recall_and_precision(scores: Scores, specs: Sequence[LossSpec]) -> str:
     return _svg(figure)
 
 
-def _paths(specs: Sequence[LossSpec]) -> list[list[LossSpec]]:
+def paths(specs: Sequence[LossSpec]) -> list[list[str]]:
     """DBCE under radii alone different, from balanced CE (R = 0) to CE (R = infinity)."""
     ends = {spec.name: [spec] for spec in specs if spec.name in ("balanced-ce", "ce")}
-    paths: dict[str, list[LossSpec]] = {}
+    found: dict[str, list[LossSpec]] = {}
     for spec in specs:
         rest = {key: value for key, value in spec.settings.items() if key != "radius"}
         if spec.name == "dbce" and isinstance(spec.settings["radius"], float):
-            paths.setdefault(repr(rest), []).append(spec)
+            found.setdefault(repr(rest), []).append(spec)
     return [
         [
-            *ends.get("balanced-ce", []),
-            *sorted(path, key=lambda spec: spec.settings["radius"]),
-            *ends.get("ce", []),
+            str(spec)
+            for spec in (
+                *ends.get("balanced-ce", []),
+                *sorted(path, key=lambda spec: spec.settings["radius"]),
+                *ends.get("ce", []),
+            )
         ]
-        for path in paths.values()
+        for path in found.values()
         if len(path) > 1
     ]
 
@@ -169,5 +175,13 @@ def learning_curves(runs: Sequence[Run], specs: Sequence[LossSpec]) -> str:
 
 def _svg(figure: Figure) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Glyph .* missing")
+        try:
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
+        except UserWarning:  # letters that Matplotlib's font lacks: the browser has them
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            buffer = io.BytesIO()
+            with mpl.rc_context({"svg.fonttype": "none"}):
+                figure.savefig(buffer, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

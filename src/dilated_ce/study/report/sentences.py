@@ -66,9 +66,9 @@ def _heading(verdict: Verdict, loss: str, reference: str) -> str:
         f"can't carry a verdict, which takes {FEWEST_GROUPS}",
     }[which]
     if in_these and dice.seeds == 1:
-        text += " for the networks trained here; one seed tells nothing of others"
+        text += " for these networks; one seed tells nothing of others"
     elif in_these:
-        text += " for the networks trained here, but other seeds might tell otherwise"
+        text += " for these networks, but other seeds might tell otherwise"
     return text
 
 
@@ -94,8 +94,9 @@ def _item(comparison: Comparison, unit: str, details: Details, what_it_is: str) 
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
-def limits(verdicts: Sequence[Verdict], seeds: int, groups: int) -> list[str]:
-    """What a comparison of this size can't say."""
+def limits(verdicts: Sequence[Verdict], seeds: int, groups: int, word: str = "loss") -> list[str]:
+    """What a comparison of this size can't say; `word`: what is compared."""
+    trained_here = word == "loss"
     said = []
     if verdicts:
         number = verdicts[0].sides[0][0].comparisons
@@ -107,8 +108,8 @@ def limits(verdicts: Sequence[Verdict], seeds: int, groups: int) -> list[str]:
             else "The interval holds with 95 % for other patients and other seeds."
         )
     said.append(
-        "Every loss has the same training cases: how much another training set would change is in "
-        "no interval."
+        ("Every loss has the same training cases: how" if trained_here else "How")
+        + " much another training set would change is in no interval."
     )
     if seeds == 1:
         said.append(
@@ -123,10 +124,17 @@ def limits(verdicts: Sequence[Verdict], seeds: int, groups: int) -> list[str]:
     if groups < FEWEST_GROUPS:
         said.append(f"{count(groups, 'independent test case').capitalize()}: no verdict.")
     if any(verdict.word == "not told apart" for verdict in verdicts):
-        said.append("Losses that are not told apart need not be equal: more cases or seeds may.")
+        said.append(
+            f"{'Losses' if trained_here else 'Methods'} that are not told apart need not be equal: "
+            "more cases or seeds may."
+        )
     said.append(
         "It holds for this network, training time and data; longer training often brings losses "
         "closer."
+        if trained_here
+        else "It holds for these networks, as they were trained, and for patients like these. Two "
+        "methods are compared as a whole: what else differs between them beside their names is "
+        "in the difference, too."
     )
     return said
 

@@ -82,10 +82,10 @@ def curves(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(of_runs)
 
 
-def cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def cells(rows: Sequence[Row], scores: Sequence[str] = SCORES) -> list[dict[str, Any]]:
     """The rows for the page: texts, with the best of each column marked."""
     best = {}
-    for score in SCORES:
+    for score in scores:
         values = [row.mean[score] for row in rows if not math.isnan(row.mean[score])]
         if values:
             best[score] = min(values) if score in LOWER_IS_BETTER else max(values)
@@ -97,7 +97,7 @@ def cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
                     "text": show(score, row.mean[score], row.spread[score]),
                     "best": len(rows) > 1 and row.mean[score] == best.get(score),
                 }
-                for score in SCORES
+                for score in scores
             ],
         }
         for row in rows

@@ -130,8 +130,7 @@ def dice(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
         >>> dice(np.array([True, True, False]), np.array([True, False, False]))
         0.6666666666666666
     """
-    both, *sizes = (int(np.count_nonzero(mask)) for mask in (found & true, found, true))
-    return 2 * both / sum(sizes) if any(sizes) else 1.0
+    return _overlap(found, true, math.nan)["dice"]
 
 
 def _overlap(found: NDArray[np.bool_], true: NDArray[np.bool_], voxel: float) -> dict[str, float]:
@@ -140,9 +139,27 @@ def _overlap(found: NDArray[np.bool_], true: NDArray[np.bool_], voxel: float) ->
     both, num_found, num_true = (
         int(np.count_nonzero(mask)) for mask in (found & true, found, true)
     )
+    return overlap_scores(both, num_found, num_true, voxel)
+
+
+def overlap_scores(
+    both: int, num_found: int, num_true: int, voxel: float = math.nan
+) -> dict[str, float]:
+    """The scores that follow from counts of voxels; see `score_case` for empty masks.
+
+    Args:
+        both: voxels that are true and predicted.
+        num_found: predicted ones.
+        num_true: true ones.
+        voxel: the volume of one.
+
+    Examples:
+        >>> overlap_scores(2, 3, 5)["dice"]
+        0.5
+    """
     right = float(num_found == num_true == 0)  # of nothing to find, nothing was found
     return {
-        "dice": dice(found, true),
+        "dice": 2 * both / (num_found + num_true) if num_found + num_true else 1.0,
         "recall": both / num_true if num_true else math.nan,
         "precision": both / num_found if num_found else right,
         "false_alarm": math.nan if num_true else float(num_found > 0),

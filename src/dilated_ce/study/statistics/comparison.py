@@ -33,6 +33,7 @@ class Comparison:
     loss: str
     reference: str
     difference: float  # loss - reference, a fraction or in the unit of the data
+    error: float  # its standard error: other patients, other seeds; NaN for one patient
     low: float  # 95 % interval: other patients, other seeds
     high: float
     low_of_runs: float  # 95 % interval for the networks at hand: other patients, the same seeds
@@ -146,6 +147,7 @@ def _compare(
         loss=loss,
         reference=reference,
         difference=found.mean,
+        error=found.error,
         low=float(low),
         high=float(high),
         low_of_runs=float(of_runs[0]),

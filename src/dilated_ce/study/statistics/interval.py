@@ -38,6 +38,12 @@ class Estimate:
     error_of_runs: float  # standard error: other seeds; NaN where no fold has two of them
     freedom_of_runs: int
 
+    @property
+    def error(self) -> float:
+        """The standard error of the mean: of other patients, and of other seeds if it is known."""
+        of_runs = self.error_of_runs if self.freedom_of_runs else 0.0
+        return math.hypot(self.error_of_groups, of_runs)
+
     def interval(
         self,
         *,

@@ -1,0 +1,268 @@
+"""`dilated-ce report`: methods judged by results that are there."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dilated_ce.cli.console import console, errors
+from dilated_ce.cli.endings import one_error
+from dilated_ce.cli.options import a_path, classes, one_of, value_of_mask
+from dilated_ce.cli.running import summarise, terminal
+from dilated_ce.study.wording import escape
+
+if TYPE_CHECKING:
+    from dilated_ce.study.settings.report import ReportConfig
+
+RESULTS, MASKS, JUDGING = "Results", "Masks", "Judging"
+
+
+def report(
+    results: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Tables of scores (CSV, TSV), and results folders of nnU-Net.",
+            metavar="[PATH | NAME=PATH]...",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Results with the name of their method. The same name again: a repeat, another "
+            "seed.",
+            metavar="NAME=PATH",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of true masks, to score predictions.",
+            parser=a_path,
+            metavar="DIR",
+            rich_help_panel=MASKS,
+        ),
+    ] = None,
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A folder of predicted masks, named as the true ones: NIfTI, NRRD, MHA or PNG.",
+            metavar="NAME=DIR",
+            rich_help_panel=MASKS,
+        ),
+    ] = None,
+    mask_classes: Annotated[
+        str | None,
+        typer.Option(
+            help='Classes and their values in the masks: "background=0,liver=1,tumor=2".',
+            rich_help_panel=MASKS,
+        ),
+    ] = None,
+    mask_threshold: Annotated[
+        int | None,
+        typer.Option(
+            help="Grey values of PNG masks above it are foreground.", rich_help_panel=MASKS
+        ),
+    ] = None,
+    ignore_value: Annotated[
+        str | None,
+        typer.Option(
+            help="The value in true masks of voxels that nobody labelled.",
+            metavar="VALUE",
+            rich_help_panel=MASKS,
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the surface Dice, in mm, or pixels of pictures.",
+            show_default="2",
+            rich_help_panel=MASKS,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that score.", show_default="one per core", rich_help_panel=MASKS
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The column of a table that holds something: method=algo, dice=DSC. What: method, "
+            "case, class, group, seed, fold, dataset, or a score.",
+            metavar="WHAT=COLUMN",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="fractions or percent: how tables have Dice and the like.",
+            autocompletion=one_of("fractions", "percent"),
+            rich_help_panel=RESULTS,
+        ),
+    ] = "fractions",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A score that counts, such as dice; again for others.",
+            show_default="all that are there",
+            rich_help_panel=JUDGING,
+        ),
+    ] = None,
+    cases: Annotated[
+        str,
+        typer.Option(
+            help="all: every method must have all cases of a run; shared: the others are left out.",
+            autocompletion=one_of("all", "shared"),
+            rich_help_panel=JUDGING,
+        ),
+    ] = "all",
+    empty: Annotated[
+        str,
+        typer.Option(
+            help="A class that a case lacks: score, 1 if nothing of it is predicted and else 0; or "
+            "skip.",
+            autocompletion=one_of("score", "skip"),
+            rich_help_panel=JUDGING,
+        ),
+    ] = "score",
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression whose first group is the patient in a case's name.",
+            metavar="REGEX",
+            rich_help_panel=JUDGING,
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="The method that the others are compared with.",
+            show_default="nnUNetTrainer, dice-ce, ce or the first",
+            rich_help_panel=JUDGING,
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="Dice points within which two methods count as equivalent.",
+            show_default="1.5",
+            rich_help_panel=JUDGING,
+        ),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="Of distances in tables, such as mm.", rich_help_panel=JUDGING),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Of the data, for the title.", rich_help_panel=JUDGING),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for the report.", parser=a_path, metavar="DIR"),
+    ] = Path("runs/report"),
+) -> None:
+    """Judge methods by results that you already have: nothing is trained.
+
+    Score tables, results folders of nnU-Net, or predictions beside the truth, in any mixture, give
+    the report of `compare`: every method against a reference, with intervals over patients and
+    seeds, in report.html, cases.csv and summary.json.
+
+    Exit codes: 0 all is well; 1 the results cannot be compared; 2 a wrong option.
+    """
+    options = {
+        "results": [_source(text) for text in (*(results or ()), *_named("--method", method))],
+        "predictions": [_source(text) for text in _named("--predictions", predictions)],
+        "truth": truth,
+        "columns": _columns(column),
+        "scale": scale,
+        "metrics": metric or None,
+        "cases": cases,
+        "scoring": {"empty": empty} | ({} if tolerance is None else {"tolerance": tolerance}),
+        "group_by": group_by,
+        "mask_classes": classes(mask_classes),
+        "mask_threshold": mask_threshold,
+        "ignore_value": None if ignore_value is None else value_of_mask(ignore_value),
+        "reference": reference,
+        "margin": margin,
+        "unit": unit,
+        "name": name,
+        "jobs": jobs,
+        "out": out,
+    }
+    _report(_settings({key: value for key, value in options.items() if value is not None}))
+
+
+def _report(config: "ReportConfig") -> None:
+    from dilated_ce.study.data.cases import DataError
+    from dilated_ce.study.reporting import report
+    from dilated_ce.study.runs.store import StudyError
+
+    with one_error(config.out, DataError, StudyError, kept=False):
+        try:
+            made = report(config, terminal())
+        except KeyboardInterrupt:
+            errors.print(
+                "\nInterrupted. Scores of finished cases are kept; the same command goes on."
+            )
+            raise typer.Exit(130) from None
+    summary = json.loads((made.path.parent / "summary.json").read_text(encoding="utf-8"))
+    console.print(f"  reference: {escape(made.reference)}", highlight=False)
+    summarise(summary, "method", config.out)
+
+
+def _settings(options: dict[str, object]) -> "ReportConfig":
+    import pydantic
+
+    from dilated_ce.study.settings.report import ReportConfig
+
+    try:
+        return ReportConfig.model_validate(options)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] != "value_error":
+            text = f"got {problem['input']!r:.100}. {text}"
+        names = {"metrics": "metric", "columns": "column", "scoring": "empty", "results": "method"}
+        first = str(problem["loc"][0]) if problem["loc"] else ""
+        option = "--" + names.get(first, first).replace("_", "-") if first else None
+        raise typer.BadParameter(text, param_hint=option) from None
+
+
+def _named(option: str, texts: list[str] | None) -> list[str]:
+    for text in texts or ():
+        if "=" not in text:
+            raise typer.BadParameter(f"got {text!r}, expected NAME=PATH.", param_hint=option)
+    return texts or []
+
+
+def _source(text: str) -> dict[str, str | None]:
+    """A path, or NAME=PATH: names and paths may hold = themselves, so a path is what is there."""
+    if Path(text).exists():
+        return {"path": text, "method": None}
+    places = [place for place, letter in enumerate(text) if letter == "="]
+    fitting = [place for place in places if Path(text[place + 1 :]).exists() and text[place + 1 :]]
+    if len(fitting) > 1:
+        paths = " and ".join(text[place + 1 :] for place in fitting)
+        raise typer.BadParameter(
+            f"{text!r}: {paths} are both there; write the path with ./ before."
+        )
+    if fitting:
+        return {"path": text[fitting[0] + 1 :], "method": text[: fitting[0]]}
+    path = text[places[-1] + 1 :] if places else text
+    raise typer.BadParameter(f"{path!r}: no such file or folder.")
+
+
+def _columns(texts: list[str] | None) -> dict[str, str]:
+    columns = {}
+    for text in texts or ():
+        what, equals, name = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"got {text!r}, expected WHAT=COLUMN.", param_hint="--column")
+        columns[what.strip()] = name
+    return columns

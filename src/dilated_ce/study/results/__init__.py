@@ -1,0 +1,1 @@
+"""Scores that people already have: tables, nnU-Net's folders, predictions beside the truth."""

@@ -1,0 +1,137 @@
+"""What the values of predicted and true masks mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.data.description import read_description
+from dilated_ce.study.data.mask_coding import MAX_CLASSES, MaskCoding, find_coding
+from dilated_ce.study.data.paths import is_picture
+from dilated_ce.study.data.volumes import read_labels
+from dilated_ce.study.results.predictions import Counting, Masks
+from dilated_ce.study.settings.report import ReportConfig
+from dilated_ce.study.wording import some
+
+
+def find_masks(
+    config: ReportConfig,
+    truth: Mapping[str, Path],
+    predictions: Sequence[Mapping[str, Path]],
+    counting: Counting,
+) -> tuple[list[Masks], list[str]]:
+    """What the masks of each folder of predictions hold, and what was taken for what.
+
+    The user says it, or a dataset.json beside the true masks does; else every value that the true
+    masks hold is a class, the smallest the background.
+
+    Raises:
+        DataError: masks that cannot be read, or hold no classes.
+    """
+    assert config.truth is not None
+    pictures = [path for path in truth.values() if is_picture(path)]
+    if pictures and len(pictures) < len(truth):
+        raise DataError(f"{config.truth}: holds pictures and volumes, expected one kind")
+    described = _described(config, config.truth)
+    if described is not None:
+        return [described] * len(predictions), [
+            f"classes are those of dataset.json: {some(list(described.classes[1:]))}"
+        ]
+    if pictures:
+        coding = find_coding(
+            pictures, config.mask_threshold, config.mask_classes, config.ignore_value
+        )
+        masks = Masks(coding.names, (), coding.ignored, False, config.scoring, "", coding)
+        return _of_pictures(config, masks, coding, predictions)
+    if config.mask_threshold is not None:
+        raise DataError("--mask-threshold is for pictures, and these are volumes")
+    ignored = config.ignore_value
+    if isinstance(ignored, str):
+        raise DataError(f"--ignore-value: got {ignored}, expected a whole number for volumes")
+    if config.mask_classes is not None:
+        values = config.mask_classes.values()
+        if not all(isinstance(value, int) for value in values):
+            raise DataError("--mask-classes: expected whole numbers for volumes")
+        of_classes = tuple((int(value),) for value in values)
+        return [
+            Masks(
+                tuple(config.mask_classes),
+                of_classes,
+                ignored,
+                False,
+                config.scoring,
+                "--mask-classes",
+            )
+        ] * len(predictions), []
+    found: set[int] = set()
+    with counting("reading the true masks", len(truth)) as on_case:
+        for path in truth.values():
+            labels, _ = read_labels(path)
+            found |= set(np.unique(labels).tolist())
+            on_case()
+    if ignored is not None and ignored not in found:
+        raise DataError(f"--ignore-value {ignored}: no true mask holds it")
+    kept = sorted(found - {ignored})
+    if not 2 <= len(kept) <= MAX_CLASSES:
+        raise DataError(
+            f"{config.truth}: the true masks hold {some([str(v) for v in kept], 8)}, expected a "
+            f"background and 1 to {MAX_CLASSES - 1} classes; name them: --mask-classes "
+            "background=0,NAME=1"
+        )
+    names = ("foreground",) if len(kept) == 2 else tuple(map(str, kept[1:]))
+    note = f"classes are the values of the true masks: {kept[0]} is the background, then "
+    masks = Masks(
+        ("background", *names),
+        tuple((value,) for value in kept),
+        ignored,
+        False,
+        config.scoring,
+        "the true masks",
+    )
+    return [masks] * len(predictions), [note + some([str(value) for value in kept[1:]], 10)]
+
+
+def _described(config: ReportConfig, truth: Path) -> Masks | None:
+    """What a dataset.json in the folder of the true masks, or above it, says."""
+    given = (config.mask_classes, config.mask_threshold, config.ignore_value)
+    place = next((p for p in (truth, truth.parent) if (p / "dataset.json").is_file()), None)
+    if place is None or any(part is not None for part in given):
+        return None
+    found = read_description(place / "dataset.json")
+    return Masks(
+        found.classes,
+        found.values,
+        found.ignored,
+        found.has_regions,
+        config.scoring,
+        "dataset.json",
+    )
+
+
+def _of_pictures(
+    config: ReportConfig,
+    masks: Masks,
+    coding: MaskCoding,
+    predictions: Sequence[Mapping[str, Path]],
+) -> tuple[list[Masks], list[str]]:
+    """Predictions with two values of their own, such as 0 and 1 where the truth has 0 and 255."""
+    of_each, notes = [], []
+    told = config.mask_classes is not None or config.mask_threshold is not None
+    for source, found in zip(config.predictions, predictions, strict=True):
+        own = coding
+        if not told and len(coding.names) == 2:
+            try:
+                own = find_coding([path for path in found.values() if is_picture(path)])
+            except DataError:  # such as masks that are all empty: read as the true ones
+                own = coding
+        if own.names == coding.names and own.values != coding.values:
+            notes.append(
+                f"{source.method}: masks hold {some([str(v) for v in own.values])} where the true "
+                f"ones hold {some([str(v) for v in coding.values])}; the larger is the foreground"
+            )
+            of_each.append(replace(masks, of_predictions=own))
+        else:
+            of_each.append(masks)
+    return of_each, notes

@@ -1,0 +1,316 @@
+"""One table of scores from all sources, and every reason why it could not be."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.results.read import Read
+from dilated_ce.study.scores.score import FALSE_ALARMS
+from dilated_ce.study.scores.settings import Empty
+from dilated_ce.study.scores.table import COUNTS, LOWER_IS_BETTER, SCORES
+from dilated_ce.study.wording import count, listing, some
+
+RUN = ["dataset", "seed", "fold"]
+ROW = [*RUN, "case", "class"]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The scores of all methods on the same cases."""
+
+    cases: pd.DataFrame  # dataset, loss, seed, fold, case, group, class, and the scores
+    notes: tuple[str, ...]
+    lesions: pd.DataFrame | None
+    unit: str | None
+
+    def of(self, dataset: str) -> "Merged":
+        """The scores on one data set."""
+        lesions = self.lesions
+        if lesions is not None and "dataset" in lesions:
+            lesions = lesions[lesions["dataset"] == dataset]
+        return replace(self, cases=self.cases[self.cases["dataset"] == dataset], lesions=lesions)
+
+
+def merge(
+    reads: Sequence[Read],
+    *,
+    problems: Sequence[str] = (),
+    empty: Empty = "score",
+    only_shared: bool = False,
+    group_by: str | None = None,
+) -> Merged:
+    """Put the scores of all sources into one table.
+
+    Args:
+        reads: the sources, in the order in which methods are shown.
+        problems: of sources that could not be read: they are told along with the others.
+        empty: how a class is scored that a case lacks; see `ScoringConfig`.
+        only_shared: cases that some methods lack are left out, instead of an error.
+        group_by: regular expression whose first group is the patient in a case's name.
+
+    Raises:
+        DataError: with every problem of all sources.
+    """
+    found = list(problems)
+    notes = [note for read in reads for note in read.notes]
+    if not reads:
+        raise DataError(listing("These results cannot be compared", found))
+    table, also = _together(reads)
+    found += also
+    found += _repeated(table)
+    found += _other_classes(table)
+    table, lacking, left_out = _same_cases(table, only_shared)
+    found += lacking
+    notes += left_out
+    if not found:
+        table, odd, taken = _without_empty(table, empty)
+        found += odd
+        notes += taken
+    if group_by is not None:
+        table, odd = _grouped(table, group_by)
+        found += odd
+    found += _two_groups(table)
+    if found:
+        raise DataError(listing("These results cannot be compared", found))
+    notes += _runs_that_differ(table)
+    lesions = [read.lesions for read in reads if read.lesions is not None]
+    return Merged(
+        table,
+        tuple(dict.fromkeys(notes)),
+        pd.concat(lesions, ignore_index=True) if len(lesions) == len(reads) else None,
+        next((read.unit for read in reads if read.unit), None),
+    )
+
+
+def _together(reads: Sequence[Read]) -> tuple[pd.DataFrame, list[str]]:
+    """All rows, with every column; scores that some methods lack altogether are left out."""
+    named = list(
+        dict.fromkeys(
+            name for read in reads if "dataset" in read.cases for name in read.cases["dataset"]
+        )
+    )
+    problems = []
+    if len(named) > 1 and any("dataset" not in read.cases for read in reads):
+        problems.append(
+            f"some results are of {some(named)}, and others do not say of which data set: add a "
+            "column dataset"
+        )
+    only = named[0] if named else ""
+    parts = []
+    for read in reads:
+        part = read.cases
+        defaults = {"dataset": only, "seed": 0, "fold": 0, "class": "foreground"}
+        part = part.assign(**{name: value for name, value in defaults.items() if name not in part})
+        for name in ("seed", "fold"):
+            part[name], wrong = _whole(part[name], name)
+            problems += wrong
+        if "group" not in part:
+            part["group"] = part["case"]
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
+    columns = ["dataset", "loss", "seed", "fold", "case", "group", "class"]
+    scores = [name for name in (*SCORES, *COUNTS) if name in table]
+    return table[[*columns, *scores]], problems
+
+
+def _whole(values: pd.Series, name: str) -> tuple[pd.Series, list[str]]:
+    """Seeds or folds as numbers; names are numbered in their order."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().all() and (numbers == numbers.round()).all():
+        return numbers.astype(int), []
+    texts = values.astype(str)
+    digits = texts.str.extract(r"^\D*(\d+)$")[0]  # fold_0, seed1
+    if digits.notna().all() and digits.nunique() == texts.nunique():
+        return digits.astype(int), []
+    if (texts.str.strip() == "").any():
+        return numbers.fillna(0).astype(int), [f"{name}: empty in some rows"]
+    return pd.Series(pd.factorize(texts, sort=True)[0], values.index), []
+
+
+def _repeated(table: pd.DataFrame) -> list[str]:
+    """Rows that are there twice."""
+    twice = table[table.duplicated([*ROW, "loss"])]
+    if twice.empty:
+        return []
+    shown = some(
+        [f"{row['case']}, {row['class']} of {row['loss']}" for _, row in twice.head(3).iterrows()],
+        3,
+    )
+    return [
+        f"{count(len(twice), 'row')} there twice ({shown}): keep one of them; if they are repeats "
+        "of a training, say so in a column seed, and folds in a column fold"
+    ]
+
+
+def _other_classes(table: pd.DataFrame) -> list[str]:
+    """Methods whose classes are other ones, within a data set."""
+    problems = []
+    for name, of_set in table.groupby("dataset", sort=False):
+        classes = {
+            method: tuple(sorted(of["class"].unique()))
+            for method, of in of_set.groupby("loss", sort=False)
+        }
+        if len(set(classes.values())) > 1:
+            shown = "; ".join(
+                f"{method}: {some(list(of))}" for method, of in list(classes.items())[:6]
+            )
+            problems.append(f"{_of(name)}the classes differ ({shown}): name them alike")
+    return problems
+
+
+def _same_cases(
+    table: pd.DataFrame, only_shared: bool
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Whether all methods of a run have the same cases, or the rows of those that all have."""
+    methods = table.groupby(RUN, sort=False)["loss"].transform("nunique")
+    having = table.groupby([*RUN, "case"], sort=False)["loss"].transform("nunique")
+    unshared = table[having < methods]
+    if unshared.empty:
+        return table, [], []
+    said = []
+    for (name, seed, fold), of_run in unshared.groupby(RUN, sort=False):
+        in_run = (table[RUN] == [name, seed, fold]).all(axis=1)
+        cases = set(of_run["case"])
+        for method in table["loss"][in_run].unique():
+            lacking = sorted(cases - set(of_run["case"][of_run["loss"] == method]))
+            if lacking:
+                said.append(
+                    f"{_of(name)}{method} lacks {count(len(lacking), 'case')} that others have in "
+                    f"seed {seed}, fold {fold}: {some(lacking)}"
+                )
+    if only_shared:
+        left = table[having == methods]
+        if left.empty:
+            return table, [*said, "no case is shared by all methods of a run"], []
+        cases = unshared.groupby("dataset")["case"].nunique().sum()
+        return left, [], [f"{count(int(cases), 'case')} left out that not all methods have", *said]
+    said.append(
+        "a case that is left out for a method that failed on it flatters the method: give it the "
+        "score of a failure, 0, or compare on the shared cases alone: --cases shared"
+    )
+    return table, said, []
+
+
+def _without_empty(table: pd.DataFrame, empty: Empty) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Scores for empty cells: neither the truth nor the prediction holds the class.
+
+    Whether a case has a score depends on the truth alone, never on a prediction: see `score_case`.
+    """
+    if "dice" not in table:
+        return table, ["no source has a Dice, by which verdicts and ranks go"], []
+    keys = [table[name] for name in ROW]
+    lacking = table["dice"].isna()
+    notes, problems = [], []
+    if lacking.any():
+        # A score above 0 under any method shows that the truth holds the class.
+        held = (table["dice"] > 0).groupby(keys, sort=False).transform("max")
+        # An empty cell beside it is a prediction that is missing.
+        wrong = table[lacking & held]
+        if "false_alarm" in table:
+            wrong = table[lacking & held & table["false_alarm"].isna()]
+        if len(wrong):
+            shown = some(
+                [
+                    f"{row['case']}, {row['class']} of {row['loss']}"
+                    for _, row in wrong.head(3).iterrows()
+                ],
+                3,
+            )
+            problems.append(
+                f"{count(len(wrong), 'empty Dice', 'empty cells of Dice')} where another method "
+                f"has a Dice above 0 ({shown}), so the truth holds the class: write 0 for a "
+                "prediction that failed or is empty"
+            )
+        absent = lacking.groupby(keys, sort=False).transform("max")
+        table = table.copy()
+        if empty == "skip":
+            scores = [name for name in SCORES if name in table and name not in FALSE_ALARMS]
+            table.loc[absent, scores] = math.nan
+            notes.append(
+                f"{count(int(lacking.sum()), 'empty cell')} of Dice: the class is taken as one "
+                "that the case lacks, and is skipped under every method"
+            )
+        else:
+            table.loc[lacking, "dice"] = 1.0
+            for name in ("nsd", "precision", "lesion_f1", "lesion_precision", "hd95", "assd"):
+                if name in table:
+                    best = 0.0 if name in LOWER_IS_BETTER else 1.0
+                    table.loc[lacking & table[name].isna(), name] = best
+            notes.append(
+                f"{count(int(lacking.sum()), 'empty cell')} of Dice: taken as a class that neither "
+                "the truth nor the prediction holds, which scores 1 (--empty skip leaves it out)"
+            )
+    return _uneven(table, notes, problems)
+
+
+def _uneven(
+    table: pd.DataFrame, notes: list[str], problems: list[str]
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Leave out scores that some methods lack where others have them."""
+    keys = [table[name] for name in ROW]
+    for name in [score for score in SCORES if score in table and score != "dice"]:
+        there = table[name].notna()
+        by_row = there.groupby(keys, sort=False)
+        uneven = by_row.transform("max") & ~there
+        if not uneven.any():
+            continue
+        methods = there.groupby(table["loss"], sort=False).any()
+        without = [str(method) for method in methods.index[~methods]]
+        if without and len(without) < len(methods):
+            notes.append(f"{name} is left out: {some(without)} has none")
+        else:
+            row = table[uneven].iloc[0]
+            notes.append(
+                f"{name} is left out: it is missing in {count(int(uneven.sum()), 'row')} where "
+                f"another method has it (such as {row['case']}, {row['class']} of {row['loss']}); "
+                "a pair that is dropped for what was predicted flatters a method. Write the worst "
+                "score there, for a distance the diagonal of the image"
+            )
+        table = table.drop(columns=name)
+    return table, problems, notes
+
+
+def _grouped(table: pd.DataFrame, pattern: str) -> tuple[pd.DataFrame, list[str]]:
+    """The patients by what the pattern finds in the names of the cases."""
+    names = table["case"].unique()
+    found = {name: re.search(pattern, name) for name in names}
+    missing = [name for name, match in found.items() if match is None or not match.group(1)]
+    if missing:
+        return table, [f"--group-by {pattern!r} finds no patient in {some(missing, 3)}"]
+    groups = {name: match.group(1) for name, match in found.items() if match}
+    return table.assign(group=table["case"].map(groups)), []
+
+
+def _two_groups(table: pd.DataFrame) -> list[str]:
+    several = table.groupby(["dataset", "case"], sort=False)["group"].nunique()
+    several = several[several > 1]
+    if several.empty:
+        return []
+    return [f"cases of two patients: {some([case for _, case in several.index], 3)}"]
+
+
+def _runs_that_differ(table: pd.DataFrame) -> list[str]:
+    """Seeds and folds that some methods lack."""
+    notes = []
+    for name, of_set in table.groupby("dataset", sort=False):
+        runs = {
+            method: set(zip(of["seed"], of["fold"], strict=True))
+            for method, of in of_set.groupby("loss", sort=False)
+        }
+        every = set.union(*runs.values())
+        for method, there in runs.items():
+            folds = sorted({fold for _, fold in every} - {fold for _, fold in there})
+            if folds:
+                notes.append(f"{_of(name)}{method} lacks fold {', '.join(map(str, folds))}")
+            seeds = sorted({seed for seed, _ in every} - {seed for seed, _ in there})
+            if seeds:
+                notes.append(f"{_of(name)}{method} lacks seed {', '.join(map(str, seeds))}")
+    return notes
+
+
+def _of(dataset: str) -> str:
+    return f"{dataset}: " if dataset else ""

@@ -1,0 +1,244 @@
+"""Scores in tables: CSV and TSV, a row per case, class and method, or with columns of their own."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.results.columns import KEYS, Layout, lay_out
+from dilated_ce.study.results.read import Read
+from dilated_ce.study.scores.table import IN_UNITS
+from dilated_ce.study.wording import count, listing, some
+
+# Rows that are no case: mist writes them below the others.
+STATISTICS = {
+    *("mean", "std", "25th percentile", "50th percentile", "median", "75th percentile"),
+    *("average", "avg", "sd"),
+}
+EMPTY = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>", "null", "None", "-"]
+Scale = Literal["fractions", "percent"]
+
+
+def read_table(
+    path: Path,
+    *,
+    method: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    metrics: Sequence[str] | None = None,
+    scale: Scale = "fractions",
+) -> Read:
+    """Read a table of scores.
+
+    It has a row per case, and per class, method, seed, fold and data set where there are several,
+    with a column per score; or a column per class and score, `liver_dice` (mist) or `liver-dice`
+    (panoptica); or, if `metrics` names one score, a column per method. Distances are taken as they
+    are; IoU is turned into Dice, 2 IoU / (1 + IoU). An empty cell means that neither the truth nor
+    the prediction holds the class.
+
+    Args:
+        path: CSV, with commas or semicolons, or TSV; UTF-8.
+        method: what the scores are of; else a column says it, or the name of the file.
+        columns: names of columns by what they are: {"method": "algo", "dice": "DSC"}.
+        metrics: the scores that are wanted; all.
+        scale: of what lies between 0 and 1, such as Dice.
+
+    Raises:
+        DataError: with everything that is wrong with the table.
+    """
+    separator, header = _header(path)
+    try:
+        layout = lay_out(header, columns or {}, metrics)
+        keys, values = _cells(path, separator, layout)
+        table, notes = _long(path, layout, keys, values, metrics)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    table, also = _named(path, table, method)
+    notes += also
+    if "iou" in table:
+        if "dice" not in table:
+            table["dice"] = 2 * table["iou"] / (1 + table["iou"])
+            notes.append(f"{path.name}: Dice is computed from the IoU, 2 IoU / (1 + IoU)")
+        table = table.drop(columns="iou")
+    if metrics is not None:
+        unwanted = [c for c in table if c not in KEYS and c != "method" and c not in metrics]
+        table = table.drop(columns=unwanted)
+    if layout.unread:
+        notes.append(f"{path.name}: columns that are not read: {some(list(layout.unread), 8)}")
+    _check_range(path, table, scale)
+    if scale == "percent":
+        bounded = [c for c in table if c not in KEYS and c not in IN_UNITS]
+        table[bounded] = table[bounded] / 100
+        notes.append(f"{path.name}: scores are read as per cent, as --scale percent says")
+    return Read(table.rename(columns={"method": "loss"}), tuple(notes))
+
+
+def _header(path: Path) -> tuple[str, list[str]]:
+    """The separator and the names of the columns."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            line = file.readline()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no UTF-8 text; save it as CSV in UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    rows = {sep: next(csv.reader([line.rstrip("\r\n")], delimiter=sep), []) for sep in ",;\t"}
+    separator, names = max(rows.items(), key=lambda row: len(row[1]))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if len(names) < 2:
+        raise DataError(
+            f"{path}: got {line[:60].strip()!r} as its first line, expected the names of columns "
+            "with commas, semicolons or tabs between them"
+        )
+    if twice:
+        raise DataError(f"{path}: two columns have one name: {some(twice)}")
+    return separator, names
+
+
+def _cells(path: Path, separator: str, layout: Layout) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The columns of names, and those of numbers."""
+    numbers = [*layout.scores.values(), *layout.methods]
+    of_keys = list(layout.keys.values())
+    try:
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            encoding="utf-8-sig",
+            usecols=[*of_keys, *numbers],
+            dtype=dict.fromkeys(of_keys, str),
+            keep_default_na=False,
+            na_values=dict.fromkeys(numbers, EMPTY),
+            decimal="," if separator == ";" and _has_decimal_commas(path) else ".",
+        )
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"cannot be read as a table: {error}") from error
+    if table.empty:
+        raise DataError("holds no row below the names of the columns")
+    problems = []
+    for name in numbers:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna()].dropna()
+            if len(wrong):
+                places = some([f"{value!r} in line {row + 2}" for row, value in wrong.items()], 3)
+                problems.append(f"{name}: expected numbers, got {places}")
+        table[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+    if problems:
+        raise DataError("\n".join(problems))
+    return table[of_keys], table[numbers]
+
+
+def _has_decimal_commas(path: Path) -> bool:
+    """Whether the numbers of a table with semicolons are written 0,93."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        file.readline()
+        cells = file.readline().strip().split(";")
+    return any(cell.replace(",", "", 1).strip().isdigit() and "," in cell for cell in cells)
+
+
+def _long(
+    path: Path,
+    layout: Layout,
+    keys: pd.DataFrame,
+    values: pd.DataFrame,
+    metrics: Sequence[str] | None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """A row per method, case and class with a column per score."""
+    notes = []
+    named = keys.rename(columns={column: key for key, column in layout.keys.items()})
+    is_case = ~named["case"].str.strip().str.lower().isin(STATISTICS)
+    if not is_case.all():
+        left_out = some(named["case"][~is_case].unique().tolist())
+        notes.append(f"{path.name}: rows that are no case are left out: {left_out}")
+        named, values = named[is_case], values[is_case]
+    if named.empty:
+        raise DataError("holds no row of a case")
+    unnamed = named["case"].str.strip() == ""
+    if unnamed.any():
+        lines = some([f"line {row + 2}" for row in named.index[unnamed]])
+        raise DataError(f"{count(int(unnamed.sum()), 'row')} without the name of a case: {lines}")
+    if layout.methods:
+        assert metrics is not None
+        notes.append(
+            f"{path.name}: each of {some(list(layout.methods), 8)} is read as a method, with "
+            f"{metrics[0]} in its column"
+        )
+        parts = [named.assign(method=name, **{metrics[0]: values[name]}) for name in layout.methods]
+        return pd.concat(parts, ignore_index=True), notes
+    by_class: dict[str | None, dict[str, Any]] = {}
+    for (name, score), column in layout.scores.items():
+        by_class.setdefault(name, {})[score] = values[column]
+    parts = [
+        named.assign(**({} if name is None else {"class": name}), **scores)
+        for name, scores in by_class.items()
+    ]
+    return pd.concat(parts, ignore_index=True), notes
+
+
+def _named(path: Path, table: pd.DataFrame, method: str | None) -> tuple[pd.DataFrame, list[str]]:
+    """The table with a method in every row."""
+    if "method" not in table:
+        name = method or path.stem
+        note = [] if method else [f"{path.name}: no column names the method; it is {name!r}"]
+        return table.assign(method=name), note
+    there = table["method"].unique().tolist()
+    if "" in there:
+        raise DataError(f"{path}: rows without the name of a method")
+    if method is not None and len(there) > 1:
+        raise DataError(
+            f"{path}: --method says {method}, and a column holds {some(there)}; give the table "
+            "without a name"
+        )
+    return (table if method is None else table.assign(method=method)), []
+
+
+def _check_range(path: Path, table: pd.DataFrame, scale: Scale) -> None:
+    """Whether all scores are what they can be.
+
+    Raises:
+        DataError: with each column that is not.
+    """
+    problems = []
+    for name in [column for column in table if column not in KEYS]:
+        values = table[name]
+        infinite = np.isinf(values)
+        if infinite.any():
+            where = some([str(case) for case in table["case"][infinite].unique()], 3)
+            what = (
+                "a distance to nothing: write the diagonal of the image"
+                if name in IN_UNITS
+                else "no score is infinite"
+            )
+            problems.append(
+                f"{name}: {count(int(infinite.sum()), 'infinite value')} ({where}); {what}, or "
+                "leave the score out by naming the others: --metric dice"
+            )
+            continue
+        low, high = values.min(), values.max()
+        if name in IN_UNITS:
+            if low < 0:
+                problems.append(f"{name}: got {low:.4g}, expected 0 or more")
+            continue
+        most = 100 if scale == "percent" else 1
+        if low < 0 or high > most * (1 + 1e-9):
+            out = table[(values < 0) | (values > most)]
+            where = some(
+                [f"{row[name]:.4g} for {row['case']}" for _, row in out.head(4).iterrows()], 3
+            )
+            hint = (
+                "; if these are per cent, say so: --scale percent"
+                if scale == "fractions" and low >= 0 and high <= 100 and values.median() > 1
+                else ""
+            )
+            problems.append(
+                f"{name}: {count(len(out), 'value')} outside of 0 to {most} ({where}){hint}"
+            )
+        elif scale == "percent" and name != "ece" and 0 < high <= 1 and name != "false_alarm":
+            problems.append(
+                f"{name}: --scale percent is given, and no value is above 1: expected per cent; "
+                "fractions are read without it"
+            )
+    if problems:
+        raise DataError(listing(str(path), problems))

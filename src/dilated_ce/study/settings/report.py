@@ -1,0 +1,105 @@
+"""What a report is made of, in one validated object, written as options or as arguments."""
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dilated_ce.study.data.reading import NonemptyPath, Strict
+from dilated_ce.study.scores.settings import ScoringConfig
+from dilated_ce.study.scores.table import SCORES
+
+
+class Source(Strict):
+    """A table, a results folder of nnU-Net, or a folder of predictions."""
+
+    path: NonemptyPath
+    method: str | None = Field(default=None, min_length=1, description="what made the scores")
+
+
+class ReportConfig(Strict):
+    """A report from results that are there: of any number of methods, seeds, folds, data sets."""
+
+    results: tuple[Source, ...] = Field(
+        default=(), description="tables of scores, and results folders of nnU-Net"
+    )
+    predictions: tuple[Source, ...] = Field(
+        default=(), description="folders of predicted masks, each with its method"
+    )
+    truth: NonemptyPath | None = Field(
+        default=None, description="folder of the true masks, named as the predictions"
+    )
+    columns: dict[str, str] = Field(
+        default={}, description="names of columns in tables: {method: algo, dice: DSC}"
+    )
+    scale: Literal["fractions", "percent"] = Field(
+        default="fractions", description="of Dice and the like in tables"
+    )
+    metrics: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="the scores that count; all that are there"
+    )
+    cases: Literal["all", "shared"] = Field(
+        default="all",
+        description="every method must have all cases of a run, or only those count that all have",
+    )
+    group_by: str | None = Field(
+        default=None, description="regular expression whose first group is a case's patient"
+    )
+    unit: str | None = Field(default=None, min_length=1, description="of distances in tables")
+    name: str | None = Field(default=None, min_length=1, description="of the data, for the title")
+    mask_classes: dict[str, int | str] | None = Field(
+        default=None, min_length=2, description="value of each class in masks, background first"
+    )
+    mask_threshold: int | None = Field(
+        default=None, ge=0, description="grey values of PNG masks above it are foreground"
+    )
+    ignore_value: int | str | None = Field(
+        default=None, description="value in true masks of voxels that nobody labelled"
+    )
+    scoring: ScoringConfig = ScoringConfig()
+    reference: str | None = Field(
+        default=None, description="the method that the others are compared with"
+    )
+    margin: float = Field(
+        default=1.5, gt=0, description="Dice points within which methods count as equivalent"
+    )
+    resamples: int = Field(default=5000, ge=200, description="of the ranks' bootstrap")
+    jobs: int | None = Field(default=None, ge=1, description="processes that score; one per core")
+    out: NonemptyPath = Field(description="folder for the report and its tables")
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_scores(cls, metrics: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        unknown = [name for name in metrics or () if name not in SCORES]
+        if unknown:
+            raise ValueError(f"got {', '.join(unknown)}, expected some of {', '.join(SCORES)}")
+        if metrics is not None and "dice" not in metrics:
+            raise ValueError(
+                f"got {', '.join(metrics)}, expected dice among them: verdicts and ranks go by it"
+            )
+        return metrics
+
+    @field_validator("group_by")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+            if groups < 1:
+                raise ValueError(f"{pattern!r} has no group; put the patient in brackets: (...)")
+        return pattern
+
+    @model_validator(mode="after")
+    def _has_results(self) -> "ReportConfig":
+        if not self.results and not self.predictions:
+            raise ValueError(
+                "no results: name tables or results folders of nnU-Net, or predictions and truth"
+            )
+        if self.predictions and self.truth is None:
+            raise ValueError("truth is missing: predictions are scored against it; name its folder")
+        unnamed = [source.path for source in self.predictions if source.method is None]
+        if unnamed:
+            raise ValueError(f"predictions: {unnamed[0]} needs a name: NAME={unnamed[0]}")
+        return self

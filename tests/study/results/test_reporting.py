@@ -1,0 +1,251 @@
+"""A report from scores that are there: the right one, or one clear error."""
+
+import json
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import pytest
+from written_tables import scores, write
+
+from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.reporting import report
+from dilated_ce.study.runs.store import StudyError
+from dilated_ce.study.settings.report import ReportConfig
+from dilated_ce.study.statistics.comparison import compare_family
+from dilated_ce.study.statistics.pooling import mean_over_data_sets
+from dilated_ce.study.statistics.side_by_side import side_by_side
+
+
+def report_on(tmp_path, *tables, **settings):
+    """The report on tables that are written to files, and its summary."""
+    paths = [write(tmp_path / f"t{n}.csv", table) for n, table in enumerate(tables)]
+    values = {"resamples": 200, "out": tmp_path / "out", **settings}
+    made = report(ReportConfig(results=[{"path": path} for path in paths], **values))
+    return made, json.loads((tmp_path / "out" / "summary.json").read_text())
+
+
+def test_numbers_are_those_of_the_statistics(tmp_path):
+    table = scores(seeds=3)
+    made, summary = report_on(tmp_path, table)
+    rows = table.rename(columns={"method": "loss"}).assign(fold=0, group=table["case"])
+    expected = compare_family(side_by_side(rows), "ce")
+    found = summary["verdicts"][0]["comparisons"]
+    assert [row["metric"] for row in found] == ["dice", "hd95"]
+    assert [row["low"] for row in found] == pytest.approx([result.low for result in expected])
+    assert summary["methods"]["dbce"]["dice"]["mean"] == pytest.approx(
+        table["dice"][table["method"] == "dbce"].mean()
+    )
+    assert summary["sentences"][0].startswith("dbce is better than ce. Better: Dice +10.")
+    assert "loss" not in json.dumps(summary)
+    page = made.path.read_text()
+    assert "<h2>Learning curves" not in page
+    assert "<h2>What it costs" not in page
+    assert "<dialog" not in page
+    assert "recall" not in page.partition("<h3>All scores</h3>")[2].partition("</table>")[0]
+    written = pd.read_csv(tmp_path / "out" / "cases.csv")
+    assert written["method"].tolist() == table["method"].tolist()
+    assert written["dice"].tolist() == pytest.approx(table["dice"].tolist())
+
+
+def test_what_is_written_can_be_read_again(tmp_path):
+    _, first = report_on(tmp_path, scores(seeds=2))
+    again = pd.read_csv(tmp_path / "out" / "cases.csv")
+    _, second = report_on(tmp_path, again)
+    assert first["verdicts"] == second["verdicts"]
+
+
+def test_several_tables_are_one(tmp_path):
+    table = scores(("ce", "dbce", "dice"), seeds=2)
+    parts = [part for _, part in table.groupby("method", sort=False)]
+    _, whole = report_on(tmp_path, table)
+    _, summary = report_on(tmp_path, *parts)
+    assert summary["verdicts"] == whole["verdicts"]
+
+
+def test_a_method_that_is_named_again_is_a_repeat(tmp_path):
+    table = scores(seeds=2)
+    files = []
+    for (method, seed), part in table.groupby(["method", "seed"], sort=False):
+        path = write(tmp_path / f"{method}{seed}.csv", part.drop(columns=["method", "seed"]))
+        files.append({"path": path, "method": method})
+    made = report(ReportConfig(results=files, out=tmp_path / "out", resamples=200))
+    assert sorted(made.cases["seed"].unique()) == [0, 1]
+    _, whole = report_on(tmp_path, table)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["verdicts"] == whole["verdicts"]
+
+
+def test_a_missing_case(tmp_path):
+    table = scores()
+    lacking = table[~((table["case"] == "p03") & (table["method"] == "dbce"))]
+    with pytest.raises(DataError) as caught:
+        report_on(tmp_path, lacking)
+    assert "dbce lacks one case that others have in seed 0, fold 0: p03" in str(caught.value)
+    assert "flatters the method" in str(caught.value)
+    made, summary = report_on(tmp_path, lacking, cases="shared")
+    assert "p03" not in set(made.cases["case"])
+    assert "one case left out" in summary["troubles"][0]
+    assert summary["verdicts"][0]["comparisons"][0]["cases"] == 23
+
+
+def test_a_case_twice(tmp_path):
+    table = scores()
+    with pytest.raises(DataError, match="2 rows there twice"):
+        report_on(tmp_path, pd.concat([table, table.iloc[:2]]))
+
+
+def test_an_empty_cell_means_that_nobody_holds_the_class(tmp_path):
+    table = scores()
+    where = (table["case"] == "p00") & (table["class"] == "tumor")
+    table.loc[where, "dice"] = [np.nan, 0.0]  # the other has a false alarm
+    made, summary = report_on(tmp_path, table.drop(columns="hd95"))
+    taken = made.cases[(made.cases["case"] == "p00") & (made.cases["class"] == "tumor")]
+    assert taken["dice"].tolist() == [1.0, 0.0]
+    assert "one empty cell of Dice: taken as a class that neither" in summary["troubles"][0]
+    made, summary = report_on(tmp_path, table.drop(columns="hd95"), scoring={"empty": "skip"})
+    taken = made.cases[(made.cases["case"] == "p00") & (made.cases["class"] == "tumor")]
+    assert taken["dice"].isna().all()
+    table.loc[where, "dice"] = [np.nan, 0.5]
+    with pytest.raises(DataError, match="one empty Dice where another method has a Dice above 0"):
+        report_on(tmp_path, table)
+
+
+def test_a_distance_that_is_missing_for_one_method_is_left_out_and_said(tmp_path):
+    table = scores()
+    table.loc[1, "hd95"] = np.nan
+    _, summary = report_on(tmp_path, table)
+    assert "hd95 is left out: it is missing in one row" in summary["troubles"][0]
+    assert [row["metric"] for row in summary["verdicts"][0]["comparisons"]] == ["dice"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"dice": np.inf}, "no score is infinite"),
+        ({"dice": 55.0}, "dice: one value outside of 0 to 1"),
+        ({"dice": 1.01}, "dice: one value outside of 0 to 1"),
+    ],
+)
+def test_scores_that_cannot_be(tmp_path, change, said):
+    table = scores()
+    for name, value in change.items():
+        table.loc[0, name] = value
+    with pytest.raises(DataError, match=said):
+        report_on(tmp_path, table)
+
+
+def test_all_problems_at_once(tmp_path):
+    first, second = scores(("ce",)), scores(("dbce",), classes=("liver", "tumour"), cases=23)
+    bad = scores(("dice",))
+    bad.loc[0, "dice"] = 7.0
+    with pytest.raises(DataError) as caught:
+        report_on(tmp_path, pd.concat([first, first.iloc[:1]]), second, bad)
+    for said in ("there twice", "the classes differ", "dbce lacks one case", "outside of 0 to 1"):
+        assert said in str(caught.value)
+
+
+def test_one_method_is_a_table_of_means(tmp_path):
+    made, summary = report_on(tmp_path, scores(("ce",)))
+    assert summary["verdicts"] == []
+    assert "one method compared" in made.path.read_text()
+
+
+def test_one_case_has_no_interval(tmp_path):
+    _, summary = report_on(tmp_path, scores(cases=1))
+    assert "one independent test case can't carry a verdict" in summary["sentences"][0]
+    assert summary["verdicts"][0]["comparisons"][0]["low"] is None
+
+
+def test_forty_methods(tmp_path):
+    names = tuple(f"method {number}" for number in range(40))
+    made, summary = report_on(tmp_path, scores(names, cases=21, classes=("x",)))
+    assert len(summary["verdicts"]) == 39
+    assert summary["verdicts"][0]["comparisons"][0]["comparisons"] == 78
+    assert "40 methods compared" in made.path.read_text()
+
+
+def test_names_with_commas_and_letters_of_the_world(tmp_path):
+    names = ("Dice, CE", "<b>損失</b> ü")
+    made, summary = report_on(tmp_path, scores(names))
+    assert list(summary["methods"]) == list(names)
+    page = made.path.read_text()
+    assert "<b>損失" not in page
+    assert "&lt;b&gt;損失&lt;/b&gt; ü" in page
+    assert pd.read_csv(tmp_path / "out" / "cases.csv")["method"].unique().tolist() == list(names)
+
+
+def test_patients_are_found_in_names(tmp_path):
+    table = scores(cases=40)
+    table["case"] = [f"pat{int(case[1:]) // 2}_{case}" for case in table["case"]]
+    _, summary = report_on(tmp_path, table, group_by=r"pat(\d+)_")
+    assert summary["verdicts"][0]["comparisons"][0]["groups"] == 20
+    with pytest.raises(DataError, match="finds no patient in pat0_p00"):
+        report_on(tmp_path, table, group_by=r"person(\d+)")
+
+
+def test_missing_folds_and_seeds_are_said(tmp_path):
+    table = pd.concat([scores(seeds=2).assign(fold=fold) for fold in range(2)])
+    table = table.assign(case=table["case"] + table["fold"].astype(str))
+    table = table[(table["method"] == "ce") | (table["fold"] == 0)]
+    _, summary = report_on(tmp_path, table)
+    assert "dbce lacks fold 1" in summary["troubles"]
+
+
+def test_the_reference(tmp_path):
+    _, summary = report_on(tmp_path, scores(("a", "b", "c")), reference="b")
+    assert [row["method"] for row in summary["verdicts"]] == ["a", "c"]
+    assert summary["reference"] == "b"
+    with pytest.raises(DataError, match="--reference: got 'd', expected one of a, b, c"):
+        report_on(tmp_path, scores(("a", "b", "c")), reference="d")
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cases.csv").write_text("mine")
+    with pytest.raises(StudyError, match="would overwrite"):
+        report_on(tmp_path, scores())
+    assert (tmp_path / "out" / "cases.csv").read_text() == "mine"
+
+
+def test_several_data_sets_are_pooled(tmp_path):
+    parts = [
+        scores(cases=22 + number, shift=number).assign(dataset=name)
+        for number, name in enumerate(("Heart", "Liver, CT", "Spleen"))
+    ]
+    made, summary = report_on(tmp_path, *parts)
+    pooled = {row["metric"]: row for row in summary["pooled"]}
+    assert set(pooled) == {"dice", "hd95"}
+    dice = pooled["dice"]
+    assert dice["comparisons"] == 2
+    found = [row["difference"] for row in dice["data_sets"].values()]
+    by_hand = [
+        part["dice"][part["method"] == "dbce"].mean() - part["dice"][part["method"] == "ce"].mean()
+        for part in parts
+    ]
+    assert found == pytest.approx(by_hand)
+    expected = mean_over_data_sets(
+        found, [row["error"] for row in dice["data_sets"].values()], comparisons=2
+    )
+    assert (dice["mean"], dice["low"]) == pytest.approx((expected.mean, expected.low))
+    assert summary["sentences"][0].startswith("dbce beside ce, mean of data sets: Dice +")
+    assert "one more data set" in summary["sentences"][0]
+    page = made.path.read_text()
+    assert "takes these as a random sample of data sets like them" in page
+    assert "2 methods on 3 data sets" in page
+    for link in summary["data_sets"].values():
+        own = (tmp_path / "out" / link).read_text()
+        assert f'href="{quote(link)}"' in page
+        assert "2 methods compared" in own
+    written = pd.read_csv(tmp_path / "out" / "cases.csv")
+    assert written["dataset"].nunique() == 3
+    _, again = report_on(tmp_path, written)
+    assert again["pooled"] == summary["pooled"]
+
+
+def test_a_data_set_that_is_not_told(tmp_path):
+    first = scores(("ce",)).assign(dataset="Heart")
+    made, _ = report_on(tmp_path, first, scores(("dbce",)))  # there is only one that it can be
+    assert set(made.cases["dataset"]) == {"Heart"}
+    with pytest.raises(DataError, match="others do not say of which data set"):
+        report_on(tmp_path, first, scores(("ce",)).assign(dataset="Liver"), scores(("dbce",)))

@@ -1,0 +1,187 @@
+"""Tables of scores, as people and their tools write them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from written_tables import scores, write
+
+from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.results.tables import read_table
+
+
+def test_a_long_table(tmp_path):
+    table = scores(seeds=2)
+    read = read_table(write(tmp_path / "a.csv", table))
+    assert read.cases["dice"].tolist() == pytest.approx(table["dice"].tolist())
+    assert read.cases["loss"].tolist() == table["method"].tolist()
+    assert read.notes == ()
+
+
+def test_columns_are_known_by_other_names_and_by_options(tmp_path):
+    table = scores()
+    other = table.set_axis(
+        ["Algorithm", "run", "Subject_ID", "organ", "DSC", "Hausdorff Distance 95"], axis=1
+    )
+    for separator in ",;\t":
+        path = write(tmp_path / "a.csv", other, sep=separator)
+        read = read_table(path).cases
+        assert read[["loss", "case", "class"]].to_numpy().tolist() == (
+            table[["method", "case", "class"]].to_numpy().tolist()
+        )
+        assert read["hd95"].tolist() == pytest.approx(table["hd95"].tolist())
+    strange = table.set_axis(["a", "b", "c", "d", "e", "f"], axis=1)
+    told = dict(zip(("method", "seed", "case", "class", "dice", "hd95"), "abcdef", strict=True))
+    read = read_table(write(tmp_path / "a.csv", strange), columns=told)
+    assert read.cases["dice"].tolist() == pytest.approx(table["dice"].tolist())
+
+
+def test_numbers_with_decimal_commas(tmp_path):
+    table = scores()
+    path = write(tmp_path / "a.csv", table, sep=";", decimal=",")
+    assert read_table(path).cases["dice"].tolist() == pytest.approx(table["dice"].tolist())
+
+
+@pytest.mark.parametrize("names", ["{c}_{s}", "{c}-{s}", "{c} {s}", "{s}_{c}"])
+def test_a_column_for_each_class_and_score(tmp_path, names):
+    one = scores(methods=("unet",))
+    wide = one.pivot(index="case", columns="class", values=["dice", "hd95"])
+    wide.columns = [names.format(c=name, s=score) for score, name in wide.columns]
+    read = read_table(write(tmp_path / "unet.csv", wide.reset_index()))
+    found = read.cases.sort_values(["case", "class"])
+    expected = one.sort_values(["case", "class"])
+    assert found["class"].tolist() == expected["class"].tolist()
+    assert found["dice"].tolist() == pytest.approx(expected["dice"].tolist())
+    assert found["hd95"].tolist() == pytest.approx(expected["hd95"].tolist())
+    assert set(found["loss"]) == {"unet"}
+    assert "no column names the method" in read.notes[0]
+
+
+def test_a_table_of_mist(tmp_path):
+    text = (
+        "id,WT_dice,TC_dice,WT_haus95,TC_haus95,WT_lesion_wise_dice\n"
+        "b1,0.9,0.8,2.0,3.0,0.5\nb2,0.7,0.6,4.0,5.0,0.4\n"
+        "Mean,0.8,0.7,3.0,4.0,0.45\nStd,0.1,0.1,1,1,0.05\n25th Percentile,0.75,0.65,2,3,0.4\n"
+        "Median,0.8,0.7,3.0,4.0,0.45\n75th Percentile,0.85,0.75,3,4,0.5\n"
+    )
+    (tmp_path / "results.csv").write_text(text)
+    read = read_table(tmp_path / "results.csv", method="mist")
+    by_class = read.cases.set_index(["case", "class"])
+    assert sorted(by_class.index) == [("b1", "TC"), ("b1", "WT"), ("b2", "TC"), ("b2", "WT")]
+    assert by_class.loc[("b2", "TC"), "dice"] == 0.6  # and not the lesion-wise one
+    assert by_class.loc[("b2", "TC"), "hd95"] == 5.0
+    notes = " ".join(read.notes)
+    assert "no case are left out: Mean, Std" in notes
+    assert "not read: WT_lesion_wise_dice" in notes
+
+
+def test_a_table_of_panoptica(tmp_path):
+    text = (
+        "subject_name\tliver-num_ref_instances\tliver-tp\tliver-rq\tliver-sq_dsc\tliver-pq_dsc"
+        "\tliver-global_bin_dsc\nt1\t1\t1\t1.0\t0.85\t0.85\t0.9\nt2\t2\t1\t0.66\t1.0\t0.66\t0.8\n"
+    )
+    (tmp_path / "a.tsv").write_text(text)
+    read = read_table(tmp_path / "a.tsv")
+    assert read.cases["dice"].tolist() == [0.9, 0.8]
+    assert read.cases["lesion_f1"].tolist() == [1.0, 0.66]
+    assert set(read.cases["class"]) == {"liver"}
+
+
+def test_a_table_of_segauge(tmp_path):
+    text = (
+        "case_id,dice,iou,hd,hd95,assd,masd,nsd,det_f1,det_precision,det_recall,meta.site\n"
+        "a,0.9,0.82,9,3,1,1,0.95,1.0,1.0,1.0,x\nb,0.8,0.67,9,4,2,2,0.9,0.5,0.5,0.5,y\n"
+    )
+    (tmp_path / "a.csv").write_text(text)
+    read = read_table(tmp_path / "a.csv")
+    assert read.cases["nsd"].tolist() == [0.95, 0.9]
+    assert read.cases["lesion_recall"].tolist() == [1.0, 0.5]
+    assert "not read: hd, masd, meta.site" in read.notes[-1]
+
+
+def test_a_table_of_ours(tmp_path):
+    table = scores().rename(columns={"method": "loss"}).assign(radius=2.0, volumes="", fold=0)
+    read = read_table(write(tmp_path / "cases.csv", table))
+    assert read.cases["loss"].tolist() == table["loss"].tolist()
+
+
+def test_a_column_for_each_method(tmp_path):
+    wide = pd.DataFrame({"case": ["a", "b"], "U-Net": [0.5, 0.6], "my net": [0.7, 0.8]})
+    path = write(tmp_path / "a.csv", wide)
+    with pytest.raises(DataError, match=r"if each method has a column.*--metric dice"):
+        read_table(path)
+    read = read_table(path, metrics=["dice"])
+    assert read.cases[["case", "loss", "dice"]].to_numpy().tolist() == [
+        ["a", "U-Net", 0.5],
+        ["b", "U-Net", 0.6],
+        ["a", "my net", 0.7],
+        ["b", "my net", 0.8],
+    ]
+
+
+def test_dice_from_iou_is_exact(tmp_path):
+    wide = pd.DataFrame({"case": ["a"], "jaccard": [0.5]})
+    read = read_table(write(tmp_path / "a.csv", wide))
+    assert read.cases["dice"].tolist() == [2 / 3]
+    assert "computed from the IoU" in " ".join(read.notes)
+
+
+def test_names_keep_their_commas_quotes_and_letters(tmp_path):
+    names = ("Dice, CE", 'the "best"', "Verlust ü 損失", "NA")
+    read = read_table(write(tmp_path / "a.csv", scores(names, cases=2)))
+    assert list(dict.fromkeys(read.cases["loss"])) == list(names)
+
+
+def change(table, score, value, rows=(0,)):
+    table = table.copy()
+    table.loc[list(rows), score] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (change(scores(), "dice", np.inf), "dice: one infinite value .p00.; no score is infinite"),
+        (change(scores(), "hd95", np.inf), "hd95: one infinite value .p00.; a distance to nothing"),
+        (change(scores(), "dice", 1.2), "dice: one value outside of 0 to 1 .1.2 for p00.$"),
+        (change(scores(), "dice", -0.1), "dice: one value outside of 0 to 1 .-0.1 for p00.$"),
+        (change(scores(), "hd95", -1), "hd95: got -1, expected 0 or more"),
+        (scores().assign(dice=lambda t: 100 * t["dice"]), "if these are per cent.*--scale percent"),
+        (change(scores().astype({"dice": object}), "dice", "bad"), "expected numbers, got 'bad'"),
+        (scores().drop(columns="case"), "no column names the case"),
+        (scores().drop(columns=["dice", "hd95"]), "no column holds a score"),
+        (scores().assign(DSC=0.5), "both 'dice' and 'DSC' may be the dice: say which"),
+        (scores().drop(columns="class").assign(liver_dice=1.0), "remove one of the two"),
+        (scores().iloc[:0], "holds no row"),
+        (change(scores(), "case", ""), "one row without the name of a case: line 2"),
+        (change(scores(), "method", ""), "rows without the name of a method"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, table, said):
+    with pytest.raises(DataError, match=said):
+        read_table(write(tmp_path / "a.csv", table))
+
+
+def test_per_cent_is_never_guessed(tmp_path):
+    table = scores()
+    per_cent = write(tmp_path / "a.csv", table.assign(dice=100 * table["dice"]))
+    read = read_table(per_cent, scale="percent")
+    assert read.cases["dice"].tolist() == pytest.approx(table["dice"].tolist())
+    assert read.cases["hd95"].tolist() == pytest.approx(table["hd95"].tolist())
+    assert "as per cent" in read.notes[-1]
+    with pytest.raises(DataError, match="no value is above 1: expected per cent"):
+        read_table(write(tmp_path / "b.csv", table), scale="percent")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "expected the names of columns"),
+        (b"just text\n", "expected the names of columns"),
+        ("case,größe\n".encode("latin-1"), "is no UTF-8"),
+        (b"case,dice,dice\na,1,1\n", "two columns have one name: dice"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path, content, said):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read_table(tmp_path / "a.csv")
