@@ -24,6 +24,7 @@ DEFAULTS = {"losses": f"`{DEFAULT_LOSSES.replace(',', ', ')}`", "out": "`runs/NA
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 COPIED = (
     "LICENSE",
+    "contrib/*/*",
     "packaging/*.md",
     "packaging/*/*",
     "CITATION.cff",
@@ -61,13 +62,14 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Lead links that leave docs/ to the copies; README is the start of the site."""
     here = PurePosixPath(page.file.src_uri)
-    outside = here.name in PAGES  # lies in the root of the repository, not in docs/
+    outside = Path(here) in copied()  # and not in docs/
     up = "../" * len(here.parent.parts)
 
     def lead(match: re.Match[str]) -> str:
         target = match[1]
         if outside:
-            target = target.removeprefix("docs/")
+            if target.startswith(up + "docs/"):
+                target = up + target.removeprefix(up + "docs/")
         elif target.startswith(up + "../"):
             target = up + target.removeprefix(up + "../")
         if target.removeprefix(up) == "README.md":
