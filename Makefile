@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format docs bench gpu rules weight-map intervals family healthy fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
+.PHONY: help demo test test-slow check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,6 +38,9 @@ bench: $(VENV)/.installed-bench ## measure speed and memory beside the peers (op
 
 gpu: ## is the loss right and fast on this GPU? ten minutes, needs PyTorch alone (PYTHON=one that has it)
 	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py $(ARGS)
+
+gpu-study: $(VENV)/.installed-study,nnunet ## the studies for a machine with a GPU, such as nnU-Net's hippocampus, on the data under DILATED_CE_DATA (hours; it resumes)
+	$(BIN)/python benchmarks/gpu_study.py $(ARGS)
 
 rules: $(VENV)/.installed-study ## search for the adaptive rule anew on the data under DILATED_CE_DATA (hours; it resumes)
 	$(BIN)/python results/rules/search.py run --stage screen

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from dilated_ce import cli
 from dilated_ce.integrations import monai, nnunet
-from dilated_ce.study.settings.file import build_config
+from dilated_ce.study.settings.file import build_config, build_nnunet_config
 from dilated_ce.study.training.loss_spec import parse_losses
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +79,13 @@ def test_the_settings_on_the_page_of_compare_are_settings():
     config = build_config(yaml.safe_load(block))
     assert str(config.reference) == "dice-ce"
     assert config.training.network == "dynunet"
+
+
+def test_the_settings_on_the_page_of_nnunet_are_settings():
+    (block,) = blocks(ROOT / "docs" / "how-to" / "nnunet.md", "yaml")
+    config = build_nnunet_config(yaml.safe_load(block))
+    assert config.nnunet.folds == (0, 1)
+    assert str(config.reference) == "dice-ce"
 
 
 def test_the_options_that_the_pages_name_exist():

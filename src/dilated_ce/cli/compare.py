@@ -7,6 +7,7 @@ import typer
 
 from dilated_ce.cli.console import fail
 from dilated_ce.cli.endings import one_error
+from dilated_ce.cli.nnunet_options import Configuration, Dataset, Epochs, Plans, Trainer
 from dilated_ce.cli.options import (
     NETWORK_NAMES,
     a_path,
@@ -20,6 +21,7 @@ from dilated_ce.cli.options import (
     value_of_mask,
 )
 from dilated_ce.cli.running import carry_out_study
+from dilated_ce.cli.running_nnunet import carry_out_with_nnunet
 from dilated_ce.study.defaults import DEFAULT_LOSSES
 
 DATA, TRAINING, RUNNING = "Data", "Training", "Running"
@@ -74,7 +76,12 @@ def compare(
         ),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Cross-validation with so many folds.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(
+            help="Cross-validation with so many folds; with nnU-Net, which of its folds: 0,1.",
+            show_default="with nnU-Net all of them",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     split: Annotated[
         Path | None,
@@ -233,6 +240,11 @@ def compare(
             rich_help_panel=RUNNING,
         ),
     ] = None,
+    trainer: Trainer = None,
+    dataset: Dataset = None,
+    configuration: Configuration = None,
+    plans: Plans = None,
+    epochs: Epochs = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -304,6 +316,11 @@ def compare(
         "data.mask_classes": classes(mask_classes),
         "data.ignore_value": None if ignore_value is None else value_of_mask(ignore_value),
         "data.folds": folds,
+        "trainer": trainer,
+        "nnunet.dataset": dataset,
+        "nnunet.configuration": configuration,
+        "nnunet.plans": plans,
+        "nnunet.epochs": epochs,
         "data.split_file": split,
         "data.group_by": group_by,
         "losses": losses,
@@ -330,11 +347,14 @@ def compare(
     }
     from dilated_ce.study.data.cases import DataError
     from dilated_ce.study.runs.store import StudyError
-    from dilated_ce.study.settings.compare import SettingsError
+    from dilated_ce.study.settings.compare import NnunetCompareConfig, SettingsError
 
     try:
         config = configure(settings, options, set_ or [])
     except SettingsError as error:
         fail(str(error))
     with one_error(config.out, SettingsError, DataError, StudyError):
-        carry_out_study(config, dry_run=dry_run, fresh=fresh)
+        if isinstance(config, NnunetCompareConfig):
+            carry_out_with_nnunet(config, dry_run, fresh)
+        else:
+            carry_out_study(config, dry_run=dry_run, fresh=fresh)

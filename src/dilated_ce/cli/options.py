@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dilated_ce.cli.nnunet_options import folds_of, for_trainer
+
 if TYPE_CHECKING:
-    from dilated_ce.study.settings.compare import CompareConfig
+    from dilated_ce.study.settings.compare import CompareConfig, NnunetCompareConfig
 
 # Those of the study, which takes seconds to import: too long for a shell that completes a word.
 LOSS_NAMES = (
@@ -41,10 +43,12 @@ def complete_losses(incomplete: str) -> list[str]:
     return [before + comma + name for name in LOSS_NAMES if name.startswith(last)]
 
 
-def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> "CompareConfig":
+def configure(
+    path: Path | None, options: dict[str, Any], others: list[str]
+) -> "CompareConfig | NnunetCompareConfig":
     """The settings of the file, overlaid with the options."""
     from dilated_ce.study import yaml_text
-    from dilated_ce.study.settings.file import gather
+    from dilated_ce.study.settings.file import gather, gather_nnunet, read_settings
 
     for text in others:
         name, equals, value = text.partition("=")
@@ -54,6 +58,11 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
             options[name] = yaml_text.load(value, f"{name}={value:.40}")
         except yaml_text.YamlError as error:
             raise typer.BadParameter(str(error), param_hint="--set") from None
+    of_file = read_settings(path).get("trainer") if path else None
+    nnunet = (options["trainer"] or of_file) == "nnunet"
+    if isinstance(options["data.folds"], str):
+        options["data.folds"] = folds_of(options["data.folds"], nnunet)
+    options = for_trainer(options, nnunet)
     if isinstance(options["losses"], str):
         from dilated_ce.study.training.loss_spec import parse_losses
 
@@ -61,7 +70,7 @@ def configure(path: Path | None, options: dict[str, Any], others: list[str]) -> 
             options["losses"] = parse_losses(options["losses"])
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--losses") from None
-    return gather(path, options)
+    return gather_nnunet(path, options) if nnunet else gather(path, options)
 
 
 def numbers(option: str, text: str | None) -> list[float] | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dilated_ce.study.api import Listener
     from dilated_ce.study.data.cases import DataSet
     from dilated_ce.study.data.prepare import Prepared
-    from dilated_ce.study.settings.compare import CompareConfig
+    from dilated_ce.study.settings.compare import CompareConfig, NnunetCompareConfig
 
 SOME_FAILED = 3  # exit code
 
@@ -44,8 +44,7 @@ def carry_out_study(
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
-    summary = json.loads((config.out / "summary.json").read_text(encoding="utf-8"))
-    summarise(summary, "loss", config.out, {str(loss): loss.title for loss in config.losses})
+    summarise_losses(config)
     if results.failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -98,7 +97,7 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
     console.print(
         f"patches of {' x '.join(map(str, training.patch_size))}, {training.batch_size} per "
         f"step; {training.steps} steps. In all about "
-        f"[bold]{_duration(found.seconds)}[/], {how} "
+        f"[bold]{duration(found.seconds)}[/], {how} "
         f"({count(training.threads, 'thread')}{memory}).",
         highlight=False,
     )
@@ -108,6 +107,12 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
         f"{_size(predictions)} of predictions, beside the scores.",
         highlight=False,
     )
+
+
+def summarise_losses(config: "CompareConfig | NnunetCompareConfig") -> None:
+    """Print what the report of a comparison of losses says."""
+    summary = json.loads((config.out / "summary.json").read_text(encoding="utf-8"))
+    summarise(summary, "loss", config.out, {str(loss): loss.title for loss in config.losses})
 
 
 def summarise(
@@ -149,7 +154,8 @@ def _size(number: int) -> str:
     return f"{number / 1e6:.0f} MB" if number >= 1e7 else f"{number / 1e6:.2g} MB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time for people."""
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     if seconds < 5400:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_LOSSES = "ce,balanced-ce,dice-ce,adaptive-dbce,adaptive-dbce-dice"
+DEFAULT_LOSSES_OF_NNUNET = "dice-ce,adaptive-dbce-dice"  # of which a run may take a day
 
 
 def folder_for(data: Any, before: str = "") -> Path:

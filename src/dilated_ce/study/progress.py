@@ -20,6 +20,8 @@ from rich.progress import (
 from dilated_ce.study.wording import escape
 
 if TYPE_CHECKING:
+    from dilated_ce.study.nnunet.carry_out import NnunetOutcome
+    from dilated_ce.study.nnunet.unit import NnunetUnit
     from dilated_ce.study.runs.local import Outcome
     from dilated_ce.study.runs.unit import Unit
 
@@ -40,11 +42,17 @@ class UnitProgress:
     The steps are read from the files that units keep, so it is the same wherever they are done.
     """
 
-    def __init__(self, console: Console, what: str, units: "Sequence[Unit]") -> None:
+    def __init__(
+        self,
+        console: Console,
+        what: str,
+        units: "Sequence[Unit] | Sequence[NnunetUnit]",
+        steps: str = "steps",
+    ) -> None:
         self.console = console
         self.units = {unit.folder: unit for unit in units}
         self.finished = 0
-        self.bars = _bars(console, "steps")
+        self.bars = _bars(console, steps)
         self.task = self.bars.add_task(what, total=sum(unit.training.steps for unit in units))
         self.width = len(str(len(units)))
         self.over, self.lock = threading.Event(), threading.Lock()
@@ -66,7 +74,9 @@ class UnitProgress:
         self.poller.join()
         self.bars.stop()
 
-    def on_outcome(self, unit: "Unit", outcome: "Outcome", kept: bool) -> None:
+    def on_outcome(
+        self, unit: "Unit | NnunetUnit", outcome: "Outcome | NnunetOutcome", kept: bool
+    ) -> None:
         """Count a unit and print how it went."""
         from dilated_ce.study.runs.store import Failure
 
@@ -80,7 +90,7 @@ class UnitProgress:
             self.bars.update(self.task, total=total - unit.training.steps)
         else:
             self.steps_of_finished += unit.training.steps
-        name = _name(unit)
+        name = escape(unit.title)
         count = f"[dim]{self.finished:>{self.width}}/{len(self.units)}[/]  "
         if isinstance(outcome, Failure):
             text = f"{count}{name}: [red]failed[/]: {escape(outcome.error)}"
@@ -106,20 +116,15 @@ class UnitProgress:
                     self._show(unit, steps)
             self.bars.update(self.task, completed=self.steps_of_finished + running)
 
-    def _show(self, unit: "Unit", steps: int) -> None:
+    def _show(self, unit: "Unit | NnunetUnit", steps: int) -> None:
         with self.lock:
             if unit.folder not in self.left:
                 return
             if unit.folder not in self.lines:
                 total = unit.training.steps
-                self.lines[unit.folder] = self.bars.add_task(f"  {_name(unit)}", total=total)
-            self.bars.update(self.lines[unit.folder], completed=steps)
-
-
-def _name(unit: "Unit") -> str:
-    if unit.is_trial:
-        return f"{escape(unit.loss.title)}, learning rate {unit.training.learning_rate:g}"
-    return f"{escape(unit.loss.title)}, seed {unit.seed}, fold {unit.fold}"
+                self.lines[unit.folder] = self.bars.add_task("", total=total)
+            what = escape(", ".join(filter(None, [unit.title, unit.note])))
+            self.bars.update(self.lines[unit.folder], description=f"  {what}", completed=steps)
 
 
 def _bars(console: Console, unit: str = "") -> Progress:
@@ -133,4 +138,5 @@ def _bars(console: Console, unit: str = "") -> Progress:
         transient=True,
         # In a notebook a bar is a widget: without them the lines have to do.
         disable=console.is_jupyter and find_spec("ipywidgets") is None,
+        speed_estimate_period=3600,  # an epoch of nnU-Net may take minutes
     )

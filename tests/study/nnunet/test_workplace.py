@@ -1,11 +1,14 @@
 """What nnU-Net lacks is told before any training, with the command that makes it."""
 
 import json
+import re
 import shutil
 from importlib import metadata
 
 import pytest
+from typer.testing import CliRunner
 
+from dilated_ce import cli
 from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.nnunet.log import parse_log, read_logs
 from dilated_ce.study.nnunet.planning import plan_units
@@ -93,6 +96,18 @@ def test_folds_that_are_not_there(workplace):
         find()
 
 
+@pytest.mark.parametrize("splits", [[], {"train": ["case_00"]}, [{"train": ["case_00"]}], [3]])
+def test_splits_of_another_form(workplace, splits):
+    (workplace / "splits_final.json").write_text(json.dumps(splits))
+    with pytest.raises(DataError, match="expected a list with the cases of each fold"):
+        find()
+
+
+def test_more_gpus_than_there_are(workplace, tmp_path):
+    with pytest.raises(DataError, match=r"device auto: PyTorch sees .* expected 99; take fewer"):
+        plan_units(parse_losses("ce"), 1, find(devices=99), tmp_path)
+
+
 def test_without_splits_those_that_nnunet_would_draw(workplace):
     (workplace / "splits_final.json").unlink()
     place = find()
@@ -156,6 +171,48 @@ def test_settings_of_the_other_trainer_are_named():
         )
     with pytest.raises(SettingsError, match="is no setting; expected one of dataset, configur"):
         build_nnunet_config({**values, "nnunet": {"dataset": 4, "epoch": 3}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--data", "x", "--steps", "3", "--tune", "lr", "--set", "training.optimizer=sgd"),
+            "--data, --steps, --tune, --set training.optimizer: nnU-Net has its own",
+        ),
+        (("--folds", "a"), "got 'a', expected numbers of folds, such as 0,1"),
+    ],
+)
+def test_options_that_mean_nothing_to_nnunet(monkeypatch, arguments, message):
+    monkeypatch.setenv("COLUMNS", "300")
+    done = CliRunner().invoke(
+        cli.app, ["compare", "--trainer", "nnunet", "--dataset", "1", *arguments]
+    )
+    assert done.exit_code == 2
+    assert message in re.sub(r"[│\s]+", " ", done.output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--dataset", "4", "--epochs", "3"),
+            "--dataset, --epochs: these are for --trainer nnunet",
+        ),
+        (("--folds", "0,1"), "got '0,1', expected how many, such as 5"),
+    ],
+)
+def test_options_that_mean_nothing_to_our_trainer(monkeypatch, arguments, message):
+    monkeypatch.setenv("COLUMNS", "300")
+    done = CliRunner().invoke(cli.app, ["compare", "--data", "x", *arguments])
+    assert done.exit_code == 2
+    assert message in re.sub(r"[│\s]+", " ", done.output)
+
+
+def test_no_data_set_is_named(monkeypatch):
+    done = CliRunner().invoke(cli.app, ["compare", "--trainer", "nnunet"])
+    assert done.exit_code == 1
+    assert "name nnU-Net's data set with --dataset" in done.output
 
 
 LOG = """

@@ -79,15 +79,15 @@ def plan_units(
 
 def _device(wanted: str, devices: int, engine: str) -> str:
     gpus = torch.cuda.device_count()
+    if (wanted == "gpu" or devices > 1) and engine != "ray" and gpus < devices:
+        raise DataError(
+            f"device {wanted}: PyTorch sees {gpus or 'no'} CUDA GPUs here, expected {devices}; "
+            "take fewer devices, or cpu"
+        )
     if wanted == "auto":
         if engine == "ray" or gpus:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    if wanted == "gpu" and engine != "ray" and gpus < devices:
-        raise DataError(
-            f"device gpu: PyTorch sees {gpus or 'no'} CUDA GPUs here, expected {devices}; take "
-            "auto or cpu"
-        )
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise DataError("device mps: PyTorch sees none here; take auto or cpu")
     return DEVICES[wanted]

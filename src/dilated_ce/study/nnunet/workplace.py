@@ -184,8 +184,18 @@ def _own(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _splits(folder: Path, cases: set[str]) -> list[dict[str, list[str]]]:
     if (folder / SPLITS).is_file():
-        splits: list[dict[str, list[str]]] = _read(folder / SPLITS)
-        return splits
+        splits = _read(folder / SPLITS)
+        parts = ("train", "val")
+        try:
+            folds = [{part: [*map(str, fold[part])] for part in parts} for fold in splits]
+        except (KeyError, TypeError):
+            folds = []
+        if not folds:
+            raise DataError(
+                f"{folder / SPLITS}: expected a list with the cases of each fold: "
+                '[{"train": [...], "val": [...]}, ...]'
+            )
+        return folds
     if len(cases) < 5:
         raise DataError(
             f"{folder.name}: nnU-Net's five folds need 5 cases, and {len(cases)} are preprocessed; "

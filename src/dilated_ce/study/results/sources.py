@@ -112,6 +112,7 @@ def _open_folders(
 ) -> list[tuple[nnunet.Results, str, int | None]]:
     """Every results folder with its method and the number of its repeat."""
     found: list[tuple[nnunet.Results, str | None]] = []
+    told_seeds: list[int | None] = []
     for source in config.results:
         if not nnunet.is_nnunet(source.path):
             continue
@@ -125,6 +126,7 @@ def _open_folders(
                     f"{some([path.name for path in paths])}"
                 )
             found += [(nnunet.open_results(p, config.truth), source.method) for p in paths]
+            told_seeds += [source.seed] * len(paths)
         except DataError as error:
             opened.problems.append(str(error))
     methods = [_method(results, method, found) for results, method in found]
@@ -132,7 +134,10 @@ def _open_folders(
         (method if told is not None else None, (method, results.dataset))
         for method, (results, told) in zip(methods, found, strict=True)
     ]
-    seeds = _seeds(keys)
+    seeds = [
+        counted if told is None else told
+        for counted, told in zip(_seeds(keys), told_seeds, strict=True)
+    ]
     alike = Counter(
         (results.dataset, method)
         for method, (results, _), seed in zip(methods, found, seeds, strict=True)

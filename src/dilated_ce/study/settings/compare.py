@@ -86,6 +86,11 @@ class CompareConfig(_Comparison):
     def _without_nnunet(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("nnunet") is not None:
             raise ValueError("nnunet: is for trainer: nnunet, and the trainer is own")
+        if isinstance(values, dict) and values.get("trainer") == "nnunet":
+            raise ValueError(
+                "trainer: nnunet is for `dilated-ce compare --trainer nnunet`, or in Python "
+                "dilated_ce.study.with_nnunet"
+            )
         return values
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from dilated_ce.study import yaml_text
-from dilated_ce.study.defaults import DEFAULT_LOSSES, folder_for
+from dilated_ce.study.defaults import DEFAULT_LOSSES, DEFAULT_LOSSES_OF_NNUNET, folder_for
 from dilated_ce.study.settings.compare import (
     CompareConfig,
     NnunetCompareConfig,
@@ -68,6 +68,21 @@ def gather(path: Path | None, options: Mapping[str, Any]) -> CompareConfig:
         data = values["data"]
         values["out"] = folder_for(data.get("path") if isinstance(data, dict) else None)
     return build_config(values, path)
+
+
+def gather_nnunet(path: Path | None, options: Mapping[str, Any]) -> NnunetCompareConfig:
+    """The settings of a comparison in nnU-Net; see `gather`."""
+    values = read_settings(path) if path else {}
+    for name, value in options.items():
+        if value is not None:
+            _overlay(values, name, value)
+    if values.get("losses") is None:
+        values["losses"] = parse_losses(DEFAULT_LOSSES_OF_NNUNET)
+    theirs = values.get("nnunet")
+    if not isinstance(theirs, dict) or theirs.get("dataset") is None:
+        raise SettingsError("nnunet.dataset is missing; name nnU-Net's data set with --dataset.")
+    values.setdefault("out", Path("runs") / f"nnunet-{theirs['dataset']}")
+    return build_nnunet_config(values, path)
 
 
 def _overlay(values: dict[str, Any], name: str, value: Any) -> None:

@@ -15,6 +15,11 @@ class Source(Strict):
 
     path: NonemptyPath
     method: str | None = Field(default=None, min_length=1, description="what made the scores")
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="of a results folder of nnU-Net; its place among those of one method",
+    )
 
 
 class ReportConfig(Strict):
