@@ -108,6 +108,8 @@ CANDIDATES = {
     "all_cap16": Rule(reach="all"),
     "slope_cap16": Rule(reach="all", slope=1.25),
     "p12_cap8_batch": Rule(cap=8, scope="batch"),
+    "p12_cap8_mix": Rule(cap=8, plain=0.5),
+    "p13_cap8": Rule(power=1 / 3, cap=8),
     "p23_cap16": Rule(power=2 / 3),
     "p12_x2_cap16": Rule(factor=2),
 }

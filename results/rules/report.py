@@ -40,13 +40,14 @@ def write(planned, stage, part):
 
 
 def collect(planned, stage, part):
-    """All rows of a stage; those of finished runs are written beside this file."""
+    """All rows of a stage, those kept beside this file and those of runs since then."""
     kept = HERE / f"{stage}_{part}.csv.gz"
     paths = [HERE / "runs" / stage / f"{'-'.join(map(str, run))}.{part}.csv" for run in planned]
-    if kept.exists() and not all(path.exists() for path in paths):
-        return pd.read_csv(kept, dtype={"case": str})
-    rows = pd.concat([pd.read_csv(path, dtype={"case": str}) for path in paths if path.exists()])
-    rows = rows.drop(columns="patient")
+    tables = [pd.read_csv(path, dtype={"case": str}) for path in paths if path.exists()]
+    rows = pd.concat(tables).drop(columns="patient") if tables else pd.DataFrame()
+    if kept.exists():  # a run that was made anew counts, not its rows of before
+        rows = pd.concat([pd.read_csv(kept, dtype={"case": str}), rows])
+        rows = rows.drop_duplicates(["set", "arm", "seed", "case", "class"], keep="last")
     packing = {"method": "gzip", "mtime": 0}
     rows.to_csv(kept, index=False, float_format="%.4g", compression=packing)
     return rows

@@ -6,8 +6,9 @@
     python results/rules/search.py run --stage final --part test      once, at the end
     python results/rules/search.py table [--part test]
 
-PROTOCOL.md says what is run and why. One file per run under runs/ here: what is there is not run
-again, and several processes may share the work. `table` writes the cases, the tables and README.md.
+PROTOCOL.md says what is run and why. One file per run under runs/ here. What is there is not run
+again, nor what lies in a table (move it away to train all anew); several processes may share the
+work. `table` writes the cases, the tables and README.md.
 """
 
 import argparse
@@ -298,10 +299,21 @@ def planned(stage):
     return list(dict.fromkeys(runs))
 
 
+def kept(stage, part):
+    """The runs whose rows lie beside this file."""
+    path = HERE / f"{stage}_{part}.csv.gz"
+    if not path.exists():
+        return set()
+    return set(pd.read_csv(path)[["set", "arm", "seed"]].itertuples(index=False, name=None))
+
+
 def run(stage, part):
     """Run what is planned, not done, and in no other process's hands."""
     (RUNS / stage).mkdir(parents=True, exist_ok=True)
+    known = kept(stage, part)
     for name, arm, seed in planned(stage):
+        if (name, arm, seed) in known:
+            continue
         path = RUNS / stage / f"{name}-{arm}-{seed}"
         with Path(f"{path}.lock").open("w") as lock:
             try:
