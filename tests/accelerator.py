@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dilated_ce import dilation, masks, options, target, weighting
+from dilated_ce import dilation, masks, options, pieces, radius, target, weighting
 
-MODULES = (dilation, masks, options, target, weighting)
+MODULES = (dilation, masks, options, pieces, radius, target, weighting)
 OPERATORS = ("dilate_masks", "look_up", "unpack", "most_probable", "channel_labels")
 # The host waits for each of these, as it needs a number or a size that only the device knows.
 WAITING = {
@@ -35,7 +35,7 @@ def look_into_operators(monkeypatch):
                 monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
 
 
-def imitate(monkeypatch, piece=masks.PIECE_ON_ACCELERATOR):
+def imitate(monkeypatch, piece=pieces.PIECE_ON_ACCELERATOR):
     """Treat tensors on the CPU as if they were on another device."""
     look_into_operators(monkeypatch)
     for module in MODULES:

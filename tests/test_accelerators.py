@@ -17,7 +17,7 @@ from dilated_ce import (
     dilated_balanced_cross_entropy,
     dilated_balanced_weights,
     dilation,
-    masks,
+    pieces,
 )
 
 NUM_CLASSES = 3
@@ -280,7 +280,7 @@ def scratch(shape, radius, dtype=torch.uint8):
 @pytest.mark.parametrize("radius", [1, 5, 16])
 def test_memory_is_bounded_on_a_gpu(shape, radius):
     """Beside the planes themselves, whatever the size of the batch and the radius."""
-    assert scratch(shape, radius) <= 4 * masks.PIECE_ON_ACCELERATOR
+    assert scratch(shape, radius) <= 4 * pieces.PIECE_ON_ACCELERATOR
 
 
 def test_small_memory_changes_nothing(monkeypatch):
@@ -289,7 +289,7 @@ def test_small_memory_changes_nothing(monkeypatch):
             for shape in SHAPES:
                 logits, target = inputs(mode, shape)
                 results = []
-                for piece in (masks.PIECE_ON_ACCELERATOR, 1000, 64, 8):
+                for piece in (pieces.PIECE_ON_ACCELERATOR, 1000, 64, 8):
                     with monkeypatch.context() as patch:
                         accelerator.imitate(patch, piece)
                         results.append(

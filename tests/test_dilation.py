@@ -16,7 +16,7 @@ from dilated_ce import (
     dilate_labels,
     dilated_balanced_weights,
     dilation,
-    masks,
+    pieces,
 )
 
 
@@ -154,7 +154,7 @@ def test_the_size_of_the_pieces_changes_nothing(monkeypatch, size, on_host):
         weights = adaptive_dilated_weights(arguments[1], num_classes=classes, ignore_index=1)
         with monkeypatch.context() as patch:
             if on_host:
-                patch.setattr(masks, "PIECE", size)
+                patch.setattr(pieces, "PIECE", size)
             else:
                 accelerator.imitate(patch, size)
             for part, of_whole in zip(dilation.dilate_masks(*arguments), whole, strict=True):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dilated_ce import masks as module
-from dilated_ce.masks import BITS, Masks, blocks, count_bits, countable, look_up, pieces, unpack
+from dilated_ce import pieces as module
+from dilated_ce.masks import BITS, Masks, count_bits, countable, look_up, unpack
+from dilated_ce.pieces import blocks, pieces
 
 CLASSES = [1, 2, 3, 4, 5, 8, 9, 16, 17]
 REDUCE = {False: np.sum, True: np.max}  # largest or sum

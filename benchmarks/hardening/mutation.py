@@ -44,8 +44,8 @@ from rich.progress import track
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = ROOT / "results" / "quality"
 # Each has its own tests, tests/test_<module>.py.
-MODULES = ("ball", "masks", "dilation", "radius", "shares", "weighting", "weighted_ce", "target",
-           "options", "loss")  # fmt: skip
+MODULES = ("ball", "pieces", "masks", "dilation", "radius", "shares", "weighting", "weighted_ce",
+           "target", "options", "loss")  # fmt: skip
 LEFT_OUT = "large or transforms or gradcheck"
 RANDOM_CALLS = 300
 KEY = ["module", "before", "after", "nth"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dilated_ce.ball import Disc, Shape, Spacing, discs, norm
-from dilated_ce.masks import Masks, copy, piece, pieces, unpack, zeros
+from dilated_ce.masks import Masks, unpack
 from dilated_ce.operators import operator
 from dilated_ce.options import (
     Radius,
@@ -26,6 +26,7 @@ from dilated_ce.options import (
     check_ignore_index,
     check_num_classes,
 )
+from dilated_ce.pieces import copy, piece, pieces, zeros
 from dilated_ce.radius import choose_radii
 from dilated_ce.target import as_labels, check_labels, on_host
 

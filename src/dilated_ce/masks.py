@@ -5,7 +5,7 @@ the weight of a voxel is looked up in a table with 256 entries.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,72 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dilated_ce.operators import operator
+from dilated_ce.pieces import blocks, copy, piece, pieces
 
 BITS = 8
-# On a CPU the work goes in pieces of so many elements. They stay in the cache; and PyTorch, whose
-# grain is 32,768 elements, takes no second thread for them, which would wait for a core that other
-# work keeps busy. On an accelerator a piece is as much as its memory should be asked for.
-PIECE = 2**15
-PIECE_ON_ACCELERATOR = 2**28
 SIDE_BY_SIDE = 64  # words that are added at once when bits are counted
-
-
-def piece(tensor: Tensor) -> int:
-    """How many elements to work on at a time, on the device of this tensor."""
-    return PIECE if tensor.device.type == "cpu" else PIECE_ON_ACCELERATOR
-
-
-def pieces(length: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most `size` elements, the last one shorter.
-
-    Examples:
-        >>> list(pieces(5, 2))
-        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
-    return (slice(start, min(start + size, length)) for start in range(0, length, max(size, 1)))
-
-
-def small_parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Matching parts, as views, of tensors of one shape: each as large as a piece at most.
-
-    Examples:
-        >>> whole = torch.zeros(3, 30_000)
-        >>> [tuple(part.shape) for (part,) in small_parts(whole)]
-        [(1, 30000), (1, 30000), (1, 30000)]
-    """
-    first = tensors[0]
-    size = piece(first)
-    if first.numel() <= size:
-        yield tensors
-        return
-    axis = next(axis for axis, side in enumerate(first.shape) if side > 1)
-    step = max(1, size * first.shape[axis] // first.numel())
-    split = [torch.split(tensor, step, axis) for tensor in tensors]
-    for parts in zip(*split, strict=True):
-        yield from small_parts(*parts)
-
-
-def copy(to: Tensor, source: Tensor) -> None:
-    """Copy numbers, part by part."""
-    for part, numbers in small_parts(to, source):
-        part.copy_(numbers)
-
-
-def zeros(like: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.uint8) -> Tensor:
-    """Zeros on the device of a tensor, written part by part."""
-    made = like.new_empty(shape, dtype=dtype)
-    for (part,) in small_parts(made):
-        part.zero_()
-    return made
-
-
-def blocks(rows: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Parts of a tensor (N, n) to work on at a time: several rows, or a part of one."""
-    size = piece(rows)
-    several = max(1, size // max(1, rows.shape[1]))
-    for which in pieces(rows.shape[0], several):
-        for part in pieces(rows.shape[1], max(size, rows.shape[1]) if several > 1 else size):
-            yield which, part
 
 
 @dataclass(frozen=True)

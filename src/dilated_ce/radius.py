@@ -19,16 +19,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dilated_ce.masks import (
-    BITS,
-    Masks,
-    copy,
-    count_bits,
-    countable,
-    long_axes,
-    small_parts,
-    zeros,
-)
+from dilated_ce.masks import BITS, Masks, count_bits, countable, long_axes
+from dilated_ce.pieces import copy, small_parts, zeros
 
 LEAST, MOST = 2.0, 8.0  # voxels
 STEPS = round(2 * math.log2(MOST / LEAST))  # of the ladder, each a factor of sqrt 2
