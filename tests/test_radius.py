@@ -20,8 +20,7 @@ def radii_of(labels, num_classes, spacing=None, ignore_index=None):
     spacing = spacing or (1.0,) * (labels.ndim - 1)
     valid = None if ignore_index is None else labels != ignore_index
     masks = Masks.of(labels, valid, num_classes)
-    inside = None if valid is None else masks.everywhere(valid)
-    rungs, chosen = choose_radii(masks, inside, spacing)
+    rungs, chosen = choose_radii(masks, spacing)
     assert chosen.dtype == torch.bool
     assert (chosen.sum(0) == 1).all()
     return torch.tensor(rungs, dtype=torch.float64)[chosen.int().argmax(0)]

@@ -12,6 +12,7 @@ is read back from the device, and the result is exact.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -195,12 +196,9 @@ def _dilate_images(
     if masks.planes.numel() == 0:
         volumes = sizes.new_zeros((masks.batch, masks.num_classes))
         return masks.planes.flatten(), volumes, sizes
-    inside = None if valid is None else masks.everywhere(valid)
     if balls is None:
-        balls, chosen = choose_radii(masks, inside, spacing)
-    dilated = dilate(masks, balls, chosen, spacing)
-    if inside is not None:
-        dilated = dilated.keep(inside)
+        balls, chosen = choose_radii(masks, spacing)
+    dilated = dilate(masks, balls, chosen, spacing).known()
     return dilated.planes.flatten(), dilated.volumes(), sizes
 
 
@@ -249,7 +247,7 @@ def dilate(
             if index not in local:
                 own = present if bits is None else present & bits[index]
                 dilated |= own.view(-1, 1, 1, 1)
-    return Masks(dilated.view(masks.planes.shape), masks.batch, masks.num_classes)
+    return replace(masks, planes=dilated.view(masks.planes.shape))
 
 
 def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Tensor:

@@ -45,6 +45,7 @@ class Masks:
     planes: Tensor  # uint8 (P, *spatial)
     batch: int
     num_classes: int
+    inside: Tensor | None = None  # all bits of the valid voxels, as planes; None if all are valid
 
     @property
     def lanes(self) -> int:
@@ -69,17 +70,17 @@ class Masks:
     @staticmethod
     def of(labels: Tensor, valid: Tensor | None, num_classes: int) -> "Masks":
         """The masks of checked labels (B, *spatial); `valid` is bool, or None if all voxels are."""
-        labels = labels if valid is None else torch.where(valid, labels, 0)
+        labels = labels if valid is None else labels * valid
         masks = Masks.empty(labels, num_classes)
         lanes, depth = masks.lanes, masks.depth
         size = math.prod(labels.shape[1:])
         planes = masks.planes.view(masks.planes.shape[0] // depth, depth, size)
         images = labels.reshape(labels.shape[0], size)
-        # The bit of each class in each lane and plane: (lanes, depth, C).
-        classes = torch.arange(num_classes, device=labels.device)
-        inside = classes // BITS == torch.arange(depth, device=labels.device)[:, None]
-        first = torch.arange(lanes, device=labels.device)[:, None, None] * num_classes
-        tables = (2 ** (classes % BITS + first) * inside).to(torch.uint8)
+        # The bit of each class in each plane and lane: (depth, lanes, C). A class that lies in
+        # another plane has a power below 0 or above 7, and no bit in a byte.
+        places = torch.arange(lanes * num_classes, device=labels.device)
+        first = torch.arange(0, BITS * depth, BITS, device=labels.device)[:, None]
+        tables = (2 ** (places - first)).to(torch.uint8).view(depth, lanes, num_classes)
         for lane in range(min(lanes, masks.batch)):
             own = images[lane::lanes]  # may be one fewer, in the last plane
             for which, part in blocks(own):
@@ -87,13 +88,11 @@ class Masks:
                 index = index if index.dtype in (torch.int32, torch.int64) else index.int()
                 for level in range(depth):
                     # Not by shifts, which were wrong for bytes on Apple's GPUs.
-                    bits = tables[lane, level].index_select(0, index.reshape(-1))
+                    bits = tables[level, lane].index_select(0, index.reshape(-1))
                     to = planes[which, level, part]
                     combine = to.copy_ if lane == 0 else to.bitwise_or_
                     combine(bits.view(to.shape))
-        if valid is None:
-            return masks
-        return masks.keep(masks.everywhere(valid))
+        return masks if valid is None else replace(masks, inside=masks.everywhere(valid)).known()
 
     @staticmethod
     def empty(labels: Tensor, num_classes: int) -> "Masks":
@@ -102,19 +101,19 @@ class Masks:
         shape = (layout.num_planes, *labels.shape[1:])
         return replace(layout, planes=labels.new_empty(shape, dtype=torch.uint8))
 
-    def keep(self, bits: Tensor) -> "Masks":
-        """The masks where these bits are set, uint8 (P, *spatial)."""
-        return Masks(self.planes & bits, self.batch, self.num_classes)
+    def known(self) -> "Masks":
+        """The masks at valid voxels alone."""
+        return self if self.inside is None else replace(self, planes=self.planes & self.inside)
 
     def everywhere(self, valid: Tensor) -> Tensor:
         """All bits of every image at its valid voxels, none at others: uint8 (P, *spatial)."""
-        every = valid.to(torch.uint8) * (2**self.bits_per_lane - 1)
-        shared: Tensor = every[:: self.lanes].clone()
-        for lane in range(1, min(self.lanes, self.batch)):
-            own = every[lane :: self.lanes] * 2 ** (lane * self.num_classes)
-            shared[: len(own)].bitwise_or_(own)
-        repeated: Tensor = shared.repeat_interleave(self.depth, 0)
-        return repeated
+        every = valid.to(torch.uint8)
+        lane = 2**self.bits_per_lane - 1
+        shared: Tensor = every[:: self.lanes] * lane
+        for index in range(1, min(self.lanes, self.batch)):
+            own = every[index :: self.lanes]
+            shared[: len(own)].add_(own, alpha=lane * 2 ** (index * self.num_classes))
+        return shared if self.depth == 1 else shared.repeat_interleave(self.depth, 0)
 
     def select(self, chosen: Tensor) -> Tensor:
         """The bits of the masks chosen, bool (..., B, C), in every plane: uint8 (..., P)."""
@@ -168,18 +167,18 @@ def count_bits(planes: Tensor) -> Tensor:
     width = SIDE_BY_SIDE
     words = rows.contiguous().view(torch.int64).view(len(rows), -1, 15, width)
     every_4th, low_half = 0x1111_1111_1111_1111, 0x0F0F_0F0F_0F0F_0F0F
+    shifts = torch.arange(4, device=planes.device).view(4, 1, 1, 1, 1)
     sums = words.new_empty(4, len(rows), words.shape[1], width)
-    for part in pieces(words.shape[1], piece(rows) // (len(rows) * 15 * width) or 1):
-        for shift in range(4):
-            torch.sum((words[:, part] >> shift) & every_4th, 2, out=sums[shift, :, part])
+    for part in pieces(words.shape[1], piece(rows) // (4 * len(rows) * 15 * width) or 1):
+        torch.sum((words[:, part] >> shifts) & every_4th, 3, out=sums[:, :, part])
     # The low and the high half of each byte count bits of their own.
-    counts = torch.zeros(2, 4, len(rows), dtype=torch.int64, device=planes.device)
+    counts: Tensor | int = 0
+    shifts = 4 * shifts[:2, ..., None]
     by_17 = sums.view(4, len(rows), -1, 17, width)
-    for part in pieces(by_17.shape[2], piece(rows) // (4 * len(rows) * 17 * width) or 1):
-        sums_here = by_17[:, :, part]
-        for half, shift in enumerate((0, 4)):
-            bytes_ = ((sums_here >> shift) & low_half).sum(3).view(torch.uint8)
-            counts[half] += bytes_.sum((2, 3))
+    for part in pieces(by_17.shape[2], piece(rows) // (8 * len(rows) * 17 * width) or 1):
+        bytes_ = ((by_17[:, :, part] >> shifts) & low_half).sum(4).view(torch.uint8)
+        counts = bytes_.sum((3, 4)) + counts
+    assert isinstance(counts, Tensor)
     return counts.flatten(0, 1).T
 
 
@@ -225,13 +224,12 @@ def look_up(
     masks = Masks(planes.view(-1, *shape), batch, table.shape[1])
     lanes, depth, width = masks.lanes, masks.depth, masks.bits_per_lane
     groups = -(-batch // lanes)
-    values = F.pad(table.expand(batch, -1), (0, depth * width - masks.num_classes))
-    values = F.pad(values, (0, 0, 0, groups * lanes - batch)).view(groups, lanes, depth, width)
+    missing = 0, depth * width - masks.num_classes, 0, groups * lanes - batch
+    values = F.pad(table.expand(batch, -1), missing).view(groups, lanes, depth, width)
     # What each of the 256 bytes means to each lane of each plane: (groups, lanes, depth, 256).
+    bits = 2 ** torch.arange(lanes * width, device=planes.device)
     byte = torch.arange(256, device=planes.device)
-    first = torch.arange(lanes, device=planes.device)[:, None] * masks.num_classes
-    bit = first + torch.arange(width, device=planes.device)
-    member = (byte[:, None, None] >> bit) & 1 == 1  # (256, lanes, width)
+    member = (byte[:, None] & bits).bool().view(256, lanes, width)
     # No product with 0: the share of a class that no voxel here has may be too large for a float.
     shares = torch.where(member[None, :, :, None], values[:, None], 0)
     meaning = shares.amax(-1) if largest else shares.sum(-1)
@@ -240,7 +238,7 @@ def look_up(
     by_group = planes.view(groups, depth, -1)
     size = by_group.shape[-1]
     found = table.new_empty(groups, lanes, size)
-    start = (torch.arange(groups, device=planes.device) * 256).int()[:, None]
+    start = torch.arange(0, 256 * groups, 256, dtype=torch.int32, device=planes.device)[:, None]
     for which, part in blocks(by_group[:, 0]):
         for level in range(depth):
             voxels = by_group[which, level, part]

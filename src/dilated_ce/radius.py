@@ -36,14 +36,11 @@ def ladder(spacing: Sequence[float]) -> tuple[float, ...]:
     return tuple(min(spacing) * math.sqrt(LEAST**2 * 2**step) for step in range(STEPS + 1))
 
 
-def choose_radii(
-    masks: Masks, inside: Tensor | None, spacing: Sequence[float]
-) -> tuple[tuple[float, ...], Tensor]:
+def choose_radii(masks: Masks, spacing: Sequence[float]) -> tuple[tuple[float, ...], Tensor]:
     """The ladder, and which rung of it each mask takes; nothing waits for the device.
 
     Args:
         masks: of the labels.
-        inside: the bits of the voxels that are not ignored, (P, *spatial); None if none are.
         spacing: size of a voxel along each spatial axis.
 
     Returns:
@@ -58,8 +55,8 @@ def choose_radii(
         faces = counted[axis].narrow(axis, 0, planes.shape[axis] - 1)
         for face, one, other in small_parts(faces, *_neighbours(planes, axis)):
             torch.bitwise_xor(one, other, out=face)
-        if inside is not None:  # the edge of what is not known is no border
-            for face, one, other in small_parts(faces, *_neighbours(inside, axis)):
+        if masks.inside is not None:  # the edge of what is not known is no border
+            for face, one, other in small_parts(faces, *_neighbours(masks.inside, axis)):
                 face.bitwise_and_(one).bitwise_and_(other)
     counts = masks.by_image(count_bits(bytes_.flatten(0, 1)).view(planes.ndim, -1, BITS)).float()
     finest: float = min(spacing)
@@ -67,11 +64,9 @@ def choose_radii(
     for area, voxel in zip(counts[1:], spacing, strict=True):
         surface += area * (finest / voxel)
     volume = counts[0] * long_axes(planes.shape[1:])
-    rung = torch.zeros_like(volume)
-    for step in range(STEPS):  # from half way, on the scale of logarithms, on
-        rung += volume >= LEAST * 2 ** ((step + 0.5) / 2) * surface
     rungs = torch.arange(STEPS + 1, device=planes.device)[:, None, None]
-    return ladder(spacing), rung == rungs
+    half_way = LEAST * 2 ** (rungs[:-1] / 2 + 0.25)  # to the next rung, on the scale of logarithms
+    return ladder(spacing), (volume >= half_way * surface).sum(0) == rungs
 
 
 def _neighbours(planes: Tensor, axis: int) -> tuple[Tensor, Tensor]:

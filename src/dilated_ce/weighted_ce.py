@@ -132,7 +132,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
 
 def _known(labels: Tensor, valid: Tensor | None) -> Tensor:
     """The labels, and some class where they are ignored."""
-    return labels if valid is None else torch.where(valid, labels, 0)
+    return labels if valid is None else labels * valid
 
 
 def _smoothed(

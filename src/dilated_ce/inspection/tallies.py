@@ -138,10 +138,8 @@ def radii_by_image(
         array([[5.65685425, 4.        ]])
     """
     labels = torch.from_numpy(images)
-    valid = valid_voxels(labels, ignore_index)
-    masks = Masks.of(labels, valid, num_classes)
-    inside = None if valid is None else masks.everywhere(valid)
-    radii, chosen = choose_radii(masks, inside, spacing)
+    masks = Masks.of(labels, valid_voxels(labels, ignore_index), num_classes)
+    radii, chosen = choose_radii(masks, spacing)
     taken = np.tensordot(radii, chosen.numpy(), 1)
     return np.where(masks.volumes().numpy() > 0, taken, 0.0)
 
