@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies results dist test-wheel test-lowest packaging clean
+.PHONY: help demo test test-slow check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies report-size results dist test-wheel test-lowest packaging clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -58,6 +58,9 @@ family: $(VENV)/.installed-study ## simulate how often a comparison of equal los
 
 healthy: $(VENV)/.installed-study ## simulate what a comparison says of false alarms in healthy patients
 	$(BIN)/python benchmarks/healthy_cases.py $(ARGS)
+
+report-size: $(VENV)/.installed-study ## measure the time and memory of a report on up to 750,000 scores (options: ARGS="--quick")
+	$(BIN)/python benchmarks/report_size.py $(ARGS)
 
 fuzz: $(VENV)/.installed-dev ## throw 100,000 random calls, valid and wrong, at the loss (options: ARGS="--seed 1 --only 4711")
 	$(BIN)/python benchmarks/hardening/fuzz.py $(ARGS)

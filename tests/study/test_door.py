@@ -1,21 +1,27 @@
 """The study from Python: the names of the command line, the same runs, and tables to go on with."""
 
+import importlib
 import inspect
 import json
 import subprocess
 import sys
+import types
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+import dilated_ce.study
 from dilated_ce.cli.compare import compare as command
-from dilated_ce.study import compare
+from dilated_ce.cli.report import report as report_command
+from dilated_ce.study import compare, report
+from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.outcome import Outcome
 from dilated_ce.study.report.tables import show
 from dilated_ce.study.runs.store import StudyError
-from dilated_ce.study.settings.compare import SettingsError
-from dilated_ce.study.settings.names import NAMES, SECTIONS, dotted
+from dilated_ce.study.settings.compare import CompareConfig, SettingsError
+from dilated_ce.study.settings.names import NAMES, OF_REPORT, SECTIONS, dotted
 
 TINY = {"batch_size": 2, "patch_size": 16, "channels": [4, 8], "device": "cpu", "resamples": 200}
 
@@ -92,13 +98,13 @@ def test_finished_runs_are_kept_and_progress_goes_to_stderr(made, capsys):
 
 
 def test_the_names_are_those_of_the_command_line():
-    options = set(inspect.signature(command).parameters)
-    assert options - {"settings", "set_", "dry_run", "fresh"} - set(NAMES) == {"learning_rate"} - {
-        *NAMES
-    }
+    of_compare = set(inspect.signature(command).parameters)
+    assert of_compare - {"settings", "set_", "dry_run", "fresh"} <= set(NAMES)
+    of_report = set(inspect.signature(report_command).parameters)
+    assert of_report - {"results", "method", "predictions"} <= set(OF_REPORT)
     fields = [field for model in SECTIONS.values() for field in model.model_fields]
     assert len(fields) == len(set(fields))  # else a short name would mean two things
-    assert not set(fields) & {*SECTIONS, "losses", "seeds", "tune", "out"}
+    assert not set(fields) & set(CompareConfig.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -134,3 +140,73 @@ def test_the_import_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pydantic" not in done.stdout
     assert "pandas" not in done.stdout
+
+
+@pytest.fixture
+def scores(tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("ours", "ours again", "theirs"):
+        rows = [(f"case{n}", "liver", random.uniform(0.7, 0.9)) for n in range(25)]
+        table = pd.DataFrame(rows, columns=["case", "class", "DSC"])
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    return tmp_path
+
+
+def test_a_report_on_results_that_are_there(scores, capsys):
+    made = report(
+        method={
+            "ours": [scores / "ours.csv", scores / "ours again.csv"],
+            "theirs": [scores / "theirs.csv", scores / "theirs.csv"],
+        },
+        reference="theirs",
+        column={"dice": "DSC"},
+        resamples=200,
+        out=scores / "out",
+    )
+    assert capsys.readouterr().out == ""
+    assert made.word == "method"
+    ours = [pd.read_csv(scores / f"{name}.csv")["DSC"].mean() for name in ("ours", "ours again")]
+    assert made.means.loc["ours", "dice"] == pytest.approx(np.mean(ours))
+    assert set(made.cases["method"]) == {"ours", "theirs"}
+    [judged] = made.differences[made.differences["judged"]].to_dict("records")
+    assert judged["method"] == "ours"
+    assert judged["difference"] == pytest.approx(
+        np.mean(ours) - pd.read_csv(scores / "theirs.csv")["DSC"].mean()
+    )
+    assert "report.html" in made._repr_html_()
+    assert list(made.table.index) == ["ours", "theirs"]
+    assert made.path.is_file()
+
+
+def test_several_data_sets_are_pooled_and_each_is_there(scores):
+    for number in range(3):
+        for name in ("ours", "theirs"):
+            table = pd.read_csv(scores / f"{name}.csv").assign(dataset=f"set {number}", method=name)
+            table["DSC"] += 0.01 * number
+            table.to_csv(scores / f"{name} {number}.csv", index=False)
+    tables = [scores / f"{name} {n}.csv" for n in range(3) for name in ("ours", "theirs")]
+    made = report(*tables, resamples=200, out=scores / "out", progress=False)
+    assert list(made.data_sets) == ["set 0", "set 1", "set 2"]
+    assert len(made.pooled) >= 1
+    assert made.differences.empty
+    assert not made.data_sets["set 1"].differences.empty
+    assert "<table" in made._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"referense": "a"}, TypeError, "referense, which is no setting; did you mean reference?"),
+        ({}, SettingsError, "no results: name tables"),
+        ({"predictions": {"a": "x"}}, SettingsError, "truth is missing"),
+        ({"method": {"a": "nowhere.csv"}}, DataError, "nowhere.csv"),
+    ],
+)
+def test_what_is_wrong_with_a_report_is_said(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        report(**arguments, out=tmp_path / "out")
+
+
+def test_the_function_stays_where_the_package_of_the_same_name_is_imported():
+    importlib.import_module("dilated_ce.study.report.page")
+    assert isinstance(dilated_ce.study.report, types.FunctionType)

@@ -1,9 +1,11 @@
 """Does it help on my data? The same network trained under each loss, and what came of it.
 
 Reads top to bottom as config -> data -> losses -> training -> metrics -> runs -> report.
-From a script or a notebook: `from dilated_ce.study import compare`.
+From a script or a notebook: `from dilated_ce.study import compare, report`.
 """
 
-from dilated_ce.study.door import compare
+# The package goes first: an import of it later would put it in the place of the function.
+import dilated_ce.study.report  # noqa: F401
+from dilated_ce.study.door import compare, report
 
-__all__ = ["compare"]
+__all__ = ["compare", "report"]

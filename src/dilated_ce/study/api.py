@@ -22,7 +22,7 @@ from dilated_ce.study.planning import (
     plan_units,
     resolve,
 )
-from dilated_ce.study.report import write_comparison
+from dilated_ce.study.report.page import write_comparison
 from dilated_ce.study.runs.local import Outcome, carry_out
 from dilated_ce.study.runs.store import Failure, Run, StudyError
 from dilated_ce.study.runs.unit import Unit, versions

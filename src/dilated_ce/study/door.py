@@ -1,4 +1,4 @@
-"""The study from Python: `compare` with the names of the command line, and what comes of it.
+"""The study from Python: `compare` and `report` with the names of the command line.
 
 Light until it is called: what a study needs takes seconds to import.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dilated_ce.study.outcome import Outcome
 
 AnyPath = str | PathLike[str]
+Named = Mapping[str, AnyPath | Sequence[AnyPath]]  # several of one name: repeats, a seed each
 
 
 def compare(
@@ -80,6 +81,68 @@ def compare(
     config = gather(None if settings is None else Path(settings), dotted({**named, **options}))
     api.compare(config, listener=_listener(progress), fresh=fresh)
     return Outcome(config.out)
+
+
+def report(
+    *results: AnyPath,
+    method: Named | None = None,
+    truth: AnyPath | None = None,
+    predictions: Named | None = None,
+    out: AnyPath = "runs/report",
+    progress: bool = True,
+    **options: Any,
+) -> "Outcome":
+    """Judge methods by results that you already have: nothing is trained.
+
+    This is `dilated-ce report` for scripts and notebooks: the same sources, options and report.
+
+    Args:
+        results: tables of scores (CSV, TSV, with a column of methods), and results folders of
+            nnU-Net.
+        method: tables or folders by the name of their method, `{"ours": "a.csv"}`; a list of
+            several under one name are repeats, a seed each.
+        truth: a folder of true masks, to score predictions.
+        predictions: folders of predicted masks by the name of their method, as in `method`.
+        out: folder for the report.
+        progress: print how it goes on, to stderr or below the cell.
+        options: any other option by its name, such as `reference="nnUNetTrainer"`,
+            `column={"dice": "DSC"}`, `metric=["dice", "hd95"]` or `tolerance=1`.
+
+    Returns:
+        The tables, the sentences and the path to the report; in a notebook it shows itself.
+
+    Raises:
+        TypeError: a name that is no option; the message has the nearest one that is.
+        SettingsError, DataError, StudyError: what is wrong, and what to do.
+
+    Examples:
+        >>> from dilated_ce.study import report
+        >>> report("scores.csv", metrics=["dice"], referense="ours")
+        Traceback (most recent call last):
+        TypeError: got referense, which is no setting; did you mean reference?
+    """
+    _study()
+    from dilated_ce.study import reporting
+    from dilated_ce.study.outcome import Outcome
+    from dilated_ce.study.settings.file import build_report_config
+    from dilated_ce.study.settings.names import of_report
+
+    named = {"truth": truth, "out": out}
+    sources = {
+        "results": [{"path": path} for path in results] + _sources(method),
+        "predictions": _sources(predictions),
+    }
+    config = build_report_config({**sources, **of_report({**named, **options})})
+    reporting.report(config, _listener(progress))
+    return Outcome(config.out)
+
+
+def _sources(named: Named | None) -> list[dict[str, Any]]:
+    return [
+        {"path": path, "method": name}
+        for name, paths in (named or {}).items()
+        for path in ([paths] if isinstance(paths, str | PathLike) else paths)
+    ]
 
 
 def _study() -> ModuleType:

@@ -67,9 +67,20 @@ class Outcome:
         return "loss" if "losses" in self.summary else "method"
 
     @cached_property
+    def data_sets(self) -> "dict[str, Outcome]":
+        """Of a report on several data sets: what came of each; empty for one."""
+        pages = self.summary.get("data_sets", {})
+        return {name: Outcome((self.folder / page).parent) for name, page in pages.items()}
+
+    @cached_property
+    def pooled(self) -> pd.DataFrame:
+        """Of a report on several data sets: the mean differences over them; empty for one."""
+        return pd.DataFrame(self.summary.get("pooled", []))
+
+    @cached_property
     def cases(self) -> pd.DataFrame:
         """Every score of every test case: `cases.csv`."""
-        return read_cases(self.folder / "cases.csv")
+        return read_cases(self.folder / "cases.csv", self.word)
 
     @cached_property
     def means(self) -> pd.DataFrame:
@@ -82,7 +93,7 @@ class Outcome:
         return self._of_losses("sd_over_seeds")
 
     def _of_losses(self, what: str) -> pd.DataFrame:
-        rows = self.summary["losses" if self.word == "loss" else "methods"]
+        rows = self.summary.get("losses" if self.word == "loss" else "methods", {})
         table = pd.DataFrame(
             {name: {score: of[what] for score, of in row.items()} for name, row in rows.items()}
         )
@@ -96,9 +107,13 @@ class Outcome:
         says better, worse, open and so on. The others are exploration.
         """
         judged = [
-            {**row, "judged": True} for of in self.summary["verdicts"] for row in of["comparisons"]
+            {**row, "judged": True}
+            for of in self.summary.get("verdicts", ())
+            for row in of["comparisons"]
         ]
-        explored = [{**row, "judged": False, "came_out": ""} for row in self.summary["exploration"]]
+        explored = [
+            {**row, "judged": False, "came_out": ""} for row in self.summary.get("exploration", ())
+        ]
         columns = [
             *(self.word, "reference", "metric", "class_name", "difference", "low", "high"),
             *("low_of_runs", "high_of_runs", "judged", "came_out"),
@@ -109,12 +124,14 @@ class Outcome:
     @cached_property
     def verdicts(self) -> pd.Series:
         """The word for each loss: better, worse, trade-off, equivalent, ..."""
-        words = {row[self.word]: row["verdict"] for row in self.summary["verdicts"]}
+        words = {row[self.word]: row["verdict"] for row in self.summary.get("verdicts", ())}
         return pd.Series(words, dtype=object, name="verdict").rename_axis(self.word)
 
     @property
     def table(self) -> pd.DataFrame:
         """The first table of the page, as text: mean ± spread, and below it the difference."""
+        if self.data_sets:
+            return self.pooled
         scores = [score for score in FAMILY if self.means[score].notna().any()]
         judged = self.differences[self.differences["judged"]]
         cells = {
@@ -145,7 +162,7 @@ class Outcome:
         path = os.path.relpath(self.path)
         link = html.escape(path.replace(os.sep, "/"))
         return (
-            f"<ul>{said}{warned}</ul>{self.table.to_html(escape=True)}"
+            f"<ul>{said}{warned}</ul>{self.table.rename_axis(None).to_html(escape=True)}"
             f'<p>Report: <a href="{link}" target="_blank">{html.escape(path)}</a></p>'
         )
 

@@ -11,8 +11,8 @@ from dilated_ce.study.api import Listener
 from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.files import write_json
 from dilated_ce.study.folder import locked
-from dilated_ce.study.report import Subject, write_pooled, write_report
-from dilated_ce.study.report.page import Written
+from dilated_ce.study.report.page import Subject, Written, write_report
+from dilated_ce.study.report.pooled import write_pooled
 from dilated_ce.study.results.merging import Merged, merge
 from dilated_ce.study.results.sources import read_sources
 from dilated_ce.study.runs.store import StudyError

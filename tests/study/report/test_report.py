@@ -13,7 +13,8 @@ from PIL import Image
 from toy import make_dataset
 
 from dilated_ce.study.data.cases import Case
-from dilated_ce.study.report import gallery, write_comparison
+from dilated_ce.study.report import gallery
+from dilated_ce.study.report.page import write_comparison
 from dilated_ce.study.report.plots import forest
 from dilated_ce.study.report.tables import recall_by_size, show
 from dilated_ce.study.runs.store import Failure, Run

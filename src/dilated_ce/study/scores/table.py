@@ -30,10 +30,15 @@ CASE_COLUMNS = [
 LESION_COLUMNS = ["loss", "seed", "fold", "case", "class", "lesion", "volume", "covered", "found"]
 
 
-def read_cases(path: Path) -> pd.DataFrame:
-    """Read a `cases.csv`; a case may be called "null" or "NA", and a score may not be there yet."""
+def read_cases(path: Path, word: str = "loss") -> pd.DataFrame:
+    """Read a `cases.csv`; a case may be called "null" or "NA", and a score may not be there yet.
+
+    Args:
+        path: the file.
+        word: the column of what is compared: loss, or method.
+    """
     missing = {column: [""] for column in (*SCORES, "radius", "volumes")}
-    text = dict.fromkeys(("loss", "case", "group", "class"), str)
+    text = dict.fromkeys((word, "case", "group", "class"), str)
     table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
     return table.assign(**{score: math.nan for score in SCORES if score not in table})
 

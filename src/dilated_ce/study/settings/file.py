@@ -14,6 +14,7 @@ from dilated_ce.study.settings.compare import (
     NnunetCompareConfig,
     SettingsError,
 )
+from dilated_ce.study.settings.report import ReportConfig
 from dilated_ce.study.training.loss_spec import parse_losses
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -110,6 +111,11 @@ def build_config(values: dict[str, Any], path: Path | None = None) -> CompareCon
 def build_nnunet_config(values: dict[str, Any], path: Path | None = None) -> NnunetCompareConfig:
     """Validate settings with `trainer: nnunet`; see `build_config`."""
     return _build(NnunetCompareConfig, values, path)
+
+
+def build_report_config(values: dict[str, Any]) -> ReportConfig:
+    """Validate what a report is made of; see `build_config`."""
+    return _build(ReportConfig, values, None)
 
 
 def _build(model: type[Config], values: dict[str, Any], path: Path | None) -> Config:

@@ -10,6 +10,7 @@ from dilated_ce.study.data.reading import DataConfig
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.settings.compare import CompareConfig
+from dilated_ce.study.settings.report import ReportConfig
 from dilated_ce.study.statistics.settings import StatisticsConfig
 from dilated_ce.study.training.settings import TrainingConfig
 
@@ -21,13 +22,21 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "execution": ExecutionConfig,
 }
 # Every other setting is called what it is called in its section.
-SHORT = {"data": "data.path", "split": "data.split_file", "lr": "training.learning_rate"}
+SHORT = {
+    **{"data": "data.path", "split": "data.split_file", "lr": "training.learning_rate"},
+    "logger": "loggers",
+}
 NAMES = {
     **{name: name for name in CompareConfig.model_fields},
     **{
         field: f"{name}.{field}" for name, model in SECTIONS.items() for field in model.model_fields
     },
     **SHORT,
+}
+OF_REPORT = {
+    **{name: name for name in ReportConfig.model_fields if name not in ("results", "predictions")},
+    **{field: f"scoring.{field}" for field in ScoringConfig.model_fields},
+    **{"column": "columns", "metric": "metrics"},
 }
 
 
@@ -55,6 +64,30 @@ def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
                 raise TypeError(f"{name} and another name of {NAMES[name]} are both given")
             own[NAMES[name]] = value
     return found | own
+
+
+def of_report(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a report as `ReportConfig` has them; None says nothing.
+
+    Raises:
+        TypeError: a name that is no setting, with the nearest that is.
+
+    Examples:
+        >>> of_report({"metric": ["dice"], "tolerance": 1, "name": None})
+        {'metrics': ['dice'], 'scoring': {'tolerance': 1}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in OF_REPORT:
+            raise TypeError(no_setting(name, OF_REPORT))
+        if value is None:
+            continue
+        section, _, field = OF_REPORT[name].rpartition(".")
+        if section:
+            found[section] = {**found.get(section, {}), field: value}
+        else:
+            found[field] = value
+    return found
 
 
 def no_setting(name: str, known: Mapping[str, Any]) -> str:
