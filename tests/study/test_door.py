@@ -99,7 +99,8 @@ def test_finished_runs_are_kept_and_progress_goes_to_stderr(made, capsys):
 
 def test_the_names_are_those_of_the_command_line():
     of_compare = set(inspect.signature(command).parameters)
-    assert of_compare - {"settings", "set_", "dry_run", "fresh"} <= set(NAMES)
+    of_nnunet = {"dataset", "configuration", "plans", "epochs"}  # which the function refuses
+    assert of_compare - {"settings", "set_", "dry_run", "fresh", *of_nnunet} <= set(NAMES)
     of_report = set(inspect.signature(report_command).parameters)
     assert of_report - {"results", "method", "predictions"} <= set(OF_REPORT)
     fields = [field for model in SECTIONS.values() for field in model.model_fields]
@@ -118,6 +119,7 @@ def test_the_names_are_those_of_the_command_line():
         ({"steps": 0}, SettingsError, "training.steps: got 0"),
         ({"tune": {"step": 1}}, SettingsError, "tune.step: is no setting"),
         ({"data": None}, SettingsError, "data.path is missing"),
+        ({"trainer": "nnunet"}, SettingsError, "nnU-Net trains by the command line"),
     ],
 )
 def test_what_is_wrong_is_said(arguments, error, message):

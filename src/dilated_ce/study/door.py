@@ -69,6 +69,11 @@ def compare(
     from dilated_ce.study.settings.names import dotted
     from dilated_ce.study.training.loss_spec import parse_losses
 
+    if options.get("trainer") == "nnunet":
+        raise SettingsError(
+            "trainer: nnU-Net trains by the command line, `dilated-ce compare --trainer nnunet`: "
+            "it takes days; report() judges what it left."
+        )
     chosen: Any = losses
     if isinstance(losses, str):
         try:
@@ -79,6 +84,8 @@ def compare(
         options["tune"] = {}
     named = {"data": data, "losses": chosen, "seeds": seeds, "steps": steps, "out": out}
     config = gather(None if settings is None else Path(settings), dotted({**named, **options}))
+    if config.trainer != "own":
+        raise SettingsError(f"trainer: got {config.trainer} in {settings}, expected own here")
     api.compare(config, listener=_listener(progress), fresh=fresh)
     return Outcome(config.out)
 

@@ -14,7 +14,7 @@ from dilated_ce.study.nnunet.carry_out import NnunetOutcome, carry_out, check_se
 from dilated_ce.study.nnunet.planning import plan_units
 from dilated_ce.study.nnunet.unit import PRINTED, RESULTS, NnunetRun, NnunetUnit
 from dilated_ce.study.nnunet.workplace import Workplace, find_workplace
-from dilated_ce.study.report import Subject, write_report
+from dilated_ce.study.report.page import Subject, write_report
 from dilated_ce.study.reporting import read_results
 from dilated_ce.study.results.merging import Merged
 from dilated_ce.study.runs.store import Failure, StudyError
