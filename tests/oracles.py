@@ -106,7 +106,7 @@ def weights(
 
 
 def adaptive_weights(labels, num_classes, spacing=None, ignore_index=None, weight=None):
-    """float64 (B, *spatial): the largest of the shares (V / v_c)^(1/d), scaled to mean 1."""
+    """float64 (B, *spatial): half plain, half the largest of the shares (V / v_c)^(1/d)."""
     labels = np.asarray(labels)
     axes = max(1, sum(side > 1 for side in labels.shape[1:]))
     valid = valid_voxels(labels, ignore_index)
@@ -119,6 +119,9 @@ def adaptive_weights(labels, num_classes, spacing=None, ignore_index=None, weigh
                 share = (valid[b].sum() / masks[b, c].sum()) ** (1 / axes)
                 share *= 1 if weight is None else float(weight[c])
                 raw[b] = np.maximum(raw[b], share * masks[b, c])
+        if raw[b].any():
+            raw[b] *= valid[b].sum() / raw[b].sum()
+        raw[b] = np.where(valid[b], (1 + raw[b]) / 2, 0)
     return scaled(raw, valid)
 
 

@@ -224,14 +224,12 @@ MORE_THAN_DEMANDED = pytest.mark.xfail(strict=True, reason="the demand is 150 in
 @pytest.mark.parametrize(
     ("shape", "options", "dtype", "limit"),
     [
-        pytest.param((8, 2, 64, 64), {"radius": 10}, torch.int64, 150, marks=MORE_THAN_DEMANDED),
-        pytest.param((8, 2, 64, 64), {"radius": 10}, torch.uint8, 150, marks=MORE_THAN_DEMANDED),
+        ((8, 2, 64, 64), {"radius": 10}, torch.int64, 150),
+        ((8, 2, 64, 64), {"radius": 10}, torch.uint8, 150),
         pytest.param((8, 2, 64, 64), {}, torch.int64, 150, marks=MORE_THAN_DEMANDED),
         pytest.param((8, 2, 64, 64), {}, torch.uint8, 150, marks=MORE_THAN_DEMANDED),
-        ((8, 2, 64, 64), {"radius": 10}, torch.int64, 200),
-        ((8, 2, 64, 64), {"radius": 10}, torch.uint8, 165),
-        ((8, 2, 64, 64), {}, torch.int64, 295),
-        ((8, 2, 64, 64), {}, torch.uint8, 255),
+        ((8, 2, 64, 64), {}, torch.int64, 240),
+        ((8, 2, 64, 64), {}, torch.uint8, 220),
         ((2, 4, 24, 24, 24), {"radius": 5}, torch.int64, 400),
         ((2, 4, 24, 24, 24), {"radius": 5}, torch.uint8, 400),
         ((2, 4, 24, 24, 24), {}, torch.int64, 400),

@@ -160,7 +160,8 @@ def check_process(rank, port):
         alone = loss_and_gradient(logits[mine], labels[mine], **options)
         torch.testing.assert_close(in_group, alone)
         together, _ = loss_and_gradient(logits[mine], labels[mine], "world", **options)
-        assert (together - alone[0]).abs() > 1e-4
+        # The adaptive weights of an image depend on that image alone.
+        assert ((together - alone[0]).abs() > 1e-4) == ("radius" in options)
         torch.testing.assert_close(module(logits[mine], labels[mine]), together)
     check_ddp(rank)
     dist.destroy_process_group()

@@ -77,7 +77,7 @@ def test_nothing_jumps_while_a_shape_grows(kind, ndim):
     found = ratios(rank, np.concatenate(fine)) if fine else np.empty(0)
     for at, part in enumerate(fine):
         check(part, found[at * (STRIDE + 1) : (at + 1) * (STRIDE + 1)])
-    assert coarse.max() / coarse.min() > 2  # a small shape and a small rest weigh more
+    assert coarse.max() / coarse.min() > 1.5  # a small shape and a small rest weigh more
 
 
 @settings(max_examples=15)

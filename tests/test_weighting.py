@@ -111,7 +111,7 @@ def test_symmetries_of_the_adaptive_weights(case, seed, data):
         torch.testing.assert_close(turned, expected)
 
 
-def test_adaptive_weights_are_those_of_each_image_up_to_the_scale():
+def test_adaptive_weights_are_those_of_each_image():
     labels = torch.randint(0, 3, (4, 12, 11), generator=torch.manual_seed(0))
     labels[1:] = torch.where(labels[1:] == 2, 0, labels[1:])
     labels[2:, :8] = 1
@@ -119,8 +119,7 @@ def test_adaptive_weights_are_those_of_each_image_up_to_the_scale():
     weights = adaptive_dilated_weights(labels, num_classes=3)
     for image, own in zip(labels, weights, strict=True):
         alone = adaptive_dilated_weights(image[None], num_classes=3)[0]
-        valid = image != -100
-        torch.testing.assert_close(own / own[valid].mean(), alone)
+        torch.testing.assert_close(own, alone)
 
 
 def test_a_voxel_weighs_by_the_smallest_neighbourhood_that_holds_it():
@@ -135,7 +134,21 @@ def test_a_voxel_weighs_by_the_smallest_neighbourhood_that_holds_it():
     expected[masks[2]] = shares[2]
     expected[masks[1]] = shares[1]
     weights = adaptive_dilated_weights(labels, num_classes=3)[0]
-    torch.testing.assert_close(weights, expected / expected.mean())
+    torch.testing.assert_close(weights, 0.5 + 0.5 * expected / expected.mean())
+
+
+def test_half_of_the_adaptive_weights_are_plain():
+    """No voxel weighs less than half; an image without a class that has a weight is plain."""
+    labels = torch.zeros(2, 3, 30, 30, dtype=torch.long)
+    labels[0, 0, 10:13, 10:13] = 1
+    weights = adaptive_dilated_weights(labels[0], num_classes=2)
+    torch.testing.assert_close(weights.mean((1, 2)), torch.ones(3))
+    torch.testing.assert_close(weights[1:], torch.ones(2, 30, 30))
+    assert 0.5 < weights[0].min() < 1 < weights[0].max()
+    labels[0, 1] = labels[0, 2] = 1
+    weights = adaptive_dilated_weights(labels[0], num_classes=2, weight=[1.0, 0.0])
+    torch.testing.assert_close(weights[1:] / weights[1, 0, 0], torch.ones(2, 30, 30))
+    assert weights[1].min() > 0
 
 
 def test_a_slice_is_the_same_in_2d_and_as_a_volume():

@@ -99,6 +99,11 @@ def weight_map(
     shares = shares * importance
     each = dilated * shares.reshape(*shares.shape, *[1] * len(axes))
     raw = each.max(1, initial=0) if adaptive else each.sum(1)
+    if adaptive:  # half of it plain, in each image
+        sums = raw.sum(axes, keepdims=True)
+        sizes = valid.sum(axes, keepdims=True)
+        part = np.divide(sizes, sums, out=np.zeros(sums.shape), where=sums > 0)
+        raw = valid * (1 + raw * part) / 2
     if options["num_voxels"] is not None:
         counted = importance[np.asarray(volumes, float) > 0]
         return raw * options["num_voxels"] / counted.sum()

@@ -132,10 +132,12 @@ def adaptive_dilated_weights(
     Each class of each image is dilated about as far as its objects are thick. With v_c the
     volume of the dilated mask D_c, and V the number of valid voxels of the image,
 
-        w(x) = the largest, over { c : x in D_c }, of (V / v_c)^(1/d)
+        a(x) = the largest, over { c : x in D_c }, of (V / v_c)^(1/d)
+        w(x) = 1/2 + 1/2 a(x) / (mean of a over the image)
 
-    with d axes of more than one voxel, scaled to mean 1 over the valid voxels of the batch. No
-    class is special, the background neither. The radius of class c is d |M_c| / |dM_c| (|dM_c|:
+    with d axes of more than one voxel. So half of the weight of every image is that of plain cross
+    entropy, and nothing is cheaper than half of that. No class is special, the background neither.
+    The radius of class c is d |M_c| / |dM_c| (|dM_c|:
     area of the faces between voxels of the class and of others), kept between 2 and 8 voxels of
     the finest axis and rounded to 2 times a power of sqrt 2. The rule is ours, not the paper's.
 
@@ -146,9 +148,9 @@ def adaptive_dilated_weights(
         ignore_index: label of the voxels that belong to no mask, are not counted and get weight 0;
             None when every voxel has a class.
         weight: how much each class counts, (C,); 1 for all when None. The shares become
-            weight_c (V / v_c)^(1/d).
-        process_group: the processes that hold the other parts of the batch; the mean is then that
-            of the whole batch. None: this process alone.
+            weight_c (V / v_c)^(1/d), in the half that is not plain.
+        process_group: the processes that hold the other parts of the batch. The weights are those
+            of one process, as those of an image depend on that image alone.
 
     Returns:
         float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
@@ -158,16 +160,16 @@ def adaptive_dilated_weights(
         TypeError, ValueError: as `dilated_balanced_weights`.
 
     Examples:
-        A voxel of class 1 among 15 others. Both classes are dilated by 2 voxels, to 5 and to 16:
+        A voxel of class 1 among 15 others. Both classes are dilated by 2 voxels, to 5 and to 16.
+        So a is 16 / 5 at 5 voxels and 16 / 16 at 11, 27 / 16 on average:
 
         >>> import torch
         >>> from dilated_ce import adaptive_dilated_weights
         >>> labels = torch.zeros(1, 16, dtype=torch.long)
         >>> labels[0, 8] = 1
         >>> weights = adaptive_dilated_weights(labels, num_classes=2)
-        >>> ratio = weights[0, 8] / weights[0, 0]
-        >>> f"{ratio:.4f}"  # 16 / 5 over 16 / 16
-        '3.2000'
+        >>> [f"{weight:.4f}" for weight in weights[0, [8, 0]]]  # 1/2 + 8/5 / (27/16), 1/2 + ...
+        ['1.4481', '0.7963']
     """
     check_num_classes(num_classes)
     labels = as_labels("labels", labels)
@@ -197,9 +199,8 @@ class WeightMap(NamedTuple):
     @staticmethod
     def of(
         values: Tensor,
-        labels: Tensor,
+        valid: Tensor | None,
         sizes: Tensor,
-        ignore_index: int | None,
         process_group: dist.ProcessGroup | None,
         total: Tensor | None = None,
         scale: Tensor | None = None,
@@ -208,9 +209,8 @@ class WeightMap(NamedTuple):
 
         Args:
             values: the map, 0 where ignored.
-            labels: of the same shape.
+            valid: where nothing is ignored, bool, of the same shape; None where nothing is at all.
             sizes: the number of valid voxels, (1,), or of each channel, (C,).
-            ignore_index: the label of ignored voxels.
             process_group: that holds the other parts of the batch.
             total: the sum of the map, or of each channel, if it is known already.
             scale: the scale, if it is known already; both of the shape of `sizes`.
@@ -218,8 +218,6 @@ class WeightMap(NamedTuple):
         if total is None:
             by_channel = values.movedim(1, 0) if len(sizes) > 1 else values[None]
             total = by_channel.flatten(1).sum(1) if values.numel() else values.new_zeros(len(sizes))
-        here = sizes.sum()
-        all_valid = on_host(here) and int(here) == labels.numel()
         sums = torch.stack([total, sizes.to(values.dtype)])
         processes = 1
         if process_group is not None:
@@ -233,7 +231,7 @@ class WeightMap(NamedTuple):
             values,
             scale.view(axes),
             num_valid.sum() / processes,
-            None if all_valid else valid_voxels(labels, ignore_index),
+            valid,
         )
 
 
@@ -336,12 +334,34 @@ class Weighting:
         table = shares.reshape(-1, classes)
 
         values = look_up(planes, table, images.shape[0], images.shape[1:], self.radii is None)
+        sizes = sizes.view(by_channel).T  # (B, 1), or (B, C)
         if self.by_channel:
             values = values.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
-        sizes = sizes.view(by_channel).sum(1)
-        total: Tensor | None = None
-        if self.radii is not None:  # a sum over masks adds up to a sum over volumes
+        here = sizes.sum()
+        all_valid = on_host(here) and int(here) == labels.numel()
+        valid = None if all_valid else valid_voxels(labels, self.ignore_index)
+        if self.radii is None:
+            values, totals = _half_plain(values, sizes if self.by_channel else sizes[:, 0])
+            values = values if valid is None else values * valid
+            total = totals.view_as(sizes).sum(0)
+        else:  # a sum over masks adds up to a sum over volumes
             total = (volumes.to(dtype) * table).view(channels, -1).sum(1)
-        return WeightMap.of(
-            values, labels, sizes, self.ignore_index, self.process_group, total, scale
-        )
+        sizes = sizes.sum(0)
+        return WeightMap.of(values, valid, sizes, self.process_group, total, scale)
+
+
+def _half_plain(values: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """1/2 + 1/2 a / mean(a) in each image, or channel of one; 1/2 where a is 0 all over it.
+
+    Args:
+        values: a, 0 where ignored; overwritten.
+        sizes: valid voxels, of the shape of the first axes of `values`.
+
+    Returns:
+        The weights, which are 1/2 where ignored; and their sums over the valid voxels.
+    """
+    sums = values.flatten(sizes.ndim).sum(-1) if values.numel() else values.new_zeros(sizes.shape)
+    some = sums > 0
+    half = torch.where(some, sizes / (2 * sums), 0)
+    values.mul_(half.view(*sizes.shape, *[1] * (values.ndim - sizes.ndim))).add_(0.5)
+    return values, sizes * (0.5 + 0.5 * some)

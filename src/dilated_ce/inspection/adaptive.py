@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dilated_ce import adaptive_dilated_weights
 from dilated_ce.dilation import dilate_masks
 from dilated_ce.inspection.tallies import PLACES, radii_by_image
-from dilated_ce.masks import long_axes, look_up
-from dilated_ce.shares import root_shares
+from dilated_ce.masks import look_up
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Adaptive:
 
     radii: NDArray[np.float64]  # (N, C), in the data's unit; 0 without the class
     volumes: NDArray[np.int64]  # (N, C): voxels of the neighbourhoods
-    shares: NDArray[np.float64]  # (N, C): what they give to each of their voxels; 0 likewise
+    spread: NDArray[np.float64]  # (N,): the largest weight over the smallest; NaN with one class
     voxels: NDArray[np.int64]  # (C + 1,), by place
-    weights: NDArray[np.float64]  # (C + 1,): the sums of their weights, unscaled
+    weights: NDArray[np.float64]  # (C + 1,): the sums of their weights
 
     @staticmethod
     def sum(parts: Sequence["Adaptive"]) -> "Adaptive":
@@ -42,12 +42,11 @@ class Adaptive:
     def places(self) -> dict[str, float]:
         """The mean weights by place and the imbalance, with the names of `Measured.weights`.
 
-        The imbalance is the largest over the smallest share, the median over the images with two
+        The imbalance is the largest over the smallest weight, the median over the images with two
         classes or more.
         """
-        several = self.shares[(self.shares > 0).sum(1) > 1]
-        ratios = several.max(1) / np.where(several > 0, several, np.inf).min(1)
-        row = {"imbalance": float(np.median(ratios)) if len(ratios) else 1.0}
+        several = self.spread[~np.isnan(self.spread)]
+        row = {"imbalance": float(np.median(several)) if len(several) else 1.0}
         for name, place in zip(PLACES, (slice(2, None), slice(1, 2), slice(0, 1)), strict=True):
             row[name] = self._mean(place)
             row[f"{name}_share"] = float(self.voxels[place].sum() / max(1, self.voxels.sum()))
@@ -60,7 +59,7 @@ class Adaptive:
         return float(weights / voxels * self.voxels.sum() / self.weights.sum())
 
 
-_BY_IMAGE = ("radii", "volumes", "shares")
+_BY_IMAGE = ("radii", "volumes", "spread")
 
 
 def tally_adaptive(
@@ -77,28 +76,30 @@ def tally_adaptive(
         >>> image = np.zeros((1, 16), np.uint8)
         >>> image[0, 8] = 1
         >>> found = tally_adaptive(image, 2, [1.0], None)
-        >>> found.volumes, found.shares
-        (array([[16,  5]]), array([[1. , 3.2]]))
+        >>> found.volumes, found.spread.round(4)
+        (array([[16,  5]]), array([1.8186]))
         >>> found.voxels  # 11 beyond the neighbourhood of class 1, 4 within it, and the voxel
         array([11,  4,  1])
     """
     labels = torch.from_numpy(np.ascontiguousarray(images))
     batch, shape = labels.shape[0], labels.shape[1:]
-    planes, volumes, sizes = dilate_masks(
-        "labels", labels, num_classes, None, spacing, ignore_index
-    )
-    shares = root_shares(volumes.double(), sizes.double(), long_axes(shape))
-    weights = look_up(planes, shares, batch, shape, True).numpy()
+    planes, volumes, _ = dilate_masks("labels", labels, num_classes, None, spacing, ignore_index)
+    weights = adaptive_dilated_weights(
+        labels, num_classes=num_classes, spacing=spacing, ignore_index=ignore_index
+    ).numpy()
     of_foreground = torch.tensor([[0.0] + [1.0] * (num_classes - 1)])
     near = look_up(planes, of_foreground, batch, shape, True).numpy() > 0
     place = images.astype(np.int64) + 1
     place[(images == 0) & ~near] = 0
     valid = np.ones(images.shape, bool) if ignore_index is None else images != ignore_index
     places = place[valid]
+    axes = tuple(range(1, images.ndim))
+    spread = weights.max(axes, initial=0) / weights.min(axes, initial=np.inf, where=valid)
+    several = (volumes.numpy() > 0).sum(1) > 1
     return Adaptive(
         radii_by_image(images, num_classes, spacing, ignore_index),
         volumes.numpy(),
-        shares.numpy(),
+        np.where(several, spread, np.nan).astype(np.float64),
         np.bincount(places, minlength=num_classes + 1),
         np.bincount(places, weights[valid], minlength=num_classes + 1).astype(np.float64),
     )

@@ -460,9 +460,8 @@ def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: T
     counted = where.movedim(1, 0) if by_channel else where[None]
     weighed = WeightMap.of(
         torch.where(where, weights, 0),
-        found.labels,
+        valid,
         counted.flatten(1).sum(1),
-        found.ignore_index,
         as_process_group(loss.process_group),
     )
     return core.weighted_loss(
