@@ -9,6 +9,10 @@ import torch
 from candidates import CANDIDATES, Rule, rungs, squared_distance, top
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from dilated_ce import adaptive_dilated_weights
+
+CHOSEN = "p12_cap8_mix"
+
 
 def blobs(shape, classes, seed=0):
     noise = gaussian_filter(
@@ -74,7 +78,7 @@ def test_the_radius_is_a_length_of_the_shape_up_to_the_cap():
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_sizes_counted_at_once_are_those_of_the_weights(dims):
-    for name in ("p12_cap8", "all_cap16", "slope_cap16"):
+    for name in ("p12_cap8", "p12_cap8_mix", "all_cap16", "slope_cap16"):
         rule = dataclasses.replace(CANDIDATES[name], cap=8)
         for _, order in continuity.shapes(dims):
             centre, corner = continuity.centre_and_corner(rule, order)
@@ -90,6 +94,16 @@ def test_sizes_counted_at_once_are_those_of_the_weights(dims):
 @pytest.mark.parametrize("dims", [2, 3])
 def test_the_chosen_rule_does_not_jump(dims):
     for shape, order in continuity.shapes(dims):
-        centre, corner = continuity.centre_and_corner(CANDIDATES["p12_cap8"], order)
+        centre, corner = continuity.centre_and_corner(CANDIDATES[CHOSEN], order)
         assert continuity.largest_step(centre / corner) <= 1.25, shape
         assert continuity.largest_turn(centre / corner) <= 1.25, shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((3, 40, 51), 2), ((2, 33, 20), 4), ((2, 12, 17, 14), 3)]
+)
+def test_the_package_has_the_chosen_rule(shape, classes):
+    labels = torch.randint(0, classes, shape, generator=torch.manual_seed(0))
+    labels[:, : shape[1] // 2] = 0
+    ours = adaptive_dilated_weights(labels, num_classes=classes)
+    torch.testing.assert_close(ours, CANDIDATES[CHOSEN].weigh(labels, classes))

@@ -148,7 +148,7 @@ def step_table() -> str:
 def rules_table() -> str:
     """What the search for the adaptive rule found, against Dice + CE, on the test parts."""
     table = pd.read_csv(ROOT / "results" / "rules" / "final_test_summary.csv")
-    arms = {"p12_cap8": "Adaptive DBCE", "dice_p12_cap8": "Dice + Adaptive DBCE"}
+    arms = {"p12_cap8_mix": "Adaptive DBCE", "dice_p12_cap8_mix": "Dice + Adaptive DBCE"}
     scores = {"dice": "Dice", "hd95": "HD95", "precision": "precision"}
     names = {
         "kvasir": "Kvasir-SEG",
