@@ -165,7 +165,7 @@ def adaptive_dilated_cross_entropy(
     reduction: str = "mean",
     process_group: ProcessGroup = None,
 ) -> Tensor:
-    """Cross entropy in which a voxel weighs by the smallest neighbourhood that holds it (ours).
+    """Cross entropy, half of it plain, half weighted by the smallest neighbourhood (ours).
 
     With the weights w(x) of `adaptive_dilated_weights`, which need no radius,
 
@@ -182,7 +182,7 @@ def adaptive_dilated_cross_entropy(
             tells how anisotropic voxels are; a common factor changes nothing.
         ignore_index: label of the voxels that take no part; None when every voxel has a class.
         weight: how much each class counts, (C,); 1 for all when None. Classes then have the shares
-            weight_c (V / v_c)^(1/d). In mode="multilabel" a number, or one per channel: how much
+            weight_c (V / v_c)^(1/d), in the half that is not plain. In mode="multilabel" a number, or one per channel: how much
             the foreground counts where the background counts 1.
         label_smoothing: 0 to 1, as in `F.cross_entropy`; the weight of a voxel stays w(x).
         reduction: "mean", "sum", or "none", as in `dilated_balanced_cross_entropy`.
