@@ -182,8 +182,8 @@ def adaptive_dilated_cross_entropy(
             tells how anisotropic voxels are; a common factor changes nothing.
         ignore_index: label of the voxels that take no part; None when every voxel has a class.
         weight: how much each class counts, (C,); 1 for all when None. Classes then have the shares
-            weight_c (V / v_c)^(1/d), in the half that is not plain. In mode="multilabel" a number, or one per channel: how much
-            the foreground counts where the background counts 1.
+            weight_c (V / v_c)^(1/d), in the half that is not plain. In mode="multilabel" a number,
+            or one per channel: how much the foreground counts where the background counts 1.
         label_smoothing: 0 to 1, as in `F.cross_entropy`; the weight of a voxel stays w(x).
         reduction: "mean", "sum", or "none", as in `dilated_balanced_cross_entropy`.
         process_group: the processes that hold the other parts of the batch: "world", or a group of
