@@ -52,7 +52,7 @@ def test_what_nnunet_says_is_told(capsys, monkeypatch, data, tmp_path):
 @pytest.mark.slow
 def test_a_rehearsal_from_the_data_to_the_tables(capfd, monkeypatch, data, tmp_path):
     for name, value in {
-        "nnUNet_n_proc_DA": "0",
+        "nnUNet_n_proc_DA": "1",
         "nnUNet_def_n_proc": "1",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(gpu_study.ROOT) / "src"),
