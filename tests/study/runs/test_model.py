@@ -12,6 +12,7 @@ from toy import make_dataset
 from typer.testing import CliRunner
 
 from dilated_ce import cli
+from dilated_ce.study import api
 from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.data.prepare import Prepared, prepare
 from dilated_ce.study.data.reading import DataConfig, open_data
@@ -95,6 +96,32 @@ def test_less_may_be_kept(tmp_path):
     assert not unit.run.has("predictions")
     with pytest.raises(DataError, match="kept no model; train it again with --keep all"):
         load_model(unit.folder)
+
+
+def test_a_study_that_keeps_nothing_has_its_report_and_says_so_when_more_is_asked(tmp_path):
+    training = {**TRAINING, "network": "dynunet:deep_supervision=true", "channels": (4, 4, 8)}
+    config = CompareConfig(
+        losses=["ce", "dice-hausdorff-dt"],
+        seeds=1,
+        training=training,
+        statistics={"resamples": 200},
+        out=tmp_path / "out",
+        keep="none",
+    )
+    results = api.compare(config, lambda _: make_dataset())
+    assert not results.failures
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+    class Notes(api.Listener):
+        heard: list = []  # noqa: RUF012
+
+        def on_notes(self, notes):
+            self.heard.extend(notes)
+
+    more = config.model_copy(update={"keep": "all"})
+    api.compare(more, lambda _: make_dataset(), Notes())
+    (note,) = (note for note in Notes.heard if "finished before" in note)
+    assert note.startswith("2 runs finished before, with less kept than keep: all asks for")
 
 
 def test_the_disk_that_is_taken_is_foretold(tmp_path):
