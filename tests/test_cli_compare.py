@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from dilated_ce import cli
 from dilated_ce.cli.running import summarise
 from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.data.prepare import Recipe
 from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.training.loss_spec import parse_loss
 
@@ -241,26 +242,22 @@ def test_a_study_may_lie_beside_its_images(run, images):
 
 
 def test_fresh_prepares_again(run, images, tmp_path, monkeypatch):
-    from dilated_ce.study import api
-
     command = ("--data", images, "--out", tmp_path / "out", *TINY)
     assert run(*command)[0] == 0
 
-    def prepare(*arguments, **options):
+    def make(*arguments, **options):
         raise DataError("prepared anew")
 
-    monkeypatch.setattr(api, "prepare", prepare)
+    monkeypatch.setattr(Recipe, "make", make)
     assert run(*command)[0] == 0
     assert "prepared anew" in run(*command, "--fresh")[1]
 
 
 def test_interrupted_while_it_prepares(run, images, tmp_path, monkeypatch):
-    from dilated_ce.study import api
-
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "check_cases", interrupted)
+    monkeypatch.setattr(Recipe, "make", interrupted)
     code, text = run("--data", images, "--out", tmp_path / "out", *TINY)
     assert code == 130
     assert f"Interrupted. What is finished is kept in {tmp_path / 'out'}; the same command" in text

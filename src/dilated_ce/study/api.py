@@ -1,14 +1,14 @@
 """A study from the data to the report: `compare` is all of it, in the order of what happens."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dilated_ce.study.data.cases import DataError, DataSet, Split
-from dilated_ce.study.data.checking import CheckResult, check_cases
-from dilated_ce.study.data.prepare import Prepared, is_current, prepare
+from dilated_ce.study.data.checking import CheckResult, Look, check, check_cases
+from dilated_ce.study.data.prepare import Prepared, prepare
 from dilated_ce.study.data.reading import open_data
 from dilated_ce.study.description import describe, settings_in_words
 from dilated_ce.study.files import write_json, write_text
@@ -116,17 +116,20 @@ def open_configured(config: CompareConfig) -> DataSet:
 
 
 def prepare_data(data: DataSet, out: Path, listener: Listener, fresh: bool = False) -> Prepared:
-    """Check every case and prepare it, unless both was done before.
+    """Check and prepare every case, unless that was done before.
 
     Raises:
         DataError: with every problem of every case.
     """
-    folder = out / "prepared"
-    with listener.counting("reading and preparing the cases", 2 * len(data.cases)) as on_case:
-        if not fresh and is_current(folder, data):
-            return Prepared(folder)
-        checked = _checked(data, on_case)
-        prepared = prepare(data, folder, on_case, fresh=True)
+    checked = CheckResult()
+
+    def check_all(looks: Mapping[str, Look]) -> None:
+        nonlocal checked
+        checked = check(data, looks)
+        _refuse(data, checked)
+
+    with listener.counting("reading and preparing the cases", len(data.cases)) as on_case:
+        prepared = prepare(data, out / "prepared", on_case, fresh, check_all)
     listener.on_notes(checked.notes)
     return prepared
 
@@ -144,7 +147,8 @@ def prepare_sample(
         DataError: with every problem of every case.
     """
     with listener.counting("reading the cases", len(data.cases)) as on_case:
-        checked = _checked(data, on_case)
+        checked = check_cases(data, on_case)
+    _refuse(data, checked)
     listener.on_notes(checked.notes)
     fold = data.folds[0]
     names = {*fold.train[:: max(1, len(fold.train) // SAMPLED)][:SAMPLED], fold.test[0]}
@@ -162,12 +166,10 @@ def prepare_sample(
         yield config.model_copy(update={"training": training}), prepared
 
 
-def _checked(data: DataSet, on_case: Callable[[], None]) -> CheckResult:
-    checked = check_cases(data, on_case)
+def _refuse(data: DataSet, checked: CheckResult) -> None:
     problems = checked.problems + checked.untested
     if problems:
         raise DataError(listing(f"{data.name}: the data cannot be used as they are", problems))
-    return checked
 
 
 def check_losses(config: CompareConfig, data: DataSet) -> None:

@@ -1,5 +1,6 @@
 import functools
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,16 @@ import torch
 from monai.transforms import NormalizeIntensity
 from toy import make_case, make_dataset
 
+from dilated_ce.study import machine, processes
 from dilated_ce.study.data import prepare as prepare_module
-from dilated_ce.study.data.cases import Case, CaseSource, Split
-from dilated_ce.study.data.prepare import MOST_CENTRES, Prepared, prepare, strange_files
+from dilated_ce.study.data.cases import Case, CaseSource, DataError, Split
+from dilated_ce.study.data.prepare import (
+    MOST_CENTRES,
+    Prepared,
+    Recipe,
+    prepare,
+    strange_files,
+)
 
 
 def read(path):
@@ -59,12 +67,8 @@ def test_normalised_as_monai_does_and_alike_with_any_number_of_threads(tmp_path)
     np.testing.assert_allclose(one.load("a").image, expected, atol=2e-3)
 
 
-def test_a_constant_image_becomes_zero(tmp_path):
-    path = tmp_path / "a.npy"
-    np.save(path, np.full((20, 30), 7.0))
-    source = CaseSource("a", functools.partial(read, path), "a", (path,))
-    prepared = prepare(with_case(make_dataset(cases=5), source), tmp_path / "prepared")
-    assert not prepared.load("a").image.any()
+def test_a_constant_channel_becomes_zero():
+    assert not prepare_module.normalise(np.full((1, 20, 30), 7, np.float32), []).any()
 
 
 def test_centres_are_voxels_of_their_class(tmp_path):
@@ -76,17 +80,66 @@ def test_centres_are_voxels_of_their_class(tmp_path):
     assert np.bincount(centres[:, 0])[1:].tolist() == np.minimum(counts, MOST_CENTRES).tolist()
 
 
-def test_kept_until_a_file_or_the_data_set_changes(tmp_path, one_file):
+@pytest.fixture
+def read_cases(monkeypatch):
+    """The names of the cases that are read."""
+    names = []
+    make = Recipe.make
+    monkeypatch.setattr(Recipe, "make", lambda self, s: names.append(s.name) or make(self, s))
+    return names
+
+
+def test_what_changes_is_read_again_and_nothing_else(tmp_path, one_file, read_cases):
     path, data, source = one_file
     data = with_case(data, source)
     digest = prepare(data, tmp_path / "prepared").digest
-    made = []
-    prepare(data, tmp_path / "prepared", lambda: made.append("again"))
-    assert not made
+    assert read_cases == [case.name for case in data.cases]
+    read_cases.clear()
+    seen = []
+    assert prepare(data, tmp_path / "prepared", lambda: seen.append(1)).digest == digest
+    assert (read_cases, len(seen)) == ([], 6)
     np.save(path, np.random.default_rng(1).random((20, 30)))
     assert prepare(data, tmp_path / "prepared").digest != digest
-    prepare(make_dataset(), tmp_path / "prepared", lambda: made.append("other"))
-    assert len(made) == 8
+    assert read_cases == ["a"]
+    read_cases.clear()
+    of_three_classes = make_dataset()
+    prepare(of_three_classes, tmp_path / "prepared")
+    assert len(read_cases) == 8
+    stems = {p.name[:16] for p in (tmp_path / "prepared").iterdir()} - {"index.json"}
+    assert len(stems) == 8  # what is of no use any more is gone
+
+
+def test_a_copy_is_kept_though_its_files_are_of_another_time(tmp_path, read_cases):
+    digest = prepare(make_dataset(), tmp_path / "prepared").digest
+    read_cases.clear()
+    for path in (tmp_path / "prepared").iterdir():
+        os.utime(path, (1e9, 1e9))
+    for _ in range(2):
+        assert prepare(make_dataset(), tmp_path / "prepared").digest == digest
+    assert read_cases == []
+
+
+def test_cases_without_problems_stay_prepared_beside_one_that_is_refused(tmp_path, read_cases):
+    path = tmp_path / "a.npy"
+    np.save(path, np.full((20, 30), 7.0))
+    data = make_dataset(cases=5, classes=("background", "x"))
+    data = with_case(data, CaseSource("a", functools.partial(read, path), "a", (path,)))
+    with pytest.raises(DataError, match="a: all its voxels have the same value"):
+        prepare(data, tmp_path / "prepared")
+    assert strange_files(tmp_path / "prepared") == []
+    np.save(path, np.random.default_rng(1).random((20, 30)))
+    read_cases.clear()
+    prepare(data, tmp_path / "prepared")
+    assert read_cases == ["a"]
+
+
+def test_several_processes_prepare_the_same(tmp_path, monkeypatch):
+    def digest(cores, seconds):
+        monkeypatch.setattr(processes, "ALONE_SECONDS", seconds)
+        monkeypatch.setattr(machine, "cores", lambda: cores)
+        return prepare(make_dataset(3), tmp_path / f"with_{cores}").digest
+
+    assert digest(1, 99) == digest(2, 0)
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"origin": 1}', "[]"])
@@ -104,7 +157,8 @@ def test_a_damaged_index_is_made_anew(tmp_path, damage):
 @pytest.mark.parametrize("part", ["image", "labels", "centres"])
 def test_a_damaged_array_is_made_anew(tmp_path, part, damage):
     prepare(make_dataset(), tmp_path / "prepared")
-    path = tmp_path / "prepared" / f"2_{part}.npy"
+    stem = Prepared(tmp_path / "prepared").index["cases"]["case2"]["file"]
+    (path,) = (tmp_path / "prepared").glob(f"{stem}_{part}.*")
     whole = path.read_bytes()
     path.unlink()
     if damage is not None:
@@ -113,11 +167,10 @@ def test_a_damaged_array_is_made_anew(tmp_path, part, damage):
     assert path.read_bytes() == whole
 
 
-def test_what_is_there_can_be_made_anew(tmp_path):
-    done = []
+def test_what_is_there_can_be_made_anew(tmp_path, read_cases):
     for fresh in (False, False, True):
-        prepare(make_dataset(), tmp_path / "prepared", lambda: done.append(1), fresh=fresh)
-    assert len(done) == 2 * 8
+        prepare(make_dataset(), tmp_path / "prepared", fresh=fresh)
+    assert len(read_cases) == 2 * 8
 
 
 def test_the_centres_of_patches_are_part_of_the_digest(tmp_path, monkeypatch):
@@ -136,8 +189,9 @@ def test_what_is_not_ours_is_told_from_what_is(tmp_path):
     assert strange_files(folder) == []
     (folder / "notes.txt").touch()
     assert strange_files(folder) == [folder / "notes.txt"]
-    for path in folder.glob("*.npy"):
+    for path in folder.glob("????????????????*"):
         path.unlink()
+    (folder / "index.json").touch()
     assert folder / "index.json" in strange_files(folder)
     (tmp_path / "file").touch()
     assert strange_files(tmp_path / "file") == [tmp_path / "file"]
@@ -195,5 +249,5 @@ def test_ct_is_scaled_by_the_training_cases_of_the_fold(tmp_path):
 def prepare_without_origin(data, folder):
     """Of sources that cannot be pickled, as those in a test."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare_module, "_origin", lambda data: "")
+        patch.setattr(Recipe, "origin", lambda self, source: source.name.ljust(16, "0"))
         return prepare(data, folder / "spoilt")

@@ -4,8 +4,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from monai.inferers import sliding_window_inference
 from toy import make_dataset
 
+from dilated_ce.study.data.cases import Case
 from dilated_ce.study.data.prepare import prepare
 from dilated_ce.study.training import fit as fit_module
 from dilated_ce.study.training.fit import (
@@ -105,6 +107,33 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
     assert its_history.losses == history.losses
     assert its_history.curve == history.curve
     assert torch.equal(weights(again), weights(network))
+
+
+def test_processes_that_load_patches_change_no_number_and_stay(plan, tmp_path):
+    network, history = fit(plan(), tmp_path / "alone")
+    others, its_history = fit(plan(loaders=2), tmp_path / "loaded")
+    assert its_history.losses == history.losses
+    assert torch.equal(weights(others), weights(network))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_slabs_of_probabilities_are_those_of_the_whole(dims, overlapping):
+    torch.manual_seed(0)
+    shape = {2: (1, 37, 40), 3: (1, 33, 20, 24)}[dims]
+    network = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}[dims](1, 3, 3, padding=1).eval()
+    random = np.random.default_rng(0)
+    case = Case("a", random.normal(size=shape).astype(np.float32), np.zeros(shape[1:], np.uint8))
+    training = TRAINING.model_copy(update={"patch_size": (16,) * dims})
+    labels, probabilities = predict(network, case, training, torch.device("cpu"), overlapping)
+    with torch.no_grad():
+        logits = sliding_window_inference(
+            torch.from_numpy(case.image)[None], (16,) * dims, 1, network, 0.25, "gaussian"
+        )[0]
+    expected = logits.sigmoid() if overlapping else logits.softmax(0)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-6)
+    codes = (1 * (expected[0] > 0.5) + 2 * (expected[1] > 0.5) + 4 * (expected[2] > 0.5)).numpy()
+    np.testing.assert_array_equal(labels, codes if overlapping else expected.argmax(0))
 
 
 def test_a_finished_run_is_not_trained_again(plan, tmp_path, monkeypatch):

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 from toy import make_dataset
 
 from dilated_ce.study.data.prepare import prepare
-from dilated_ce.study.training.patches import Patches, StepSampler, cut, draw_centre
+from dilated_ce.study.training.patches import (
+    Patches,
+    StepSampler,
+    change,
+    cut,
+    draw_centre,
+    draw_change,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +40,63 @@ def test_a_patch_is_a_function_of_the_seed_and_its_number(prepared, size):
     )
 
 
+def batch_of(items):
+    return {key: torch.stack([item[key] for item in items]) for key in items[0]}
+
+
 def test_image_and_labels_turn_together(prepared):
     # The labels show in the image, so the two stay correlated if they move alike.
     for dims, size in ((2, (32, 32)), (3, (16, 16, 16))):
-        for index in range(8):
-            patch = patches(prepared[dims], size, foreground=1.0)[index]
-            values = torch.stack([patch["image"].flatten(), patch["labels"].flatten().float()])
+        cut_out = [patches(prepared[dims], size, foreground=1.0)[index] for index in range(8)]
+        changed = change(batch_of(cut_out))
+        moved = 0
+        for index, before in enumerate(cut_out):
+            image, labels = changed["image"][index], changed["labels"][index]
+            values = torch.stack([image.flatten(), labels.flatten().float()])
             assert torch.corrcoef(values)[0, 1] > 0.7
+            moved += not torch.equal(labels, before["labels"])
+        assert moved > 3
+
+
+@given(
+    dims=st.sampled_from([2, 3]),
+    seed=st.integers(0, 999),
+    sides=st.lists(st.integers(2, 5), min_size=3, max_size=3),
+)
+def test_a_batch_is_changed_as_numpy_changes_each_patch(dims, seed, sides):
+    random = np.random.default_rng(seed)
+    shape = tuple(sides[:dims])
+    images = random.normal(size=(3, 2, *shape)).astype(np.float32)
+    labels = random.integers(0, 9, (3, 1, *shape)).astype(np.uint8)
+    changes = [draw_change(dims, random).numpy() for _ in range(3)]
+    batch = {
+        "image": torch.tensor(images),
+        "labels": torch.tensor(labels),
+        "change": torch.tensor(np.array(changes)),
+    }
+    found = change(batch)
+    pairs = [(a, b) for a in range(dims) for b in range(a + 1, dims) if shape[a] == shape[b]]
+    for index, (*flips, turns, factor, offset) in enumerate(changes):
+        for values, name in ((images, "image"), (labels, "labels")):
+            expected = values[index]
+            for axis, flip in enumerate(flips):
+                expected = np.flip(expected, axis + 1) if flip else expected
+            if pairs:
+                expected = np.rot90(expected, int(turns), [axis + 1 for axis in pairs[0]])
+            if name == "image":
+                expected = expected * factor + offset
+            np.testing.assert_allclose(found[name][index], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_changes_are_as_often_as_they_say():
+    random = np.random.default_rng(0)
+    drawn = np.array([draw_change(2, random).numpy() for _ in range(4000)])
+    np.testing.assert_allclose(drawn[:, :2].mean(0), 0.5, atol=0.03)
+    np.testing.assert_allclose(np.bincount(drawn[:, 2].astype(int)) / 4000, 0.25, atol=0.03)
+    for values, middle in ((drawn[:, 3], 1), (drawn[:, 4], 0)):
+        assert np.mean(values == middle) == pytest.approx(0.5, abs=0.03)
+        assert (np.abs(values - middle) <= 0.1 + 1e-6).all()
+        assert values.std() > 0.03
 
 
 def test_foreground_is_in_the_patches_that_are_centred_on_it(prepared):

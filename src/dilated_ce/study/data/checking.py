@@ -1,14 +1,24 @@
 """Looking at every case before anything is trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dilated_ce.study.data.cases import IGNORE_INDEX, Case, DataError, DataSet, Split, mask_of
+from dilated_ce.study.data.cases import (
+    IGNORE_INDEX,
+    Case,
+    CaseSource,
+    DataError,
+    DataSet,
+    Split,
+    mask_of,
+)
 from dilated_ce.study.data.split import PARTS
+from dilated_ce.study.processes import ProcessDiedError, spread
 from dilated_ce.study.wording import count, some
 
 SPLIT_ANEW = "; split the cases in another way, with --folds or --split"
@@ -27,8 +37,71 @@ class CheckResult:
     voxels: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What the cases of a data set have in common."""
+
+    num_classes: int
+    num_channels: int
+    overlapping: bool
+
+    @classmethod
+    def of(cls, data: DataSet) -> "Expected":
+        """Of a data set."""
+        return cls(len(data.classes), len(data.channels), data.overlapping)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a case has found."""
+
+    problems: tuple[str, ...] = ()  # that have to be mended
+    notes: tuple[str, ...] = ()  # what its reader says
+    shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    voxels: tuple[int, ...] = ()  # of each class; none if it cannot be read
+    ignored: int = 0  # voxels
+    has_flat: bool = False  # a channel of a single value, beside others
+
+
+def look_at(case: Case, expected: Expected) -> Look:
+    """What is wrong with a case, and what is worth knowing of it."""
+    flat = sum(bool((channel == channel.flat[0]).all()) for channel in case.image)
+    return Look(
+        tuple(_problems(case, expected.num_channels, flat)),
+        case.notes,
+        case.labels.shape,
+        case.spacing,
+        tuple(
+            int(np.count_nonzero(mask_of(case.labels, index, expected.overlapping)))
+            for index in range(expected.num_classes)
+        ),
+        int(np.count_nonzero(case.labels == IGNORE_INDEX)),
+        0 < flat < len(case.image),
+    )
+
+
 def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> CheckResult:
-    """Read every case once and list all that is wrong, with names.
+    """Read every case once and list all that is wrong, with names; see `check`."""
+    looks = {}
+    try:
+        for source, look in spread(partial(_read_and_look, Expected.of(data)), data.cases):
+            looks[source.name] = look
+            on_case()
+    except ProcessDiedError as error:
+        raise DataError(str(error)) from error
+    return check(data, looks)
+
+
+def _read_and_look(expected: Expected, source: CaseSource) -> Look:
+    try:
+        return look_at(source.load(), expected)
+    except DataError as error:
+        return Look((f"{source.name}: {error}",))
+
+
+def check(data: DataSet, looks: Mapping[str, Look]) -> CheckResult:
+    """What follows from a look at each case.
 
     Problems: files that cannot be read, images without a difference in them, a class that is in no
     training case, a test part without any class or wholly ignored. Notes: what the readers say,
@@ -37,70 +110,51 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
     """
     result = CheckResult(notes=[*data.notes])
     noted: dict[str, list[str]] = {}  # cases by what their readers say
-    ignored = 0  # voxels
     rows: list[dict[str, Any]] = []
-    voxels: dict[str, list[int]] = {}
-    flat: list[str] = []  # cases with a channel of a single value, beside others
     part_of = {name: part for part in PARTS for name in getattr(data.folds[0], part)}
-    for source in data.cases:
-        try:
-            case = source.load()
-        except DataError as error:
-            result.problems.append(f"{source.name}: {error}")
-        else:
-            result.problems += _problems(case, data)
-            for note in case.notes:
-                noted.setdefault(note, []).append(source.name)
-            flat += [source.name] if 0 < _count_flat(case) < len(case.image) else []
-            voxels[source.name] = [
-                int(np.count_nonzero(mask_of(case.labels, index, data.overlapping)))
-                for index in range(len(data.classes))
-            ]
-            ignored += int(np.count_nonzero(case.labels == IGNORE_INDEX))
+    ordered = [(source, looks[source.name]) for source in data.cases]
+    for source, look in ordered:
+        result.problems += look.problems
+        for note in look.notes:
+            noted.setdefault(note, []).append(source.name)
+        if look.voxels:
             rows.append(
                 {
                     "case": source.name,
                     "group": source.group,
                     "part": part_of.get(source.name, "unused"),
-                    "shape": case.labels.shape,
-                    "spacing": case.spacing,
+                    "shape": look.shape,
+                    "spacing": look.spacing,
                 }
             )
-        on_case()
     result.notes += [
         f"{note}, in {count(len(names), 'case')}: {some(names)}" for note, names in noted.items()
     ]
-    if data.ignore_index is not None and not ignored:
+    if data.ignore_index is not None and not any(look.ignored for look in looks.values()):
         result.notes.append("no voxel of any case is ignored")
+    voxels = {source.name: list(look.voxels) for source, look in ordered if look.voxels}
     result.table = pd.DataFrame(rows)
     result.voxels = pd.DataFrame.from_dict(voxels, orient="index", columns=list(data.classes))
     if rows:
         for number, fold in enumerate(data.folds):
             where = f"fold {number}: " if len(data.folds) > 1 else ""
             _check_classes(result, data, fold, where)
-        _note(result, flat)
+        _note(result, [source.name for source, look in ordered if look.has_flat])
     return result
 
 
-def _problems(case: Case, data: DataSet) -> list[str]:
-    problems = []
+def _problems(case: Case, num_channels: int, flat: int) -> Iterator[str]:
     if case.labels.size == 1:
-        problems.append(f"{case.name}: is a single voxel")
+        yield f"{case.name}: is a single voxel"
     elif not np.isfinite(case.image).all():
-        problems.append(f"{case.name}: holds values that are infinite or no numbers")
-    elif _count_flat(case) == len(case.image):
-        problems.append(f"{case.name}: all its voxels have the same value")
-    if len(case.image) != len(data.channels):
-        problems.append(
+        yield f"{case.name}: holds values that are infinite or no numbers"
+    elif flat == len(case.image):
+        yield f"{case.name}: all its voxels have the same value"
+    if len(case.image) != num_channels:
+        yield (
             f"{case.name}: got {count(len(case.image), 'channel')}, expected those of the "
-            f"others, {len(data.channels)}"
+            f"others, {num_channels}"
         )
-    return problems
-
-
-def _count_flat(case: Case) -> int:
-    """The number of channels all of whose voxels have the same value."""
-    return sum(bool((channel == channel.flat[0]).all()) for channel in case.image)
 
 
 def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) -> None:

@@ -1,12 +1,15 @@
 """The cases as the networks take them: normalised once, kept on the disk, read where needed.
 
-    prepared/index.json       what is there, its SHA-256, and what it was made from
-    prepared/0_image.npy      float16 (channels, *spatial): mean 0, deviation 1; CT as it is
-    prepared/0_labels.npy     uint8 (*spatial)
-    prepared/0_centres.npy    int32 (n, 1 + axes): class and place of voxels to centre patches on
+    prepared/index.json      what is there
+    prepared/0a1b2c3d.json   of a case (16 digits): what it was made from, and what a look found
+            0a1b2c3d_image.b2nd    float16 (channels, *spatial): mean 0, deviation 1; CT as it is
+            0a1b2c3d_labels.b2nd   uint8 (*spatial)
+            0a1b2c3d_centres.npy   int32 (n, 1 + axes): classes in order, and voxels to centre on
+            0a1b2c3d_ct.npy        float32 (channels of CT, n): some values of the foreground
 
-The arrays are mapped into memory, so a patch costs no more than its own bytes, and the processes of
-a machine share what they read.
+A case is known by the files that it is made from, their sizes and times: where one changes, that
+case alone is made anew, and an interrupted preparation goes on. The arrays are packed in blocks
+(see `arrays`), so that a patch costs about its own bytes.
 """
 
 import hashlib
@@ -14,22 +17,38 @@ import json
 import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from dilated_ce.study.data.cases import Case, CaseSource, DataSet, mask_of, num_labels
-from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_json
+from dilated_ce.study.data.arrays import in_order, open_array, read_array, write_array
+from dilated_ce.study.data.cases import (
+    Case,
+    CaseSource,
+    DataError,
+    DataSet,
+    mask_of,
+    num_labels,
+)
+from dilated_ce.study.data.checking import Expected, Look, look_at
+from dilated_ce.study.files import fingerprint, write_json
+from dilated_ce.study.processes import ProcessDiedError, spread
 
-VERSION = 5  # of the files, and of what is read and checked; another one means: make them anew
+VERSION = 6  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
 SAMPLED_VALUES = 5000  # of CT, per case
-ARRAYS = re.compile(r"\d+_(image|labels|centres)\.npy")
-BESIDE_ARRAYS = re.compile(r"index\.json|\.DS_Store|\.nfs\w+|Thumbs\.db")
+PIECE = 2**16  # voxels
+INDEX = "index.json"
+PARTS = ("image.b2nd", "labels.b2nd", "centres.npy", "ct.npy")
+OURS = re.compile(
+    r"[0-9a-f]{16}(\.json|_(image|labels)\.b2nd|_(centres|ct)\.npy)|\.[0-9a-f]{16}.*\.partial"
+)
+BESIDE = re.compile(r"index\.json|\.index\.json.*\.partial|\.DS_Store|\.nfs\w+|Thumbs\.db")
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Prepared:
     @cached_property
     def index(self) -> dict[str, Any]:
         """The contents of `index.json`."""
-        return json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
+        return json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
 
     @property
     def digest(self) -> str:
@@ -64,13 +83,14 @@ class Prepared:
         return self.num_classes - self.overlapping
 
     def load(self, name: str) -> Case:
-        """One case, normalised; its arrays are read from the disk as they are used."""
-        entry = self.index["cases"][name]
-        image, labels = (
-            np.load(self.folder / f"{entry['file']}_{part}.npy", mmap_mode="r")
-            for part in ("image", "labels")
-        )
-        return Case(name, image, labels, tuple(entry["spacing"]))
+        """One case, normalised, in memory."""
+        image, labels = (read_array(self._path(name, part)) for part in PARTS[:2])
+        return Case(name, image, labels, tuple(self.index["cases"][name]["spacing"]))
+
+    def open(self, name: str) -> tuple[blosc2.NDArray, blosc2.NDArray]:
+        """The image (channels, *spatial) and the labels (*spatial), read where they are indexed."""
+        image, labels = (open_array(self._path(name, part)) for part in PARTS[:2])
+        return image, labels
 
     def scale(self, image: NDArray[np.float32], fold: int) -> NDArray[np.float32]:
         """An image (channels, *spatial) with its CT as the training cases of a fold have it."""
@@ -84,89 +104,242 @@ class Prepared:
         return replace(case, image=self.scale(case.image.astype(np.float32), fold))
 
     def centres(self, name: str) -> NDArray[np.int32]:
-        """Foreground voxels of a case (n, 1 + axes): the class, and the place."""
-        centres: NDArray[np.int32] = np.load(
-            self.folder / f"{self.index['cases'][name]['file']}_centres.npy"
-        )
+        """Foreground voxels of a case (n, 1 + axes): the class, in order, and the place."""
+        centres: NDArray[np.int32] = open_array(self._path(name, "centres.npy"))
         return centres
+
+    def _path(self, name: str, part: str) -> Path:
+        return self.folder / f"{self.index['cases'][name]['file']}_{part}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every case of a data set is prepared."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    patch_axes: int
+    ignore_index: int | None
+    overlapping: bool
+
+    @classmethod
+    def of(cls, data: DataSet, folder: Path) -> "Recipe":
+        """For the cases of a data set, into a folder."""
+        return cls(
+            folder,
+            data.classes,
+            data.channels,
+            data.spatial_dims,
+            data.ignore_index,
+            data.overlapping,
+        )
+
+    @property
+    def ct(self) -> list[int]:
+        """The channels that are CT."""
+        return [index for index, name in enumerate(self.channels) if name.upper() == "CT"]
+
+    @property
+    def expected(self) -> Expected:
+        """What every case has to have."""
+        return Expected(len(self.classes), len(self.channels), self.overlapping)
+
+    def origin(self, source: CaseSource) -> str:
+        """A hash of what a case is made from, and how; its files by size and time, unread."""
+        facts = {key: value for key, value in vars(self).items() if key != "folder"}
+        stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in source.files]
+        how = hashlib.sha256(pickle.dumps(source.load)).hexdigest()
+        return fingerprint([VERSION, facts, source.name, source.group, stats, how])
+
+    def make(self, source: CaseSource) -> "Record":
+        """Read, check and prepare a case; one with problems is checked alone."""
+        origin = self.origin(source)
+        try:
+            case = source.load()
+        except DataError as error:
+            return Record(origin, Look((f"{source.name}: {error}",)))
+        case = replace(case, labels=in_order(case.labels))
+        look = look_at(case, self.expected)
+        if look.problems:
+            return Record(origin, look)
+        highest = num_labels(len(self.classes), self.overlapping)
+        arrays: tuple[NDArray, ...] = (
+            in_order(normalise(case.image, self.ct)),
+            case.labels,
+            _centres(case.labels, len(self.classes), self.overlapping),
+            _sample(case, self.ct, highest),
+        )
+        paths = self.paths(origin)
+        for path, values in zip(paths, arrays, strict=True):
+            if path.suffix == ".b2nd":
+                write_array(path, values, self.patch_axes)
+            else:
+                np.save(path, values)
+        record = Record(origin, look, _digest(arrays), _stats(paths))
+        write_json(self.folder / f"{origin[:16]}.json", asdict(record))
+        return record
+
+    def paths(self, origin: str) -> list[Path]:
+        """The files of the arrays of a case."""
+        return [self.folder / f"{origin[:16]}_{part}" for part in PARTS]
+
+    def kept(self, source: CaseSource) -> "Record | None":
+        """What there is of a case, if it is whole and made from what the case is now.
+
+        Files are read again if their size or time is another than when they were written.
+        """
+        try:
+            origin = self.origin(source)
+            path = self.folder / f"{origin[:16]}.json"
+            record = Record.parse(json.loads(path.read_text(encoding="utf-8")))
+            if record.origin != origin:
+                return None
+            paths = self.paths(origin)
+            if _stats(paths) != record.stats:
+                read = [read_array(p) if p.suffix == ".b2nd" else np.load(p) for p in paths]
+                if _digest(read) != record.digest:
+                    return None
+                record = replace(record, stats=_stats(paths))
+                write_json(path, asdict(record))
+            return record
+        except Exception:  # a damaged file may hold anything
+            return None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a case."""
+
+    origin: str
+    look: Look
+    digest: str = ""  # of the arrays; without one, they were not made
+    stats: tuple[tuple[int, int], ...] = ()  # size and time of each file
+
+    @classmethod
+    def parse(cls, contents: dict[str, Any]) -> "Record":
+        """Of what JSON has made of it."""
+        look: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in contents["look"].items()
+        }
+        stats = tuple((int(size), int(changed)) for size, changed in contents["stats"])
+        return cls(contents["origin"], Look(**look), contents["digest"], stats)
+
+
+def _stats(paths: Iterable[Path]) -> tuple[tuple[int, int], ...]:
+    return tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+
+
+def _digest(arrays: Iterable[NDArray]) -> str:
+    """A hash of values, however they are packed."""
+    digest = hashlib.sha256()
+    for values in arrays:
+        digest.update(f"{values.dtype}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def _refuse(looks: Mapping[str, Look]) -> None:
+    problems = [problem for look in looks.values() for problem in look.problems]
+    if problems:
+        raise DataError(problems[0])
 
 
 def prepare(
-    data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: None, fresh: bool = False
+    data: DataSet,
+    folder: Path,
+    on_case: Callable[[], None] = lambda: None,
+    fresh: bool = False,
+    check: Callable[[Mapping[str, Look]], None] = _refuse,
 ) -> Prepared:
-    """Normalise all cases into `folder`, or keep what is there if it was made from the same.
+    """Read every case once, check it and normalise it into `folder`; or keep what is there of it.
 
     Each channel of an image is scaled to mean 0 and standard deviation 1. A channel called CT is
     kept as it is; a run clips it to the 0.5 to 99.5 percentiles of the foreground of the training
     cases of its fold, and scales it by their mean and standard deviation, as in nnU-Net (Isensee et
     al., Nature Methods 2021). So no fold sees what it tests.
-    With `fresh`, what is there is not looked at.
+
+    Args:
+        data: the cases.
+        folder: where to.
+        on_case: is called for each case, those that are kept too.
+        fresh: what is there is not looked at.
+        check: is called with a look at each case, and raises if they cannot be used.
 
     Raises:
-        DataError: a case that cannot be read.
+        DataError: of `check`; by default with the first problem. Other cases stay prepared.
     """
-    origin = _origin(data)
-    if not fresh and is_current(folder, data):
-        return Prepared(folder)
-    with whole_folder(folder) as partial:
-        entries: dict[str, Any] = {}
-        files: dict[str, str] = {}
-        digest = hashlib.sha256()
-        highest = num_labels(len(data.classes), data.overlapping)
-        ct = _ct_channels(data)
-        values_of_ct: dict[str, dict[int, NDArray[np.float32]]] = {}
-        for number, source in enumerate(data.cases):
-            case = source.load()
-            entry = {
-                "file": str(number),
-                "group": source.group,
-                "spacing": list(case.spacing),
-                "shape": list(case.labels.shape),
-            }
-            image = normalise(case.image, ct).astype(np.float16)
-            values_of_ct[source.name] = _sample(case, ct, highest)
-            labels = np.ascontiguousarray(case.labels)
-            centres = _centres(labels, len(data.classes), data.overlapping)
-            digest.update(json.dumps([source.name, entry]).encode())
-            for part, values in (("image", image), ("labels", labels), ("centres", centres)):
-                path = partial / f"{number}_{part}.npy"
-                np.save(path, values)
-                files[path.name] = sha256(path)
-                digest.update(values.tobytes())
-            entries[source.name] = entry
+    recipe = Recipe.of(data, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    records = {}
+    for source in () if fresh else data.cases:
+        record = recipe.kept(source)
+        if record is not None:
+            records[source.name] = record
             on_case()
-        scaling = [_ct_scaling(fold.train, values_of_ct) for fold in data.folds]
-        digest.update(json.dumps(scaling).encode())
-        index = {
-            "origin": origin,
-            "ct": scaling,
-            "digest": digest.hexdigest(),
-            "files": files,
-            "classes": data.classes,
-            "channels": data.channels,
-            "spatial_dims": data.spatial_dims,
-            "unit": data.unit,
-            "ignore_index": data.ignore_index,
-            "overlapping": data.overlapping,
-            "reading": {"scale": data.scale, "spacing": data.spacing},
-            "cases": entries,
-        }
-        write_json(partial / "index.json", index)
+    missing = [source for source in data.cases if source.name not in records]
+    try:
+        for source, record in spread(recipe.make, missing):
+            records[source.name] = record
+            on_case()
+    except ProcessDiedError as error:
+        raise DataError(str(error)) from error
+    records = {source.name: records[source.name] for source in data.cases}
+    check({name: record.look for name, record in records.items()})
+    index = _index(data, recipe, records)
+    if _read_index(folder) != index:
+        write_json(folder / INDEX, index)
+    names = {record.origin[:16] for record in records.values()}
+    for path in folder.iterdir():
+        if OURS.fullmatch(path.name) and path.name[:16] not in names:
+            path.unlink(missing_ok=True)
     return Prepared(folder)
 
 
-def is_current(folder: Path, data: DataSet) -> bool:
-    """Whether `folder` holds these cases, prepared from files that have not changed since.
+def _index(data: DataSet, recipe: Recipe, records: Mapping[str, Record]) -> dict[str, Any]:
+    entries = {
+        source.name: {
+            "file": records[source.name].origin[:16],
+            "group": source.group,
+            "spacing": list(records[source.name].look.spacing),
+            "shape": list(records[source.name].look.shape),
+        }
+        for source in data.cases
+    }
+    scaling: list[dict[str, list[float]]] = [{} for _ in data.folds]
+    if recipe.ct:
+        values_of = {
+            name: dict(zip(recipe.ct, np.load(recipe.paths(record.origin)[3]), strict=True))
+            for name, record in records.items()
+        }
+        scaling = [_ct_scaling(fold.train, values_of) for fold in data.folds]
+    contents = [
+        [name, entry["group"], entry["spacing"], records[name].digest]
+        for name, entry in entries.items()
+    ]
+    return {
+        "ct": scaling,
+        "digest": fingerprint([contents, scaling]),
+        "classes": list(data.classes),
+        "channels": list(data.channels),
+        "spatial_dims": data.spatial_dims,
+        "unit": data.unit,
+        "ignore_index": data.ignore_index,
+        "overlapping": data.overlapping,
+        "reading": {
+            "scale": data.scale,
+            "spacing": None if data.spacing is None else list(data.spacing),
+        },
+        "cases": entries,
+    }
 
-    All that was prepared is read once, as a damaged file would be trained on.
-    """
+
+def _read_index(folder: Path) -> Any:
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        return bool(index["origin"] == _origin(data)) and all(
-            sha256(folder / name) == known for name, known in index["files"].items()
-        )
-    except Exception:  # a damaged index may hold anything
-        return False
+        return json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def strange_files(folder: Path) -> list[Path]:
@@ -174,40 +347,27 @@ def strange_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return [folder] if folder.exists() else []
     names = sorted(path.name for path in folder.iterdir())
-    # A damaged index is one of ours if it lies beside arrays.
-    if "index.json" in names and any(map(ARRAYS.fullmatch, names)):
-        names = [n for n in names if not (ARRAYS.fullmatch(n) or BESIDE_ARRAYS.fullmatch(n))]
+    # An index, damaged or not, is one of ours if it lies beside cases.
+    if any(map(OURS.fullmatch, names)):
+        names = [name for name in names if not (OURS.fullmatch(name) or BESIDE.fullmatch(name))]
     return [folder / name for name in names]
 
 
-def _origin(data: DataSet) -> str:
-    """A hash of what the prepared files are made from; files by size and time, unread."""
-
-    def describe(case: CaseSource) -> list[Any]:
-        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in case.files]
-        how = hashlib.sha256(pickle.dumps(case.load)).hexdigest()
-        return [case.name, case.group, stats, how]
-
-    train = [fold.train for fold in data.folds] if _ct_channels(data) else []
-    described = [describe(case) for case in data.cases]
-    facts = (data.classes, data.channels, data.spatial_dims, data.ignore_index, data.overlapping)
-    return fingerprint([VERSION, facts, train, described])
-
-
-def _ct_channels(data: DataSet) -> list[int]:
-    return [index for index, name in enumerate(data.channels) if name.upper() == "CT"]
-
-
-def _sample(case: Case, channels: Iterable[int], num_labels: int) -> dict[int, NDArray]:
-    """Values of the foreground in the channels that are CT, drawn once."""
-    foreground = (case.labels > 0) & (case.labels < num_labels)
+def _sample(case: Case, channels: Iterable[int], num_labels: int) -> NDArray[np.float32]:
+    """Values of the foreground in the channels that are CT (channels, n), drawn once."""
+    channels = list(channels)
+    if not channels:
+        return np.empty((0, 0), np.float32)
+    places = np.flatnonzero((case.labels > 0) & (case.labels < num_labels))
     random = np.random.default_rng(0)
-    found = {channel: case.image[channel][foreground] for channel in channels}
-    return {
-        channel: random.choice(values, SAMPLED_VALUES)
-        for channel, values in found.items()
-        if values.size
-    }
+    return np.stack(
+        [
+            random.choice(case.image[channel].ravel()[places], SAMPLED_VALUES)
+            if places.size
+            else np.empty(0, np.float32)
+            for channel in channels
+        ]
+    ).astype(np.float32)
 
 
 def _ct_scaling(
@@ -217,7 +377,8 @@ def _ct_scaling(
     samples: dict[int, list[NDArray]] = {}
     for name in train:
         for channel, values in values_of[name].items():
-            samples.setdefault(channel, []).append(values)
+            if values.size:
+                samples.setdefault(channel, []).append(values)
     scaling = {}
     for channel, parts in samples.items():
         values = np.concatenate(parts).astype(np.float64)
@@ -242,9 +403,9 @@ def scale_ct(
     return scaled
 
 
-def normalise(image: NDArray[np.float32], ct: Iterable[int]) -> NDArray[np.float32]:
+def normalise(image: NDArray[np.float32], ct: Iterable[int]) -> NDArray[np.float16]:
     """An image (channels, *spatial) with each channel at mean 0, deviation 1, but those of CT."""
-    normalised = np.empty_like(image)
+    normalised = np.empty_like(image, np.float16)  # in the same order of axes, which is fast
     largest = float(np.finfo(np.float16).max)
     for channel, values in enumerate(image):
         if channel in ct:  # in Hounsfield units, of which 16 bits hold the whole ones up to 2048
@@ -252,9 +413,15 @@ def normalise(image: NDArray[np.float32], ct: Iterable[int]) -> NDArray[np.float
             continue
         # MONAI's NormalizeIntensity sums in float32, in an order that depends on the number of
         # threads: the last digit is enough to make the data count as changed.
-        mean = float(values.mean(dtype=np.float64))
-        deviation = float(values.std(dtype=np.float64)) or 1.0
-        normalised[channel] = (values - mean) / deviation
+        voxels = values.ravel("K")
+        # Piece by piece, which the cache holds.
+        pieces = [slice(start, start + PIECE) for start in range(0, voxels.size, PIECE)]
+        mean = sum(float(voxels[p].sum(dtype=np.float64)) for p in pieces) / voxels.size
+        squares = sum(float(np.square(voxels[p] - mean, dtype=np.float64).sum()) for p in pieces)
+        deviation = (squares / voxels.size) ** 0.5 or 1.0
+        scaled = normalised[channel].ravel("K")
+        for p in pieces:
+            scaled[p] = (voxels[p] - mean) / deviation
     return normalised
 
 
@@ -263,8 +430,9 @@ def _centres(labels: NDArray[np.uint8], num_classes: int, overlapping: bool) -> 
     random = np.random.default_rng(0)
     parts = []
     for index in range(1, num_classes):
-        places = np.argwhere(mask_of(labels, index, overlapping))
+        places = np.flatnonzero(mask_of(labels, index, overlapping))
         if len(places) > MOST_CENTRES:
             places = places[random.choice(len(places), MOST_CENTRES, replace=False)]
-        parts.append(np.insert(places, 0, index, axis=1))
+        where = np.stack(np.unravel_index(places, labels.shape), axis=1)
+        parts.append(np.insert(where, 0, index, axis=1))
     return np.concatenate(parts).astype(np.int32)

@@ -75,6 +75,8 @@ def turned(values: NDArray, grid: Grid, other: Grid) -> tuple[NDArray, Grid]:
         return values, grid
     assert grid.told is not None
     start, goal = (orientations.io_orientation(each.told) for each in (grid, other))
+    if np.array_equal(start, goal):
+        return values, grid
     change = orientations.ornt_transform(start, goal)
     affine = grid.told @ orientations.inv_ornt_aff(change, values.shape)
     spacing = tuple(grid.spacing[axis] for axis in np.argsort(change[:, 0]))

@@ -4,25 +4,20 @@ What a run held is free when its process ends, its peak of memory is its own, an
 killed takes no other along: it is started again, and goes on from its checkpoint.
 """
 
-import multiprocessing
 import os
 import signal
-import sys
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import time
-from types import ModuleType
 from typing import Any, TypeVar
 
-from dilated_ce.study import machine
+from dilated_ce.study import machine, processes
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.sharing import gpus_of_runs
 from dilated_ce.study.runs.store import Failure
@@ -84,7 +79,7 @@ def do_at_once(
     Yields:
         Each unit as it comes to its end, with what came of it, or the failure of its process.
     """
-    context = _context()
+    context = processes.context()
     of_slot = gpus_of_runs(units[0].training, at_once)
     waiting, running = deque(units), list[_Running]()
     memory = _Memory(execution.bytes_of_a_run)
@@ -116,26 +111,13 @@ def do_at_once(
         _stop([run.process for run in running])
 
 
-def _context() -> BaseContext:
-    """Processes that start with the libraries imported, where that does not hold a GPU."""
-    if sys.platform == "win32" or machine.has_gpu():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    with _deaf_to_interrupts():
-        forkserver.ensure_running()
-    return context
-
-
 def _start(
     context: BaseContext, unit: Unit, slot: int, gpus: str | None, do: Callable[[Unit], Any]
 ) -> _Running:
     ours, theirs = context.Pipe(duplex=False)
     # Typed as what all contexts share, which is without it.
     process: BaseProcess = context.Process(target=_work, args=(do, unit, theirs))  # type: ignore[attr-defined]
-    # What is forked is deaf already, and the wait for its imports is one to interrupt.
-    spawned = context.get_start_method() == "spawn"
-    with _visible(gpus), _without_main(), _deaf_to_interrupts() if spawned else nullcontext():
+    with _visible(gpus), processes.starting(context):
         process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
     return _Running(unit, slot, process, ours)
@@ -157,46 +139,10 @@ def _visible(gpus: str | None) -> Iterator[None]:
             del os.environ[name]
 
 
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Processes that start meanwhile do not run the user's script, which would start them again."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that start meanwhile do not hear Ctrl-C, which reaches all those of a terminal.
-
-    The first one ends the others.
-    """
-    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
 def _work(do: Callable[[Unit], Any], unit: Unit, pipe: Connection) -> None:
     """What the process of a run does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where this was begun in a thread
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    processes.belong_to_parent()
     pipe.send(do(unit))
-
-
-def _end_with_parent() -> None:
-    """End this process at once when the one that started it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _result(run: _Running) -> Any:

@@ -34,7 +34,7 @@ from dilated_ce.study.training.loggers import (
 from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import LossSpec
 from dilated_ce.study.training.networks import build_network, outputs_of, supervised
-from dilated_ce.study.training.patches import Patches, StepSampler
+from dilated_ce.study.training.patches import Patches, StepSampler, change
 from dilated_ce.study.training.process import as_guest, peak_memory, reset_peak_memory
 from dilated_ce.study.training.settings import ResolvedTraining
 
@@ -153,6 +153,8 @@ class Segmenter(L.LightningModule):
         self.criterion = plan.loss.build(self.setting)
         self.num_parts = min(plan.training.evaluations, plan.training.steps)
         self.history = History()
+        self.loader: DataLoader[dict[str, Tensor]] | None = None
+        self.sampler: StepSampler | None = None
         self.step_losses: list[Tensor] = []  # on the device: reading them would wait for it
         self.step_rates: list[float] = []  # learning rates
         self.started = self.part_started = self.reported = time.perf_counter()
@@ -163,7 +165,11 @@ class Segmenter(L.LightningModule):
         return range(steps * part // self.num_parts, steps * (part + 1) // self.num_parts)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """The patches of the current part."""
+        """The patches of the current part; the processes that load them stay for the next one."""
+        steps = self.steps_of_part(self.trainer.current_epoch)
+        if self.loader is not None and self.sampler is not None:
+            self.sampler.steps = steps
+            return self.loader
         config = self.plan.training
         patches = Patches(
             self.plan.prepared,
@@ -174,13 +180,23 @@ class Segmenter(L.LightningModule):
             config.foreground,
             config.augmentation == "standard",
         )
-        sampler = StepSampler(
-            self.steps_of_part(self.trainer.current_epoch),
-            config.batch_size,
-            self.trainer.global_rank,
-            self.trainer.world_size,
+        self.sampler = StepSampler(
+            steps, config.batch_size, self.trainer.global_rank, self.trainer.world_size
         )
-        return DataLoader(patches, batch_sampler=sampler, num_workers=config.loaders)
+        self.loader = DataLoader(
+            patches,
+            batch_sampler=self.sampler,
+            num_workers=config.loaders,
+            persistent_workers=config.loaders > 0,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+        return self.loader
+
+    def on_after_batch_transfer(
+        self, batch: dict[str, Tensor], dataloader_idx: int
+    ) -> dict[str, Tensor]:
+        """Augment the patches, on the device."""
+        return change(batch)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch of patches."""

@@ -8,14 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from monai.transforms import (
-    Compose,
-    RandFlipd,
-    RandRotate90d,
-    RandScaleIntensityd,
-    RandShiftIntensityd,
-    ResizeWithPadOrCropd,
-)
+from monai.transforms import ResizeWithPadOrCropd
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -26,7 +19,7 @@ BOTH = ["image", "labels"]
 
 
 class Patches(Dataset[dict[str, Tensor]]):
-    """Augmented patches of the training cases."""
+    """Patches of the training cases, and how each is to be augmented."""
 
     def __init__(
         self,
@@ -40,18 +33,18 @@ class Patches(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.prepared, self.fold, self.names = prepared, fold, names
         self.patch_size, self.seed, self.foreground = patch_size, seed, foreground
-        self.transform = standard_augmentation(patch_size) if augment else Compose([])
+        self.augment = augment
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         random = np.random.default_rng([self.seed, index])
         name = self.names[int(random.integers(len(self.names)))]
-        case = self.prepared.load(name)
-        centre = draw_centre(self.prepared, name, case.labels.shape, self.foreground, random)
+        image, labels = self.prepared.open(name)
+        centre = draw_centre(self.prepared, name, labels.shape, self.foreground, random)
         # Scaled before it is padded by 0, the mean.
-        patch = cut(case.image, case.labels, centre, self.patch_size, self.scale)
-        self.transform.set_random_state(seed=int(random.integers(2**31)))
-        augmented = self.transform(patch)
-        return {key: torch.as_tensor(augmented[key]) for key in BOTH}
+        patch = cut(image, labels, centre, self.patch_size, self.scale)
+        if self.augment:
+            patch["change"] = draw_change(len(self.patch_size), random)
+        return patch
 
     def scale(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """As the prepared data scale CT for this fold."""
@@ -69,9 +62,11 @@ def draw_centre(
     if random.random() < foreground:
         centres = prepared.centres(name)
         if len(centres):
-            wanted = random.choice(np.unique(centres[:, 0]))
-            places = centres[centres[:, 0] == wanted, 1:]
-            return tuple(map(int, places[random.integers(len(places))]))
+            classes = centres[:, 0]  # in order
+            bounds = np.flatnonzero(np.diff(classes, prepend=0, append=classes[-1] + 1))
+            which = random.integers(len(bounds) - 1)
+            place = centres[random.integers(*bounds[which : which + 2]), 1:]
+            return tuple(map(int, place))
     return tuple(int(random.integers(side)) for side in shape)
 
 
@@ -87,15 +82,15 @@ def cut(
     An image smaller than the patch is padded by its mean, 0, and by background. Of a stack of
     slices, when the patch has an axis less than the labels, it is that of the voxel.
     """
-    if len(patch_size) < labels.ndim:
-        image, labels, centre = image[:, centre[0]], labels[centre[0]], centre[1:]
+    fore = labels.ndim - len(patch_size)
     window = tuple(
-        slice(start := max(0, min(middle - size // 2, side - size)), start + size)
-        for middle, size, side in zip(centre, patch_size, labels.shape, strict=True)
+        slice(start := max(0, min(middle - size // 2, side - size)), min(side, start + size))
+        for middle, size, side in zip(centre[fore:], patch_size, labels.shape[fore:], strict=True)
     )
+    where: tuple[slice | int, ...] = (*centre[:fore], *window)
     patch = {
-        "image": torch.from_numpy(scale(image[(slice(None), *window)].astype(np.float32))),
-        "labels": torch.from_numpy(labels[window][None].astype(np.uint8)),
+        "image": torch.from_numpy(scale(image[(slice(None), *where)].astype(np.float32))),
+        "labels": torch.from_numpy(labels[where][None].astype(np.uint8)),
     }
     if patch["labels"].shape[1:] == patch_size:
         return patch
@@ -103,21 +98,50 @@ def cut(
     return {key: torch.as_tensor(padded[key]) for key in BOTH}
 
 
-def standard_augmentation(patch_size: tuple[int, ...]) -> Compose:
-    """Flips, turns by right angles where two sides are equal, and changes of intensity."""
-    axes = range(len(patch_size))
-    square = next(
-        ((a, b) for a in axes for b in axes if a < b and patch_size[a] == patch_size[b]), None
-    )
-    turns = [RandRotate90d(BOTH, prob=0.75, spatial_axes=square)] if square else []
-    return Compose(
-        [
-            *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in axes),
-            *turns,
-            RandScaleIntensityd("image", factors=0.1, prob=0.5),
-            RandShiftIntensityd("image", offsets=0.1, prob=0.5),
-        ]
-    )
+def draw_change(axes: int, random: np.random.Generator) -> Tensor:
+    """How a patch is changed (axes + 3,): see `change`."""
+    flips = random.random(axes) < 0.5
+    turns = random.integers(4)
+    factor, offset = random.uniform(-0.1, 0.1, 2) * (random.random(2) < 0.5)
+    return torch.tensor([*flips, turns, 1 + factor, offset], dtype=torch.float32)
+
+
+def change(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch of patches with its changes, on the device where it is.
+
+    Each is flipped along some axes, turned by right angles where two sides are equal, and its
+    values are multiplied by a number of 0.9 to 1.1, or have one of -0.1 to 0.1 added, or both.
+
+    Args:
+        batch: image (B, channels, *spatial), labels (B, 1, *spatial), and perhaps their `change`.
+
+    Returns:
+        Image and labels; all of it as it was, if there is nothing to change.
+
+    Examples:
+        >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+        >>> flipped_twice = torch.tensor([[1, 1, 0, 1.1, 0]])
+        >>> changed = change({"image": image, "labels": image.byte(), "change": flipped_twice})
+        >>> changed["labels"].tolist()
+        [[[[4, 3], [2, 1]]]]
+    """
+    if "change" not in batch:
+        return batch
+    image, labels = batch["image"], batch["labels"]
+    sides = image.shape[2:]
+    axes = range(len(sides))
+    square = next(((a, b) for a in axes for b in axes if a < b and sides[a] == sides[b]), None)
+    *moves, factors, offsets = batch["change"].cpu().unbind(1)
+    for index, (*flips, turns) in enumerate(torch.stack(moves, 1).int().tolist()):
+        flipped = [axis + 1 for axis, is_flipped in enumerate(flips) if is_flipped]
+        for values in (image, labels):
+            moved = values[index].flip(flipped)
+            if square is not None:
+                moved = moved.rot90(turns, [axis + 1 for axis in square])
+            values[index] = moved
+    each = (-1, *[1] * (image.ndim - 1))
+    scale, shift = (numbers.to(image.device).view(each) for numbers in (factors, offsets))
+    return {"image": image.mul_(scale).add_(shift), "labels": labels}
 
 
 class StepSampler(Sampler[list[int]]):
@@ -126,7 +150,7 @@ class StepSampler(Sampler[list[int]]):
     def __init__(
         self, steps: range, batch_size: int, process: int = 0, num_processes: int = 1
     ) -> None:
-        self.steps, self.batch_size = steps, batch_size
+        self.steps, self.batch_size = steps, batch_size  # the steps may be set anew
         share = batch_size // num_processes
         self.share = range(process * share, (process + 1) * share)
 
