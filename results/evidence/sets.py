@@ -1,0 +1,125 @@
+"""The data sets and the arms of the evidence study, as results/PROTOCOL.md has them."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dilated_ce.study.data.cases import DataSet, mask_of
+from dilated_ce.study.data.reading import DataConfig, open_data
+from dilated_ce.study.data.stare import open_stare
+from dilated_ce.study.training.settings import TrainingConfig
+
+RUNS = Path(__file__).resolve().parents[2] / "runs" / "evidence"
+SPLIT_SEED = 2026
+FOLDS = 5
+RADII = (1, 2, 4, 8, 16, 32)
+RATES = (1e-3, 3e-3, 9e-3)
+FIRST_RATE = 3e-3
+
+# "{radius}" stands for the radius that was chosen on validation.
+MAIN = {
+    "ce": "ce",
+    "balanced-ce": "balanced-ce",
+    "dice-ce": "dice-ce",
+    "dbce": "dbce:radius={radius}",
+    "dbce-dice": "dbce-dice:radius={radius}",
+    "adaptive-dbce": "adaptive-dbce",
+    "adaptive-dbce-dice": "adaptive-dbce-dice",
+}
+ABLATIONS = {
+    "no-dilation": "ablations:WithoutDilation",
+    "no-shares": "ablations:WithoutShares",
+}
+RIVALS = {
+    "dice": "dice",
+    "dice-focal": "dice-focal",
+    "generalised-dice": "generalised-dice",
+    "unified-focal": "unified-focal",
+    "dice-top-k": "dice-top-k",
+    "dice-boundary": "dice-boundary",
+}
+GROUPS = {"main": (MAIN, 5), "ablations": (ABLATIONS, 3), "rivals": (RIVALS, 3)}
+
+
+@dataclass(frozen=True)
+class Set:
+    """A data set and its short schedule."""
+
+    folder: str
+    options: dict
+    steps: int = 600
+    patch: tuple[int, ...] = (128, 128)
+    batch: int = 8
+    tolerance: float = 2.0
+    healthy: bool = True  # whether cases without a foreground stay
+
+    def open(self) -> DataSet:
+        """The data, under the folder that DILATED_CE_DATA names."""
+        path = Path(os.environ.get("DILATED_CE_DATA", "data")) / self.folder
+        if self.folder == "stare":
+            path = write_stare(RUNS / "stare-images")
+        data = open_data(DataConfig(path=path, split_seed=SPLIT_SEED, **self.options))
+        return data if self.healthy else without_healthy(data)
+
+    def training(self, **changes: object) -> TrainingConfig:
+        """How its networks are trained."""
+        return TrainingConfig.model_validate(
+            {
+                "steps": self.steps,
+                "patch_size": self.patch,
+                "batch_size": self.batch,
+                "precision": "bf16-mixed",
+                "threads": 1,
+                "evaluations": 3,
+                **changes,
+            }
+        )
+
+
+def write_stare(folder: Path) -> Path:
+    """STARE, which comes from PyPI, as a folder of images and masks without a split."""
+    for case in () if folder.exists() else open_stare(scale=1.0).cases:
+        image, labels = case.load().image, case.load().labels
+        for kind, values in {"images": np.moveaxis(image, 0, -1), "masks": labels}.items():
+            path = folder / kind / f"{case.name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
+    return folder
+
+
+def without_healthy(data: DataSet) -> DataSet:
+    """The same less the cases in which no class is."""
+    kept = {
+        case.name
+        for case in data.cases
+        if any(
+            mask_of(case.load().labels, index, data.overlapping).any()
+            for index in range(1, len(data.classes))
+        )
+    }
+    folds = tuple(
+        replace(
+            fold,
+            **{part: tuple(n for n in getattr(fold, part) if n in kept) for part in PARTS},
+        )
+        for fold in data.folds
+    )
+    return replace(data, cases=tuple(c for c in data.cases if c.name in kept), folds=folds)
+
+
+PARTS = ("train", "validation", "test")
+SETS = {
+    "stare": Set("stare", {"scale": 0.5, "folds": FOLDS}),
+    "busi": Set("busi", {"scale": 0.5, "folds": FOLDS}, healthy=False),
+    "hippocampus": Set(
+        "Dataset004_Hippocampus", {}, steps=400, patch=(32, 48, 32), batch=4, tolerance=1.0
+    ),
+    "acdc": Set("Dataset027_ACDC", {"dims": 2, "group_by": r"^(patient\d+)", "folds": FOLDS}),
+    "kvasir": Set("kvasir_seg", {"scale": 128 / 352, "mask_threshold": 127}, steps=800),
+    "ph2": Set("ph2", {"scale": 2 / 3}),
+    "nuclei": Set("nuclei", {}),
+    "healthy": Set("busi", {"scale": 0.5, "folds": FOLDS}),
+}

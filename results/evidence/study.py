@@ -1,0 +1,199 @@
+"""The evidence study: chooses radii and learning rates on validation parts, then trains the arms.
+
+    export DILATED_CE_DATA=data
+    python results/evidence/study.py run [--group main] [--sets busi stare] [--workers 2]
+    python results/evidence/study.py status
+
+results/PROTOCOL.md says what is run and why. Finished runs lie under runs/evidence/, their scores
+in results/evidence/<set>/, and what lies in either is not run again: so it can be stopped at any
+time, and goes on elsewhere. What is printed comes from validation parts; the scores of the test
+parts are written, and looked at when the group is done.
+"""
+
+import argparse
+import csv
+import dataclasses
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from sets import FIRST_RATE, GROUPS, RADII, RATES, RUNS, SETS, Set
+
+from dilated_ce.study.api import Listener, prepare_data
+from dilated_ce.study.data.cases import DataSet, Split
+from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.planning import resolve
+from dilated_ce.study.runs.local import carry_out
+from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.store import Run
+from dilated_ce.study.runs.unit import Unit
+from dilated_ce.study.scores.settings import ScoringConfig
+from dilated_ce.study.training.loss_spec import parse_loss
+
+HERE = Path(__file__).parent
+TRIALS, CASES = "trials.csv", "cases.csv"
+TRIAL_COLUMNS = ("fold", "loss", "rate", "validation_dice")
+ARM_WITH_RADIUS = ("dbce", "dbce-dice")
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """One data set at work."""
+
+    name: str
+    what: Set
+    data: DataSet
+    prepared: Prepared
+    execution: ExecutionConfig
+
+    @staticmethod
+    def open(name: str, execution: ExecutionConfig) -> "Study":
+        """Open and prepare the data."""
+        data = SETS[name].open()
+        prepared = prepare_data(data, RUNS / name, Listener())
+        (HERE / name).mkdir(exist_ok=True)
+        return Study(name, SETS[name], data, prepared, execution)
+
+    def unit(self, loss: str, fold: int, rate: float, seed: int, judged: str) -> Unit:
+        """A run; judged on the "validation" part it is a trial."""
+        split: Split = self.data.folds[fold]
+        trial = judged == "validation"
+        return Unit(
+            parse_loss(loss),
+            seed,
+            fold,
+            split.train,
+            () if trial else split.validation,
+            getattr(split, judged),
+            resolve(self.what.training(learning_rate=rate), self.prepared),
+            ScoringConfig(tolerance=self.what.tolerance),
+            self.prepared.folder.resolve(),
+            (RUNS / self.name / "runs").resolve(),
+            f"trial-lr{rate:g}-" if trial else "",
+            keep="none",
+        )
+
+    # ---------------------------------------------------------------- choices, on validation
+
+    def trials(self) -> dict[tuple[int, str, float], float]:
+        """The validation Dice by fold, loss and rate."""
+        path = HERE / self.name / TRIALS
+        if not path.exists():
+            return {}
+        return pd.read_csv(path).set_index(list(TRIAL_COLUMNS[:3]))[TRIAL_COLUMNS[3]].to_dict()
+
+    def try_out(self, wanted: list[tuple[int, str, float]]) -> dict[tuple[int, str, float], float]:
+        """The trials that are wanted, those that are missing carried out."""
+        known = self.trials()
+        missing = [key for key in dict.fromkeys(wanted) if key not in known]
+        units = {self.unit(loss, fold, rate, 0, "validation"): (fold, loss, rate)
+                 for fold, loss, rate in missing}  # fmt: skip
+        for unit, outcome, _ in carry_out(list(units), self.execution):
+            key = units[unit]
+            # A failed trial is the worst, and no reason to stop.
+            known[key] = outcome.dice if isinstance(outcome, Run) else 0.0
+            append(HERE / self.name / TRIALS, TRIAL_COLUMNS, [(*key, f"{known[key]:.5f}")])
+            logging.info(
+                f"{self.name} fold {key[0]} {key[1]} rate {key[2]:g}: {100 * known[key]:.1f}"
+            )
+        return {key: known[key] for key in wanted}
+
+    def best(self, tried: dict[tuple[int, str, float], float], fold: int) -> tuple[str, float]:
+        """The loss and rate with the best validation Dice; the smaller of equals."""
+        of_fold = [
+            (dice, -place, loss, rate)
+            for place, ((of, loss, rate), dice) in enumerate(tried.items())
+            if of == fold
+        ]
+        _, _, loss, rate = max(of_fold)
+        return loss, rate
+
+    def chosen(self, arm: str, pattern: str) -> dict[int, tuple[str, float]]:
+        """The loss and its learning rate on each fold, searched for where they are not known."""
+        folds = range(len(self.data.folds))
+        losses = dict.fromkeys(folds, pattern)
+        if arm in ARM_WITH_RADIUS:
+            candidates = [pattern.format(radius=radius) for radius in RADII]
+            tried = self.try_out([(f, loss, FIRST_RATE) for f in folds for loss in candidates])
+            losses = {fold: self.best(tried, fold)[0] for fold in folds}
+        tried = self.try_out([(f, losses[f], rate) for f in folds for rate in RATES])
+        return {fold: self.best(tried, fold) for fold in folds}
+
+    # ---------------------------------------------------------------------------- the arms
+
+    def seeds(self, number: int) -> Iterator[tuple[int, int]]:
+        """Fold and seed of each run: one run for each of several folds, else so many."""
+        if len(self.data.folds) > 1:
+            yield from ((fold, fold) for fold in range(len(self.data.folds)))
+        else:
+            yield from ((0, seed) for seed in range(number))
+
+    def train(self, arms: dict[str, str], number: int) -> None:
+        """Every arm with every seed; whole comparisons come first."""
+        chosen = {arm: self.chosen(arm, pattern) for arm, pattern in arms.items()}
+        path = HERE / self.name / CASES
+        known = set()
+        if path.exists():
+            rows = pd.read_csv(path)[["arm", "seed", "fold"]]
+            known = set(rows.itertuples(index=False, name=None))
+        units = {}
+        for fold, seed in self.seeds(number):
+            for arm in arms:
+                if (arm, seed, fold) not in known:
+                    loss, rate = chosen[arm][fold]
+                    units[self.unit(loss, fold, rate, seed, "test")] = arm, rate
+        for unit, outcome, _ in carry_out(list(units), self.execution):
+            arm, rate = units[unit]
+            if isinstance(outcome, Run):
+                table = outcome.cases.assign(arm=arm, rate=rate)
+                append(path, tuple(table.columns), table.round(5).itertuples(index=False))
+                logging.info("%s %s: done", self.name, unit.title)
+            else:
+                logging.info("%s %s: %s", self.name, unit.title, outcome.error)
+
+
+def append(path: Path, columns: tuple[str, ...], rows: object) -> None:
+    """Add rows to a table, whose first line names the columns."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def status() -> None:
+    """How many runs of each group are there, of how many."""
+    for name in SETS:
+        path = HERE / name / CASES
+        done = pd.read_csv(path, usecols=["arm", "seed", "fold"]) if path.exists() else None
+        trials = HERE / name / TRIALS
+        tried = len(pd.read_csv(trials)) if trials.exists() else 0
+        runs = 0 if done is None else len(done.drop_duplicates())
+        logging.info(f"{name:12} {tried:4} trials, {runs:4} runs")
+
+
+def main() -> None:
+    """The commands."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("command", choices=["run", "status"])
+    parser.add_argument("--group", choices=[*GROUPS], nargs="*", default=[*GROUPS])
+    parser.add_argument("--sets", choices=[*SETS], nargs="*", default=[*SETS])
+    parser.add_argument("--workers", type=int, help="runs at once; as many as cores")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if options.command == "status":
+        return status()
+    execution = ExecutionConfig(workers=options.workers)
+    for group in options.group:
+        arms, number = GROUPS[group]
+        for name in options.sets:
+            Study.open(name, execution).train(arms, number)
+    return None
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))
+    main()
