@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies report-size results dist test-wheel test-lowest packaging clean
+.PHONY: help demo test test-slow check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies report-size results dist test-wheel test-lowest packaging clean preparing
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -52,6 +52,9 @@ evidence: $(VENV)/.installed-study ## run what is missing of the evidence study,
 
 weight-map: $(VENV)/.installed-study ## train with the weight map in the loss and by the transform (options: ARGS="--data DIR")
 	$(BIN)/python benchmarks/weight_map.py $(ARGS)
+
+preparing: $(VENV)/.installed-study ## measure checking and preparing beside bare reading and writing (ARGS="--number 30")
+	$(BIN)/python benchmarks/preparing.py $(ARGS)
 
 intervals: $(VENV)/.installed-study ## simulate how often the 95 % interval of a comparison holds the truth
 	$(BIN)/python benchmarks/coverage_of_intervals.py $(ARGS)
