@@ -35,6 +35,8 @@ from dilated_ce.integrations.nnunet import (
     nnUNetTrainerAdaptiveDBCE,
     nnUNetTrainerAdaptiveDBCEDice,
 )
+from dilated_ce.study.reporting import report
+from dilated_ce.study.settings.report import ReportConfig
 
 DBCE = nnunet.__getattr__("nnUNetTrainerDBCE_R3")
 DBCE_DICE = nnunet.__getattr__("nnUNetTrainerDBCEDice_R3")
@@ -526,6 +528,35 @@ def test_nnunet_trains_goes_on_validates_and_predicts(workplace, tmp_path):
         nnUNet_extTrainer=str(FOLDER),
     )
     check_segmentation(tmp_path / "out" / "case0.nii.gz", {0, 1, 2})
+
+
+@pytest.mark.slow
+def test_a_report_of_two_trainers_is_that_of_their_predictions(workplace, tmp_path):
+    raw, results, run = workplace
+    write_dataset(raw, "Dataset001_Labels", LABELS)
+    run("nnUNetv2_plan_and_preprocess", "-d", 1, "-c", "3d_fullres")
+    for trainer in ("TinyTrainer", "OtherTrainer"):
+        for fold in (0, 1):
+            run("nnUNetv2_train", 1, "3d_fullres", fold, "-tr", trainer, "-device", "cpu")
+    folders = results / "Dataset001_Labels"
+    made = report(ReportConfig(results=[{"path": folders}], out=tmp_path / "report"))
+    assert list(made.cases["loss"].unique()) == ["OtherTrainer", "TinyTrainer"]
+    assert len(made.cases) == 2 * 2 * 2  # of trainers, folds with a case each, classes
+    assert set(made.cases["class"]) == {"rim", "core"}
+    for row in made.cases.to_dict("records"):
+        folder = folders / f"{row['loss']}__nnUNetPlans__3d_fullres"
+        label = LABELS[row["class"]]
+        found, true = (
+            np.asarray(nibabel.load(place / f"{row['case']}.nii.gz").dataobj) == label
+            for place in (
+                folder / f"fold_{row['fold']}" / "validation",
+                raw / "Dataset001_Labels" / "labelsTr",
+            )
+        )
+        total = found.sum() + true.sum()
+        assert row["dice"] == pytest.approx(2 * (found & true).sum() / total)
+        assert np.isfinite(row["hd95"])
+    assert made.notes == ()  # the Dice of nnU-Net's summaries is that of the files
 
 
 @pytest.mark.slow

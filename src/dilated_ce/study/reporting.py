@@ -155,6 +155,7 @@ def subject_of(config: ReportConfig, merged: Merged) -> Subject:
     cases = merged.cases
     sources = [str(source.path) for source in (*config.results, *config.predictions)]
     dataset = next((name for name in cases["dataset"] if name), "")
+    number = len(cases[["dataset", "case"]].drop_duplicates())
     return Subject(
         config.name or dataset or config.out.resolve().name,
         f"Scores from {some(sources, 3)}: results that were there, and were not made for this "
@@ -168,7 +169,7 @@ def subject_of(config: ReportConfig, merged: Merged) -> Subject:
             ),
             "cases": "those that every method of a run has"
             if config.cases == "shared"
-            else f"{count(cases['case'].nunique(), 'case')}, the same for all methods of a run",
+            else f"{count(number, 'case')}, the same for all methods of a run",
         },
         versions(),
     )
