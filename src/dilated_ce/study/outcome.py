@@ -11,7 +11,7 @@ import pandas as pd
 
 from dilated_ce.study.report.tables import TITLES, show, signed
 from dilated_ce.study.runs.store import StudyError
-from dilated_ce.study.scores.table import read_cases
+from dilated_ce.study.scores.table import SCORES, read_cases
 from dilated_ce.study.statistics.comparison import FAMILY
 from dilated_ce.study.training.loss_spec import parse_loss
 
@@ -97,7 +97,7 @@ class Outcome:
         table = pd.DataFrame(
             {name: {score: of[what] for score, of in row.items()} for name, row in rows.items()}
         )
-        return table.T.astype(float).rename_axis(self.word)
+        return table.T.reindex(columns=list(SCORES)).astype(float).rename_axis(self.word)
 
     @cached_property
     def differences(self) -> pd.DataFrame:

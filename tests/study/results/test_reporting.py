@@ -9,6 +9,7 @@ import pytest
 from written_tables import scores, write
 
 from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.outcome import Outcome
 from dilated_ce.study.reporting import report
 from dilated_ce.study.runs.store import StudyError
 from dilated_ce.study.settings.report import ReportConfig
@@ -239,6 +240,7 @@ def test_several_data_sets_are_pooled(tmp_path):
         assert "2 methods compared" in own
     written = pd.read_csv(tmp_path / "out" / "cases.csv")
     assert written["dataset"].nunique() == 3
+    assert "dbce beside ce, mean of data sets" in Outcome(tmp_path / "out")._repr_html_()
     _, again = report_on(tmp_path, written)
     assert again["pooled"] == summary["pooled"]
 

@@ -70,6 +70,7 @@ def write_pooled(
         "reference": reference,
         "data_sets": {name: path.relative_to(out).as_posix() for name, path in pages.items()},
         "pooled": [_plain(one) for one in pooled],
+        **{"losses": {}, "verdicts": [], "exploration": []},  # those are in the reports of each
         "sentences": said,
         "troubles": troubles,
     }
