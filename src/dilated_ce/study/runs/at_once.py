@@ -6,6 +6,7 @@ killed takes no other along: it is started again, and goes on from its checkpoin
 
 import os
 import signal
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,7 +143,10 @@ def _visible(gpus: str | None) -> Iterator[None]:
 def _work(do: Callable[[Unit], Any], unit: Unit, pipe: Connection) -> None:
     """What the process of a run does."""
     processes.belong_to_parent()
-    pipe.send(do(unit))
+    try:
+        pipe.send(do(unit))
+    except KeyboardInterrupt:  # it was asked to end, and Lightning has said so in its way
+        sys.exit(1)
 
 
 def _result(run: _Running) -> Any:
