@@ -213,3 +213,14 @@ def test_memory_that_is_given_is_believed(monkeypatch):
     monkeypatch.setattr(machine, "memory_of", lambda pid: (10, 10))
     counted = Counter(_Memory(size).is_enough([Stub(1, False)]) for size in (54, 56))
     assert counted == {True: 1, False: 1}
+
+
+def be_interrupted(unit):
+    raise KeyboardInterrupt  # as Lightning's way of obeying SIGTERM ends
+
+
+def test_a_run_that_is_asked_to_end_does_so_quietly(units, capfd):
+    execution = AT_ONCE.model_copy(update={"retries": 0})
+    ((_, failure),) = do_at_once(be_interrupted, units()[:1], 1, execution)
+    assert failure.error == "its process ended with exit code 1, at 1 attempts"
+    assert "Traceback" not in capfd.readouterr().err
