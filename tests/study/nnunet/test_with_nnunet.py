@@ -180,6 +180,15 @@ def interrupt(log_folder):
     threading.Thread(target=wait).start()
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: the processes of pytest-xdist ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_interrupted_it_goes_on_from_the_checkpoint(run, results, monkeypatch):
     code, text = run("--dry-run")
     assert "How long an epoch takes is not known before the first one" in text
