@@ -48,7 +48,7 @@ rules: $(VENV)/.installed-study ## search for the adaptive rule anew on the data
 	$(BIN)/python results/rules/search.py table
 
 evidence: $(VENV)/.installed-study ## run what is missing of the evidence study, on the data under DILATED_CE_DATA (days; it resumes)
-	PYTHONPATH=results/evidence $(BIN)/python results/evidence/study.py run $(ARGS)
+	PYTHONPATH=results/evidence $(BIN)/python results/evidence/claims.py run $(ARGS)
 
 weight-map: $(VENV)/.installed-study ## train with the weight map in the loss and by the transform (options: ARGS="--data DIR")
 	$(BIN)/python benchmarks/weight_map.py $(ARGS)

@@ -1,11 +1,11 @@
 """The evidence study, on data of a minute's size."""
 
 import ablations
+import claims
 import numpy as np
 import pandas as pd
 import pytest
 import sets
-import study
 import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss
@@ -43,7 +43,7 @@ def small(tmp_path, monkeypatch):
         "RATES": (1e-3, 3e-3),
         "GROUPS": {"main": ({arm: sets.MAIN[arm] for arm in ("dice-ce", "dbce")}, 2)},
     }.items():
-        monkeypatch.setattr(study, name, value)
+        monkeypatch.setattr(claims, name, value)
     (tmp_path / "tables").mkdir()
     return tmp_path
 
@@ -53,9 +53,9 @@ def smaller(training):
 
 
 def run(monkeypatch, *words):
-    monkeypatch.setattr("sys.argv", ["study.py", *words, "--workers", "1", "--group", "main",
+    monkeypatch.setattr("sys.argv", ["claims.py", *words, "--workers", "1", "--group", "main",
                                      "--sets", "lesions", "all"])  # fmt: skip
-    study.main()
+    claims.main()
 
 
 def test_it_chooses_on_validation_trains_and_goes_on_from_its_tables(small, monkeypatch):
@@ -85,7 +85,7 @@ def test_it_chooses_on_validation_trains_and_goes_on_from_its_tables(small, monk
     assert healthy & set(whole["case"])
 
     before = (small / "tables" / "all" / "cases.csv").read_text()
-    monkeypatch.setattr(study, "carry_out", lambda units, execution: [] if not units else 1 / 0)
+    monkeypatch.setattr(claims, "carry_out", lambda units, execution: [] if not units else 1 / 0)
     run(monkeypatch, "run")  # nothing is missing
     assert (small / "tables" / "all" / "cases.csv").read_text() == before
 
@@ -97,7 +97,7 @@ def test_the_arms_are_losses():
 
 
 def test_the_protocol_names_what_is_run():
-    protocol = (study.HERE.parent / "PROTOCOL.md").read_text(encoding="utf-8")
+    protocol = (claims.HERE.parent / "PROTOCOL.md").read_text(encoding="utf-8")
     for name in sets.SETS:
         assert f"\n| {name} |" in protocol
     assert ", ".join(map(str, sets.RADII)) in protocol

@@ -1,8 +1,8 @@
 """The evidence study: chooses radii and learning rates on validation parts, then trains the arms.
 
     export DILATED_CE_DATA=data
-    python results/evidence/study.py run [--group main] [--sets busi stare] [--workers 2]
-    python results/evidence/study.py status
+    python results/evidence/claims.py run [--group main] [--sets busi stare] [--workers 2]
+    python results/evidence/claims.py status
 
 results/PROTOCOL.md says what is run and why. Finished runs lie under runs/evidence/, their scores
 in results/evidence/<set>/, and what lies in either is not run again: so it can be stopped at any
