@@ -43,7 +43,12 @@ def test_the_numbers_quoted_are_those_of_the_script(crossings):
 
 def test_the_pages_say_where_the_adaptive_loss_puts_the_border(crossings):
     adaptive = crossings[border_bias.ADAPTIVE]
-    assert f"at {adaptive:.2f} px" in " ".join((ROOT / "README.md").read_text().split())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    balanced, dbce = (crossings[radius, border_bias.BATCH] for radius in (0, 6))
+    assert (
+        f"Under balanced CE at {balanced:.2f} px, under DBCE with R = 6 at {dbce:.2f} px, "
+        f"under Adaptive DBCE at {adaptive:.2f} px"
+    ) in readme
     for page in ("faq.md", "how-to/radius.md"):
         assert f"about {8 - adaptive:.1f} px in" in (ROOT / "docs" / page).read_text()
 
