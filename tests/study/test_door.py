@@ -21,7 +21,7 @@ from dilated_ce.study.outcome import Outcome
 from dilated_ce.study.report.tables import show
 from dilated_ce.study.runs.store import StudyError
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
-from dilated_ce.study.settings.names import NAMES, OF_REPORT, SECTIONS, dotted
+from dilated_ce.study.settings.names import NAMES, OF_NNUNET, OF_REPORT, SECTIONS, dotted
 
 TINY = {"batch_size": 2, "patch_size": 16, "channels": [4, 8], "device": "cpu", "resamples": 200}
 
@@ -99,8 +99,9 @@ def test_finished_runs_are_kept_and_progress_goes_to_stderr(made, capsys):
 
 def test_the_names_are_those_of_the_command_line():
     of_compare = set(inspect.signature(command).parameters)
-    of_nnunet = {"dataset", "configuration", "plans", "epochs"}  # which the function refuses
+    of_nnunet = {"dataset", "configuration", "plans", "epochs"}
     assert of_compare - {"settings", "set_", "dry_run", "fresh", *of_nnunet} <= set(NAMES)
+    assert {"trainer", "losses", "seeds", "reference", "out", *of_nnunet} <= set(OF_NNUNET)
     of_report = set(inspect.signature(report_command).parameters)
     assert of_report - {"results", "method", "predictions"} <= set(OF_REPORT)
     fields = [field for model in SECTIONS.values() for field in model.model_fields]
@@ -119,7 +120,8 @@ def test_the_names_are_those_of_the_command_line():
         ({"steps": 0}, SettingsError, "training.steps: got 0"),
         ({"tune": {"step": 1}}, SettingsError, "tune.step: is no setting"),
         ({"data": None}, SettingsError, "data.path is missing"),
-        ({"trainer": "nnunet"}, SettingsError, "nnU-Net trains by the command line"),
+        ({"trainer": "nnunet"}, TypeError, "got data, which is no setting; did you mean dataset?"),
+        ({"trainer": "nnunet", "data": None}, SettingsError, "nnunet.dataset is missing"),
     ],
 )
 def test_what_is_wrong_is_said(arguments, error, message):

@@ -4,7 +4,8 @@ Light until it is called: what a study needs takes seconds to import.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +48,8 @@ def compare(
         progress: print how it goes on, to stderr or below the cell.
         options: any other setting by its name, such as `reference="ce"`, `folds=5`, `lr=0.01`, or a
             section of the file, such as `tune={"factors": [0.3, 1, 3]}`; `tune="lr"` takes the
-            usual factors.
+            usual factors. With `trainer="nnunet"` whole trainings of nnU-Net are compared, and
+            `dataset=4`, `configuration`, `folds=[0, 1]` and `epochs` take the place of the data.
 
     Returns:
         The tables, the sentences and the path to the report; in a notebook it shows itself.
@@ -65,15 +67,10 @@ def compare(
     api = _study()
     from dilated_ce.study.outcome import Outcome
     from dilated_ce.study.settings.compare import SettingsError
-    from dilated_ce.study.settings.file import gather
+    from dilated_ce.study.settings.file import gather, read_settings
     from dilated_ce.study.settings.names import dotted
     from dilated_ce.study.training.loss_spec import parse_losses
 
-    if options.get("trainer") == "nnunet":
-        raise SettingsError(
-            "trainer: nnU-Net trains by the command line, `dilated-ce compare --trainer nnunet`: "
-            "it takes days; report() judges what it left."
-        )
     chosen: Any = losses
     if isinstance(losses, str):
         try:
@@ -83,10 +80,35 @@ def compare(
     if options.get("tune") == "lr":
         options["tune"] = {}
     named = {"data": data, "losses": chosen, "seeds": seeds, "steps": steps, "out": out}
-    config = gather(None if settings is None else Path(settings), dotted({**named, **options}))
-    if config.trainer != "own":
-        raise SettingsError(f"trainer: got {config.trainer} in {settings}, expected own here")
+    path = None if settings is None else Path(settings)
+    of_file = read_settings(path).get("trainer") if path else None
+    if (options.get("trainer") or of_file) == "nnunet":
+        return _compare_with_nnunet(path, {**named, **options}, fresh, progress)
+    config = gather(path, dotted({**named, **options}))
     api.compare(config, listener=_listener(progress), fresh=fresh)
+    return Outcome(config.out)
+
+
+def _compare_with_nnunet(
+    path: Path | None, options: Mapping[str, Any], fresh: bool, progress: bool
+) -> "Outcome":
+    from rich.console import Console
+
+    from dilated_ce.study.outcome import Outcome
+    from dilated_ce.study.progress import UnitProgress
+    from dilated_ce.study.settings.file import gather_nnunet
+    from dilated_ce.study.settings.names import OF_NNUNET, dotted
+    from dilated_ce.study.with_nnunet import NnunetListener, OnRun, compare_with_nnunet
+
+    class Bars(NnunetListener):
+        @contextmanager
+        def running(self, units: Any) -> Iterator[OnRun]:
+            with UnitProgress(Console(stderr=True), "all runs", units, "epochs") as bars:
+                yield bars.on_outcome
+
+    config = gather_nnunet(path, dotted(options, OF_NNUNET))
+    listener = Bars() if progress else NnunetListener()
+    compare_with_nnunet(config, listener, fresh, _listener(progress))
     return Outcome(config.out)
 
 

@@ -60,6 +60,20 @@ def dice_by_hand(prediction, truth, label):
     return 2 * (found & true).sum() / (found.sum() + true.sum())
 
 
+def test_python_does_what_the_command_line_does(run, workplace, tmp_path):
+    from dilated_ce.study import compare
+
+    arguments = {"device": "cpu", "epochs": 3, "seeds": 1, "resamples": 200}
+    outcome = compare(
+        trainer="nnunet", dataset=1, losses=list(LOSSES), out=tmp_path / "python",
+        progress=False, **arguments,
+    )  # fmt: skip
+    assert run()[0] == 0
+    theirs = pd.read_csv(tmp_path / "out" / "cases.csv")
+    assert outcome.cases["dice"].tolist() == theirs["dice"].tolist()
+    assert set(outcome.means.index) == set(LOSSES)
+
+
 def test_from_the_settings_to_the_report(run, results, workplace, tmp_path):
     code, text = run(seeds=2)
     assert code == 0, text

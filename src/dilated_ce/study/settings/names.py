@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from dilated_ce.study.data.reading import DataConfig
+from dilated_ce.study.nnunet.settings import NnunetConfig
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.scores.settings import ScoringConfig
-from dilated_ce.study.settings.compare import CompareConfig
+from dilated_ce.study.settings.compare import CompareConfig, NnunetCompareConfig
 from dilated_ce.study.settings.report import ReportConfig
 from dilated_ce.study.statistics.settings import StatisticsConfig
 from dilated_ce.study.training.settings import TrainingConfig
@@ -33,6 +34,16 @@ NAMES = {
     },
     **SHORT,
 }
+# With nnU-Net as the trainer its plans decide on data and training.
+OF_NNUNET = {
+    **{name: name for name in NnunetCompareConfig.model_fields},
+    **{
+        field: f"{name}.{field}"
+        for name in ("scoring", "statistics", "execution")
+        for field in SECTIONS[name].model_fields
+    },
+    **{field: f"nnunet.{field}" for field in NnunetConfig.model_fields},
+}
 OF_REPORT = {
     **{name: name for name in ReportConfig.model_fields if name not in ("results", "predictions")},
     **{field: f"scoring.{field}" for field in ScoringConfig.model_fields},
@@ -40,10 +51,14 @@ OF_REPORT = {
 }
 
 
-def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(options: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> dict[str, Any]:
     """Options by dotted name, as `settings.file.gather` takes them.
 
     A section may be given as a whole, as in the file; what is given by its own name wins.
+
+    Args:
+        options: by short name; None says nothing.
+        names: the short names, `NAMES` or `OF_NNUNET`.
 
     Raises:
         TypeError: a name that is no setting, with the nearest that is.
@@ -55,14 +70,16 @@ def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     own: dict[str, Any] = {}
     for name, value in options.items():
-        if name not in NAMES:
-            raise TypeError(no_setting(name, NAMES))
-        if name in SECTIONS and isinstance(value, Mapping):
+        if name not in names:
+            if value is None:
+                continue
+            raise TypeError(no_setting(name, names))
+        if isinstance(value, Mapping) and name in (*SECTIONS, "nnunet"):
             found |= {f"{name}.{field}": part for field, part in value.items()}
         else:
-            if NAMES[name] in own:
-                raise TypeError(f"{name} and another name of {NAMES[name]} are both given")
-            own[NAMES[name]] = value
+            if names[name] in own:
+                raise TypeError(f"{name} and another name of {names[name]} are both given")
+            own[names[name]] = value
     return found | own
 
 
