@@ -8,7 +8,8 @@ The same command goes on where it was stopped. The folder of the data holds
 Dataset004_Hippocampus (nnU-Net's raw format) or Task04_Hippocampus (as the Medical Segmentation
 Decathlon has it). The trainings, and what nnU-Net makes of the data, stay in runs/gpu-study/; the
 tables are copied to results/gpu-study/, with the machine. Options that are not named here go to
-`dilated-ce compare`.
+`dilated-ce compare`. Then come the main arms of the evidence study (results/PROTOCOL.md), on those
+of its data sets that the folder holds. `--only NAME` takes one of the two.
 """
 
 import argparse
@@ -48,9 +49,21 @@ def nnunet_hippocampus(options: argparse.Namespace, others: Sequence[str]) -> in
     return status.returncode
 
 
-# A study is a function of the options that leaves its tables in options.results and gives 0, or 3
-# if some runs failed. Those of results/PROTOCOL.md are added here.
-STUDIES = {"nnunet-hippocampus": nnunet_hippocampus}
+def claims(options: argparse.Namespace, others: Sequence[str]) -> int:
+    """The main arms of results/PROTOCOL.md, on the sets that are there; into results/evidence/."""
+    folder = ROOT / "results" / "evidence"
+    environment = {
+        **os.environ,
+        "DILATED_CE_DATA": str(options.data.resolve()),
+        "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
+    }
+    command_ = [sys.executable, str(folder / "claims.py"), "run", "--group", "main"]
+    return subprocess.run(command_, env=environment).returncode
+
+
+# A study is a function of the options that leaves its tables in results/ and gives 0, or 3 if some
+# runs failed.
+STUDIES = {"nnunet-hippocampus": nnunet_hippocampus, "claims": claims}
 
 
 def prepare(data: Path, work: Path) -> dict[str, str]:

@@ -31,6 +31,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setenv("DILATED_CE_DATA", str(tmp_path / "data"))
     options = {"steps": 2, "patch": (16, 16), "batch": 2}
     found = {
+        "elsewhere": sets.Set("nowhere", {}, **options),
         "lesions": sets.Set("shapes", {"folds": 2}, healthy=False, **options),
         "all": sets.Set("shapes", {}, **options),
     }
@@ -54,7 +55,7 @@ def smaller(training):
 
 def run(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["claims.py", *words, "--workers", "1", "--group", "main",
-                                     "--sets", "lesions", "all"])  # fmt: skip
+                                     "--sets", "elsewhere", "lesions", "all"])  # fmt: skip
     claims.main()
 
 

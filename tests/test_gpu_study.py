@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,8 +46,24 @@ def test_what_nnunet_says_is_told(capsys, monkeypatch, data, tmp_path):
 
     monkeypatch.setattr(gpu_study, "run_command", fail)
     options = ["--data", str(data), "--device", "cpu", "--work", str(tmp_path / "work")]
-    assert gpu_study.main(options) == 1
+    assert gpu_study.main([*options, "--only", "nnunet-hippocampus"]) == 1
     assert "nnunet-hippocampus: RuntimeError: no image in it" in capsys.readouterr().err
+
+
+def test_the_evidence_study_comes_after_it(monkeypatch, data):
+    calls = []
+
+    def run(arguments, env):
+        calls.append((arguments, env))
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.setattr(gpu_study.subprocess, "run", run)
+    options = ["--data", str(data), "--device", "cpu", "--only", "claims"]
+    assert gpu_study.main(options) == 0
+    [(arguments, environment)] = calls
+    assert Path(arguments[1]).is_file()
+    assert arguments[2:] == ["run", "--group", "main"]
+    assert environment["DILATED_CE_DATA"] == str(data.resolve())
 
 
 @pytest.mark.slow
@@ -66,6 +83,7 @@ def test_a_rehearsal_from_the_data_to_the_tables(capfd, monkeypatch, data, tmp_p
         *("--data", str(data), "--device", "cpu", "--epochs", "1", "--folds", "0", "--seeds", "1"),
         *("--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")),
         *("--set", "nnunet.iterations=1", "--set", "statistics.resamples=200", "--workers", "2"),
+        *("--only", "nnunet-hippocampus"),
     ]
     assert gpu_study.main(options) == 0, capfd.readouterr()
     folder = tmp_path / "results" / "nnunet-hippocampus"

@@ -190,7 +190,10 @@ def main() -> None:
     for group in options.group:
         arms, number = GROUPS[group]
         for name in options.sets:
-            Study.open(name, execution).train(arms, number)
+            if SETS[name].is_there:
+                Study.open(name, execution).train(arms, number)
+            else:
+                logging.info("%s is left out: its data are not there", name)
     return None
 
 

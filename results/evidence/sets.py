@@ -56,11 +56,19 @@ class Set:
     tolerance: float = 2.0
     healthy: bool = True  # whether cases without a foreground stay
 
+    @property
+    def path(self) -> Path:
+        """Where it lies, under the folder that DILATED_CE_DATA names."""
+        return Path(os.environ.get("DILATED_CE_DATA", "data")) / self.folder
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it can be opened; STARE is fetched."""
+        return self.folder == "stare" or self.path.is_dir()
+
     def open(self) -> DataSet:
-        """The data, under the folder that DILATED_CE_DATA names."""
-        path = Path(os.environ.get("DILATED_CE_DATA", "data")) / self.folder
-        if self.folder == "stare":
-            path = write_stare(RUNS / "stare-images")
+        """The data."""
+        path = write_stare(RUNS / "stare-images") if self.folder == "stare" else self.path
         data = open_data(DataConfig(path=path, split_seed=SPLIT_SEED, **self.options))
         return data if self.healthy else without_healthy(data)
 
