@@ -163,6 +163,8 @@ def test_the_runs_end_with_the_process_that_began_them(units, tmp_path, how):
         env={**os.environ, "PYTHONPATH": f"{paths}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # What a shell starts in the background ignores it, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         until = time.monotonic() + 60
