@@ -119,9 +119,8 @@ def adaptive_weights(labels, num_classes, spacing=None, ignore_index=None, weigh
                 share = (valid[b].sum() / masks[b, c].sum()) ** (1 / axes)
                 share *= 1 if weight is None else float(weight[c])
                 raw[b] = np.maximum(raw[b], share * masks[b, c])
-        if raw[b].any():
-            raw[b] *= valid[b].sum() / raw[b].sum()
-        raw[b] = np.where(valid[b], (1 + raw[b]) / 2, 0)
+        mean = raw[b].sum() / max(valid[b].sum(), 1)  # of a class with a weight, if there is one
+        raw[b] = np.where(valid[b], (1 + raw[b] / mean) / 2 if mean > 0 else 1, 0)
     return scaled(raw, valid)
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from PIL import Image
 
+from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.training.loss_spec import parse_loss
 
 
@@ -53,6 +54,10 @@ def smaller(training):
     return lambda self, **changes: training(self, channels=(4, 8), precision="32-true", **changes)
 
 
+def study_of(name):
+    return claims.Study.open(name, ExecutionConfig(workers=1))
+
+
 def run(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["claims.py", *words, "--workers", "1", "--group", "main",
                                      "--sets", "elsewhere", "lesions", "all"])  # fmt: skip
@@ -86,6 +91,13 @@ def test_it_chooses_on_validation_trains_and_goes_on_from_its_tables(small, monk
     assert healthy & set(whole["case"])
 
     before = (small / "tables" / "all" / "cases.csv").read_text()
+    assert study_of("all").finished(small / "tables" / "all" / "cases.csv") == {
+        (arm, seed, 0) for arm in ("dice-ce", "dbce") for seed in (0, 1)
+    }
+    torn = small / "torn.csv"  # an interruption in the middle of a line
+    torn.write_text(before[: before.rindex("\n", 0, -10) - 20])
+    assert len(study_of("all").finished(torn)) == 3
+    assert before.startswith(torn.read_text())
     monkeypatch.setattr(claims, "carry_out", lambda units, execution: [] if not units else 1 / 0)
     run(monkeypatch, "run")  # nothing is missing
     assert (small / "tables" / "all" / "cases.csv").read_text() == before

@@ -147,8 +147,22 @@ def test_half_of_the_adaptive_weights_are_plain():
     assert 0.5 < weights[0].min() < 1 < weights[0].max()
     labels[0, 1] = labels[0, 2] = 1
     weights = adaptive_dilated_weights(labels[0], num_classes=2, weight=[1.0, 0.0])
-    torch.testing.assert_close(weights[1:] / weights[1, 0, 0], torch.ones(2, 30, 30))
-    assert weights[1].min() > 0
+    torch.testing.assert_close(weights.mean((1, 2)), torch.ones(3))
+    torch.testing.assert_close(weights[1:], torch.ones(2, 30, 30))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("weigh", WEIGHTS.values(), ids=WEIGHTS)
+def test_the_default_dtype_changes_nothing(weigh, dtype):
+    """As `torch.set_default_dtype` sets it: sizes of images overflow in half precision."""
+    labels = torch.zeros(2, 300, 300, dtype=torch.long)
+    labels[0, 10:40, 20:60], labels[1, 100:, 3:7] = 1, 2
+    expected = weigh(labels, num_classes=3)
+    torch.set_default_dtype(dtype)
+    try:
+        torch.testing.assert_close(weigh(labels, num_classes=3), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_slice_is_the_same_in_2d_and_as_a_volume():

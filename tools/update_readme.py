@@ -152,9 +152,11 @@ def rules_table() -> str:
         ("dice_p12_cap8_mix", "dice"): "Dice",
         ("dice_p12_cap8_mix", "hd95"): "HD95",
         ("dice_p12_cap8_mix", "precision"): "precision",
+        ("dice_p12_cap8_mix", "recall"): "recall",
         ("p12_cap8_mix", "dice"): "alone: Dice",
         ("p12_cap8_mix", "hd95"): "alone: HD95",
         ("p12_cap8_mix", "precision"): "alone: precision",
+        ("p12_cap8_mix", "recall"): "alone: recall",
     }
     names = {
         "kvasir": "Kvasir-SEG",

@@ -103,7 +103,7 @@ def weight_map(
         sums = raw.sum(axes, keepdims=True)
         sizes = valid.sum(axes, keepdims=True)
         part = np.divide(sizes, sums, out=np.zeros(sums.shape), where=sums > 0)
-        raw = valid * (1 + raw * part) / 2
+        raw = valid * np.where(sums > 0, (1 + raw * part) / 2, 1)
     if options["num_voxels"] is not None:
         counted = importance[np.asarray(volumes, float) > 0]
         return raw * options["num_voxels"] / counted.sum()

@@ -24,6 +24,7 @@ from sets import FIRST_RATE, GROUPS, RADII, RATES, RUNS, SETS, Set
 from dilated_ce.study.api import Listener, prepare_data
 from dilated_ce.study.data.cases import DataSet, Split
 from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.files import write_csv
 from dilated_ce.study.planning import resolve
 from dilated_ce.study.runs.local import carry_out
 from dilated_ce.study.runs.settings import ExecutionConfig
@@ -92,12 +93,15 @@ class Study:
                  for fold, loss, rate in missing}  # fmt: skip
         for unit, outcome, _ in carry_out(list(units), self.execution):
             key = units[unit]
-            # A failed trial is the worst, and no reason to stop.
-            known[key] = outcome.dice if isinstance(outcome, Run) else 0.0
-            append(HERE / self.name / TRIALS, TRIAL_COLUMNS, [(*key, f"{known[key]:.5f}")])
-            logging.info(
-                f"{self.name} fold {key[0]} {key[1]} rate {key[2]:g}: {100 * known[key]:.1f}"
-            )
+            if isinstance(outcome, Run):
+                known[key] = round(outcome.dice, 5)
+                append(HERE / self.name / TRIALS, TRIAL_COLUMNS, [(*key, known[key])])
+                logging.info("%s fold %d %s, rate %g: %.1f", self.name, *key, 100 * known[key])
+            else:
+                logging.info("%s fold %d %s, rate %g: %s", self.name, *key, outcome.error)
+        lacking = [key for key in wanted if key not in known]
+        if lacking:  # no choice without them: start again, they are tried anew
+            raise StudyError(f"{self.name}: {len(lacking)} trials failed, such as {lacking[0]}")
         return {key: known[key] for key in wanted}
 
     def best(self, tried: dict[tuple[int, str, float], float], fold: int) -> tuple[str, float]:
@@ -130,14 +134,25 @@ class Study:
         else:
             yield from ((0, seed) for seed in range(number))
 
+    def finished(self, path: Path) -> set[tuple[str, int, int]]:
+        """The runs that are whole in the table; what an interruption left of another goes."""
+        if not path.exists():
+            return set()
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        key, classes = ["arm", "seed", "fold"], len(self.data.classes) - 1
+        whole = table.groupby(key)["case"].transform("size") == table["fold"].map(
+            {str(n): classes * len(fold.test) for n, fold in enumerate(self.data.folds)}
+        )
+        if not whole.all():
+            write_csv(path, table[whole])
+        runs = table.loc[whole, key].itertuples(index=False, name=None)
+        return {(arm, int(seed), int(fold)) for arm, seed, fold in runs}
+
     def train(self, arms: dict[str, str], number: int) -> None:
         """Every arm with every seed; whole comparisons come first."""
         chosen = {arm: self.chosen(arm, pattern) for arm, pattern in arms.items()}
         path = HERE / self.name / CASES
-        known = set()
-        if path.exists():
-            rows = pd.read_csv(path)[["arm", "seed", "fold"]]
-            known = set(rows.itertuples(index=False, name=None))
+        known = self.finished(path)
         units = {}
         for fold, seed in self.seeds(number):
             for arm in arms:
@@ -165,7 +180,7 @@ def append(path: Path, columns: tuple[str, ...], rows: object) -> None:
 
 
 def status() -> None:
-    """How many runs of each group are there, of how many."""
+    """How many trials and runs of each data set are there."""
     for name in SETS:
         path = HERE / name / CASES
         done = pd.read_csv(path, usecols=["arm", "seed", "fold"]) if path.exists() else None

@@ -89,13 +89,17 @@ class Set:
 
 def write_stare(folder: Path) -> Path:
     """STARE, which comes from PyPI, as a folder of images and masks without a split."""
-    for case in () if folder.exists() else open_stare(scale=1.0).cases:
-        image, labels = case.load().image, case.load().labels
-        for kind, values in {"images": np.moveaxis(image, 0, -1), "masks": labels}.items():
-            path = folder / kind / f"{case.name}.png"
+    if folder.exists():
+        return folder
+    part = folder.with_name(f"{folder.name}.part")
+    for case in open_stare(scale=1.0).cases:
+        loaded = case.load()
+        images = {"images": np.moveaxis(loaded.image, 0, -1), "masks": loaded.labels}
+        for kind, values in images.items():
+            path = part / kind / f"{case.name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
-    return folder
+    return part.rename(folder)
 
 
 def without_healthy(data: DataSet) -> DataSet:

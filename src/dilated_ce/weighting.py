@@ -127,7 +127,7 @@ def adaptive_dilated_weights(
     weight: Weight | None = None,
     process_group: ProcessGroup = None,
 ) -> Tensor:
-    """The weight of every voxel by the smallest dilated class mask that holds it (ours).
+    """The weight of every voxel, half of it plain, half by the smallest dilated mask (ours).
 
     Each class of each image is dilated about as far as its objects are thick. With v_c the
     volume of the dilated mask D_c, and V the number of valid voxels of the image,
@@ -351,17 +351,18 @@ class Weighting:
 
 
 def _half_plain(values: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """1/2 + 1/2 a / mean(a) in each image, or channel of one; 1/2 where a is 0 all over it.
+    """1/2 + 1/2 a / mean(a) in each image, or channel of one; 1 where a is 0 all over it.
 
     Args:
         values: a, 0 where ignored; overwritten.
         sizes: valid voxels, of the shape of the first axes of `values`.
 
     Returns:
-        The weights, which are 1/2 where ignored; and their sums over the valid voxels.
+        The weights, which are not 0 where ignored; and their sums over the valid voxels.
     """
     sums = values.flatten(sizes.ndim).sum(-1) if values.numel() else values.new_zeros(sizes.shape)
-    some = sums > 0
-    half = torch.where(some, sizes / (2 * sums), 0)
-    values.mul_(half.view(*sizes.shape, *[1] * (values.ndim - sizes.ndim))).add_(0.5)
-    return values, sizes * (0.5 + 0.5 * some)
+    counts = sizes.to(values.dtype)  # and not in the default dtype, which may be a half
+    half = torch.where(sums > 0, counts / (2 * sums), 0)
+    plain = torch.where(sums > 0, 0.5, 1.0).to(values.dtype)
+    shape = (*sizes.shape, *[1] * (values.ndim - sizes.ndim))
+    return values.mul_(half.view(shape)).add_(plain.view(shape)), counts
