@@ -12,6 +12,7 @@ from monai.losses import DiceLoss
 from PIL import Image
 
 from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.store import Failure, StudyError
 from dilated_ce.study.training.loss_spec import parse_loss
 
 
@@ -133,3 +134,15 @@ def test_ablations_are_half_plain_and_half_of_a_rule(kind):
     expected = (weights * F.cross_entropy(logits, labels[:, 0], reduction="none")).mean()
     expected += DiceLoss(softmax=True, to_onehot_y=True)(logits, labels)
     torch.testing.assert_close(loss(logits, labels), expected)
+
+
+def test_a_trial_that_failed_is_no_choice_and_is_tried_anew(small, monkeypatch):
+    def fail(units, execution):
+        yield from ((u, Failure(u.loss, u.seed, u.fold, "no memory", ""), False) for u in units)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "carry_out", fail)
+        with pytest.raises(StudyError, match="2 trials failed, such as"):
+            study_of("all").chosen("dice-ce", "dice-ce")
+    assert not (small / "tables" / "all" / "trials.csv").exists()
+    assert study_of("all").chosen("dice-ce", "dice-ce")[0][0] == "dice-ce"

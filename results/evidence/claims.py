@@ -28,7 +28,7 @@ from dilated_ce.study.files import write_csv
 from dilated_ce.study.planning import resolve
 from dilated_ce.study.runs.local import carry_out
 from dilated_ce.study.runs.settings import ExecutionConfig
-from dilated_ce.study.runs.store import Run
+from dilated_ce.study.runs.store import Run, StudyError
 from dilated_ce.study.runs.unit import Unit
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.training.loss_spec import parse_loss
