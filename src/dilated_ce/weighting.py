@@ -341,16 +341,16 @@ class Weighting:
         all_valid = on_host(here) and int(here) == labels.numel()
         valid = None if all_valid else valid_voxels(labels, self.ignore_index)
         if self.radii is None:
-            values, totals = _half_plain(values, sizes if self.by_channel else sizes[:, 0])
+            values = _half_plain(values, sizes if self.by_channel else sizes[:, 0])
             values = values if valid is None else values * valid
-            total = totals.view_as(sizes).sum(0)
+            total = sizes.sum(0).to(dtype)
         else:  # a sum over masks adds up to a sum over volumes
             total = (volumes.to(dtype) * table).view(channels, -1).sum(1)
         sizes = sizes.sum(0)
         return WeightMap.of(values, valid, sizes, self.process_group, total, scale)
 
 
-def _half_plain(values: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+def _half_plain(values: Tensor, sizes: Tensor) -> Tensor:
     """1/2 + 1/2 a / mean(a) in each image, or channel of one; 1 where a is 0 all over it.
 
     Args:
@@ -358,11 +358,11 @@ def _half_plain(values: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
         sizes: valid voxels, of the shape of the first axes of `values`.
 
     Returns:
-        The weights, which are not 0 where ignored; and their sums over the valid voxels.
+        The weights, 1 on average over the valid voxels; where ignored they are not 0.
     """
     sums = values.flatten(sizes.ndim).sum(-1) if values.numel() else values.new_zeros(sizes.shape)
     counts = sizes.to(values.dtype)  # and not in the default dtype, which may be a half
     half = torch.where(sums > 0, counts / (2 * sums), 0)
     plain = torch.where(sums > 0, 0.5, 1.0).to(values.dtype)
     shape = (*sizes.shape, *[1] * (values.ndim - sizes.ndim))
-    return values.mul_(half.view(shape)).add_(plain.view(shape)), counts
+    return values.mul_(half.view(shape)).add_(plain.view(shape))
