@@ -36,6 +36,7 @@ def small(tmp_path, monkeypatch):
         "elsewhere": sets.Set("nowhere", {}, **options),
         "lesions": sets.Set("shapes", {"folds": 2}, healthy=False, **options),
         "all": sets.Set("shapes", {}, **options),
+        "again": sets.Set("shapes", {"folds": 2}, choices_of="lesions", **options),
     }
     monkeypatch.setattr(sets.Set, "training", smaller(sets.Set.training))
     for name, value in {
@@ -44,6 +45,7 @@ def small(tmp_path, monkeypatch):
         "HERE": tmp_path / "tables",
         "RADII": (1, 2),
         "RATES": (1e-3, 3e-3),
+        "BEYOND": {3e-3: 9e-3},
         "GROUPS": {"main": ({arm: sets.MAIN[arm] for arm in ("dice-ce", "dbce")}, 2)},
     }.items():
         monkeypatch.setattr(claims, name, value)
@@ -52,7 +54,8 @@ def small(tmp_path, monkeypatch):
 
 
 def smaller(training):
-    return lambda self, **changes: training(self, channels=(4, 8), precision="32-true", **changes)
+    small = {"channels": (4, 8), "precision": "32-true", "forward": "eager"}
+    return lambda self, **changes: training(self, **small, **changes)
 
 
 def study_of(name):
@@ -61,22 +64,30 @@ def study_of(name):
 
 def run(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["claims.py", *words, "--workers", "1", "--group", "main",
-                                     "--sets", "elsewhere", "lesions", "all"])  # fmt: skip
+                                     "--sets", "elsewhere", "lesions", "all", "again"])  # fmt: skip
     claims.main()
 
 
 def test_it_chooses_on_validation_trains_and_goes_on_from_its_tables(small, monkeypatch):
     run(monkeypatch, "run")
-    for name, folds in (("lesions", [0, 1]), ("all", [0])):
-        trials = pd.read_csv(small / "tables" / name / "trials.csv")
-        assert len(trials) >= len(folds) * (2 + 2 + 1)  # two radii, and two rates for each arm
-        assert not trials.duplicated(["fold", "loss", "rate"]).any()
+    for name, folds in (("lesions", [0, 1]), ("all", [0]), ("again", [0, 1])):
+        of = "lesions" if name == "again" else name
+        assert (name == of) == (small / "tables" / name / "trials.csv").exists()
+        trials = pd.read_csv(small / "tables" / of / "trials.csv")
+        assert len(trials) >= 2 + 2 + 1  # two radii, and two rates for each arm
+        assert not trials.duplicated(["loss", "rate"]).any()
+        best_of = trials.set_index(["loss", "rate"])["validation_dice"]
+        for loss in trials["loss"].unique():
+            tried = best_of[loss]
+            if len(tried) > 1 and tried.idxmax() == 9e-3:
+                assert len(tried) == 3  # past the edge
+            if len(tried) == 2:
+                assert tried[1e-3] >= tried[3e-3]
         cases = pd.read_csv(small / "tables" / name / "cases.csv", dtype={"case": str})
         assert set(cases["arm"]) == {"dice-ce", "dbce"}
         assert sorted(set(cases["fold"])) == folds
-        for (arm, fold), rows in cases.groupby(["arm", "fold"]):
-            of_fold = trials[trials["fold"] == fold]
-            ours = of_fold[of_fold["loss"] == rows["loss"].iloc[0]]
+        for (arm, _), rows in cases.groupby(["arm", "fold"]):
+            ours = trials[trials["loss"] == rows["loss"].iloc[0]]
             best = ours.sort_values(["validation_dice", "rate"], ascending=[False, True])
             assert rows["rate"].iloc[0] == best["rate"].iloc[0], arm
         by_run = cases.groupby(["arm", "seed", "fold"])["case"].agg(set)
@@ -88,7 +99,10 @@ def test_it_chooses_on_validation_trains_and_goes_on_from_its_tables(small, monk
         for name in ("lesions", "all")
     )
     assert not healthy & set(lesions["case"])
-    assert set(lesions["case"]) == {str(n) for n in range(20)} - healthy  # each is tested once
+    chosen_on = set(study_of("lesions").data.folds[0].validation)
+    assert chosen_on  # and never tested; each other one is, once
+    assert set(lesions["case"]) == {str(n) for n in range(20)} - healthy - chosen_on
+    assert not lesions.duplicated(["arm", "case"]).any()
     assert healthy & set(whole["case"])
 
     before = (small / "tables" / "all" / "cases.csv").read_text()
@@ -145,4 +159,4 @@ def test_a_trial_that_failed_is_no_choice_and_is_tried_anew(small, monkeypatch):
         with pytest.raises(StudyError, match="2 trials failed, such as"):
             study_of("all").chosen("dice-ce", "dice-ce")
     assert not (small / "tables" / "all" / "trials.csv").exists()
-    assert study_of("all").chosen("dice-ce", "dice-ce")[0][0] == "dice-ce"
+    assert study_of("all").chosen("dice-ce", "dice-ce")[0] == "dice-ce"

@@ -15,11 +15,11 @@ import csv
 import dataclasses
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
-from sets import FIRST_RATE, GROUPS, RADII, RATES, RUNS, SETS, Set
+from sets import BEYOND, FIRST_RATE, GROUPS, RADII, RATES, RUNS, SETS, Set
 
 from dilated_ce.study.api import Listener, prepare_data
 from dilated_ce.study.data.cases import DataSet, Split
@@ -35,8 +35,9 @@ from dilated_ce.study.training.loss_spec import parse_loss
 
 HERE = Path(__file__).parent
 TRIALS, CASES = "trials.csv", "cases.csv"
-TRIAL_COLUMNS = ("fold", "loss", "rate", "validation_dice")
-ARM_WITH_RADIUS = ("dbce", "dbce-dice")
+TRIAL_COLUMNS = ("loss", "rate", "validation_dice")
+ARMS_WITH_RADIUS = ("dbce", "dbce-dice")
+Trial = tuple[str, float]  # a loss and its learning rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,17 +58,21 @@ class Study:
         (HERE / name).mkdir(exist_ok=True)
         return Study(name, SETS[name], data, prepared, execution)
 
-    def unit(self, loss: str, fold: int, rate: float, seed: int, judged: str) -> Unit:
-        """A run; judged on the "validation" part it is a trial."""
+    def judged(self, fold: int) -> tuple[str, ...]:
+        """The cases of the test part, less those that choices were made on in the first fold."""
+        chosen_on = set(self.data.folds[0].validation)
+        return tuple(name for name in self.data.folds[fold].test if name not in chosen_on)
+
+    def unit(self, loss: str, fold: int, rate: float, seed: int, trial: bool = False) -> Unit:
+        """A run; a trial is judged on the validation part."""
         split: Split = self.data.folds[fold]
-        trial = judged == "validation"
         return Unit(
             parse_loss(loss),
             seed,
             fold,
             split.train,
             () if trial else split.validation,
-            getattr(split, judged),
+            split.validation if trial else self.judged(fold),
             resolve(self.what.training(learning_rate=rate), self.prepared),
             ScoringConfig(tolerance=self.what.tolerance),
             self.prepared.folder.resolve(),
@@ -78,52 +83,43 @@ class Study:
 
     # ---------------------------------------------------------------- choices, on validation
 
-    def trials(self) -> dict[tuple[int, str, float], float]:
-        """The validation Dice by fold, loss and rate."""
-        path = HERE / self.name / TRIALS
-        if not path.exists():
-            return {}
-        return pd.read_csv(path).set_index(list(TRIAL_COLUMNS[:3]))[TRIAL_COLUMNS[3]].to_dict()
-
-    def try_out(self, wanted: list[tuple[int, str, float]]) -> dict[tuple[int, str, float], float]:
-        """The trials that are wanted, those that are missing carried out."""
-        known = self.trials()
+    def try_out(self, wanted: Iterable[Trial]) -> dict[Trial, float]:
+        """The validation Dice of each trial, those that are missing carried out on fold 0."""
+        wanted = tuple(wanted)
+        path = HERE / (self.what.choices_of or self.name) / TRIALS
+        known: dict[Trial, float] = {}
+        if path.exists():
+            known = pd.read_csv(path).set_index(["loss", "rate"])["validation_dice"].to_dict()
         missing = [key for key in dict.fromkeys(wanted) if key not in known]
-        units = {self.unit(loss, fold, rate, 0, "validation"): (fold, loss, rate)
-                 for fold, loss, rate in missing}  # fmt: skip
+        if missing and self.what.choices_of:
+            raise StudyError(
+                f"{self.name} takes the choices of {self.what.choices_of}: run it first"
+            )
+        units = {self.unit(loss, 0, rate, 0, trial=True): (loss, rate) for loss, rate in missing}
         for unit, outcome, _ in carry_out(list(units), self.execution):
             key = units[unit]
             if isinstance(outcome, Run):
                 known[key] = round(outcome.dice, 5)
-                append(HERE / self.name / TRIALS, TRIAL_COLUMNS, [(*key, known[key])])
-                logging.info("%s fold %d %s, rate %g: %.1f", self.name, *key, 100 * known[key])
+                append(path, TRIAL_COLUMNS, [(*key, known[key])])
+                logging.info("%s %s, rate %g: %.1f", self.name, *key, 100 * known[key])
             else:
-                logging.info("%s fold %d %s, rate %g: %s", self.name, *key, outcome.error)
+                logging.info("%s %s, rate %g: %s", self.name, *key, outcome.error)
         lacking = [key for key in wanted if key not in known]
         if lacking:  # no choice without them: start again, they are tried anew
             raise StudyError(f"{self.name}: {len(lacking)} trials failed, such as {lacking[0]}")
         return {key: known[key] for key in wanted}
 
-    def best(self, tried: dict[tuple[int, str, float], float], fold: int) -> tuple[str, float]:
-        """The loss and rate with the best validation Dice; the smaller of equals."""
-        of_fold = [
-            (dice, -place, loss, rate)
-            for place, ((of, loss, rate), dice) in enumerate(tried.items())
-            if of == fold
-        ]
-        _, _, loss, rate = max(of_fold)
-        return loss, rate
-
-    def chosen(self, arm: str, pattern: str) -> dict[int, tuple[str, float]]:
-        """The loss and its learning rate on each fold, searched for where they are not known."""
-        folds = range(len(self.data.folds))
-        losses = dict.fromkeys(folds, pattern)
-        if arm in ARM_WITH_RADIUS:
-            candidates = [pattern.format(radius=radius) for radius in RADII]
-            tried = self.try_out([(f, loss, FIRST_RATE) for f in folds for loss in candidates])
-            losses = {fold: self.best(tried, fold)[0] for fold in folds}
-        tried = self.try_out([(f, losses[f], rate) for f in folds for rate in RATES])
-        return {fold: self.best(tried, fold) for fold in folds}
+    def chosen(self, arm: str, pattern: str) -> Trial:
+        """The loss of an arm and its learning rate; the smaller of equals."""
+        loss = pattern
+        if arm in ARMS_WITH_RADIUS:
+            tried = self.try_out((pattern.format(radius=r), FIRST_RATE) for r in RADII)
+            loss, _ = max(tried, key=lambda key: tried[key])
+        tried = self.try_out((loss, rate) for rate in RATES)
+        _, rate = max(tried, key=lambda key: tried[key])
+        if rate in BEYOND:  # the best may lie past the edge
+            tried |= self.try_out([(loss, BEYOND[rate])])
+        return max(sorted(tried), key=lambda key: tried[key])
 
     # ---------------------------------------------------------------------------- the arms
 
@@ -141,7 +137,7 @@ class Study:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         key, classes = ["arm", "seed", "fold"], len(self.data.classes) - 1
         whole = table.groupby(key)["case"].transform("size") == table["fold"].map(
-            {str(n): classes * len(fold.test) for n, fold in enumerate(self.data.folds)}
+            {str(n): classes * len(self.judged(n)) for n in range(len(self.data.folds))}
         )
         if not whole.all():
             write_csv(path, table[whole])
@@ -157,8 +153,8 @@ class Study:
         for fold, seed in self.seeds(number):
             for arm in arms:
                 if (arm, seed, fold) not in known:
-                    loss, rate = chosen[arm][fold]
-                    units[self.unit(loss, fold, rate, seed, "test")] = arm, rate
+                    loss, rate = chosen[arm]
+                    units[self.unit(loss, fold, rate, seed)] = arm, rate
         for unit, outcome, _ in carry_out(list(units), self.execution):
             arm, rate = units[unit]
             if isinstance(outcome, Run):

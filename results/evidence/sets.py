@@ -17,6 +17,7 @@ SPLIT_SEED = 2026
 FOLDS = 5
 RADII = (1, 2, 4, 8, 16, 32)
 RATES = (1e-3, 3e-3, 9e-3)
+BEYOND = {1e-3: 3.3e-4, 9e-3: 2.7e-2}  # where the best of them is the smallest or largest
 FIRST_RATE = 3e-3
 
 # "{radius}" stands for the radius that was chosen on validation.
@@ -55,6 +56,7 @@ class Set:
     batch: int = 8
     tolerance: float = 2.0
     healthy: bool = True  # whether cases without a foreground stay
+    choices_of: str = ""  # the set whose radii and rates it takes
 
     @property
     def path(self) -> Path:
@@ -80,6 +82,7 @@ class Set:
                 "patch_size": self.patch,
                 "batch_size": self.batch,
                 "precision": "bf16-mixed",
+                "forward": "compiled",
                 "threads": 1,
                 "evaluations": 3,
                 **changes,
@@ -133,5 +136,5 @@ SETS = {
     "kvasir": Set("kvasir_seg", {"scale": 128 / 352, "mask_threshold": 127}, steps=800),
     "ph2": Set("ph2", {"scale": 2 / 3}),
     "nuclei": Set("nuclei", {}),
-    "healthy": Set("busi", {"scale": 0.5, "folds": FOLDS}),
+    "healthy": Set("busi", {"scale": 0.5, "folds": FOLDS}, choices_of="busi"),
 }

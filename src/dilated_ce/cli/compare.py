@@ -202,6 +202,14 @@ def compare(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Train with torch.compile: faster after a minute; needs a C compiler.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False,
     device: Annotated[
         str | None,
         typer.Option(
@@ -335,6 +343,7 @@ def compare(
         "training.patch_size": numbers("--patch-size", patch_size),
         "training.learning_rate": learning_rate,
         "training.precision": precision,
+        "training.forward": "compiled" if compile else None,
         "training.device": device,
         "training.devices": devices,
         "tune": tuning(tune),

@@ -21,6 +21,7 @@ OWN = {
     "training.patch_size": "--patch-size",
     "training.learning_rate": "--lr",
     "training.precision": "--precision",
+    "training.forward": "--compile",
     "tune": "--tune",
 }
 THEIRS = {

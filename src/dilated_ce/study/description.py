@@ -64,7 +64,7 @@ def settings_in_words(
             ]
         ),
         "optimiser": f"{training.optimizer}, {training.schedule} schedule, weight decay "
-        f"{training.weight_decay:g}, {training.precision}",
+        f"{training.weight_decay:g}, {training.precision}, {training.forward}",
         "learning rate": f"chosen on the validation part of each fold: {tuned}"
         if config.tune
         else f"{training.learning_rate:g} for all losses",

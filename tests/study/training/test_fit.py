@@ -82,6 +82,15 @@ def test_every_loss_computes_in_float32_under_half_precision(plan, prepared, tmp
     assert torch.equal(found, segmenter.criterion(logits.float(), labels))
 
 
+def test_a_compiled_run_learns_the_same(plan, tmp_path):
+    """And its weights have the names of the network's own."""
+    network, history = fit(plan(), tmp_path / "eager")
+    compiled, its_history = fit(plan(forward="compiled"), tmp_path / "compiled")
+    np.testing.assert_allclose(its_history.losses, history.losses, rtol=1e-3)
+    assert compiled.state_dict().keys() == network.state_dict().keys()
+    assert [step for step, _ in its_history.curve] == [3, 6, 9]
+
+
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 8])
 @pytest.mark.parametrize("loss", ["ce", "dbce-dice:radius=2"])
 def test_an_interrupted_run_ends_like_an_undisturbed_one(

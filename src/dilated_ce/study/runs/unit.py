@@ -50,7 +50,14 @@ from dilated_ce.study.training.process import on_threads
 from dilated_ce.study.training.settings import ResolvedTraining
 
 # What changes the arithmetic of a run on its machine, and not what it computes.
-SHAPELESS = {"device", "devices", "threads", "loaders", "weights"}  # of the last the content
+SHAPELESS = {
+    "device",
+    "devices",
+    "forward",
+    "threads",
+    "loaders",
+    "weights",
+}  # of the last, the content
 # What a run's numbers come from in this package: what trains, what judges, and their defaults.
 # Whole folders, as a list of modules would miss the next one.
 PACKAGE = Path(dilated_ce.__file__).parent

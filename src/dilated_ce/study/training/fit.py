@@ -33,7 +33,13 @@ from dilated_ce.study.training.loggers import (
 )
 from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import LossSpec
-from dilated_ce.study.training.networks import build_network, outputs_of, supervised
+from dilated_ce.study.training.networks import (
+    Forward,
+    build_network,
+    compiled,
+    outputs_of,
+    supervised,
+)
 from dilated_ce.study.training.patches import Patches, StepSampler, change
 from dilated_ce.study.training.process import as_guest, peak_memory, reset_peak_memory
 from dilated_ce.study.training.settings import ResolvedTraining
@@ -150,6 +156,7 @@ class Segmenter(L.LightningModule):
         self.setting = Setting(
             index["ignore_index"], group, prepared.overlapping, prepared.num_outputs
         )
+        self.forward_pass: Forward | None = None  # if it is not the network's own
         self.criterion = plan.loss.build(self.setting)
         self.num_parts = min(plan.training.evaluations, plan.training.steps)
         self.history = History()
@@ -201,7 +208,7 @@ class Segmenter(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch of patches."""
         set_progress(self.criterion, self.global_step, self.plan.training.steps)
-        outputs = outputs_of(self.network, batch["image"])
+        outputs = outputs_of(self.network, batch["image"], self.forward_pass)
         target = target_of(batch["labels"], self.plan.prepared.num_classes, self.setting)
         # Autocast keeps cross entropy in float32, and lets the sums of a Dice loss lose digits in
         # half precision: so all losses compute in float32.
@@ -276,7 +283,9 @@ class Segmenter(L.LightningModule):
         self.history = History(**checkpoint["history"])
 
     def on_train_start(self) -> None:
-        """Write again what a table has lost that begins anew when a run goes on."""
+        """Compile; and write again what a table has lost that begins anew when a run goes on."""
+        if self.plan.training.forward == "compiled":
+            self.forward_pass = compiled(self.network)
         tables = [logger for logger in self.loggers if isinstance(logger, CSVLogger)]
         log_curves(tables, 0, self.history.losses, [])
         for step, dice in self.history.curve:

@@ -1,7 +1,7 @@
 """Networks by name: MONAI's, those of segmentation_models.pytorch, and the user's."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from dilated_ce.study.training.network_spec import SMP, NetworkSpec, parse_netwo
 from dilated_ce.study.training.own import explain
 from dilated_ce.study.training.settings import TrainingConfig
 
+Forward = Callable[[Tensor], Any]
 MOST_KEYS = 5  # of weights that do not fit, that are listed
 
 
@@ -107,16 +108,25 @@ def _arguments(
     return {key: v for key, v in data.items() if key in signature} | levels.get(spec.name, {})
 
 
-def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:
+def compiled(network: nn.Module) -> Forward:
+    """The forward pass as `torch.compile` makes it, for images of one shape.
+
+    The network stays as it is, with the names of its weights, for images of any shape.
+    """
+    forward: Forward = torch.compile(network.forward, dynamic=False)
+    return forward
+
+
+def outputs_of(network: nn.Module, images: Tensor, forward: Forward | None = None) -> list[Tensor]:
     """The logits of a network for images (B, channels, *spatial), those that count first.
 
     One of them, or several for deep supervision: a list, or MONAI's DynUNet's (B, heads, C,
-    *spatial).
+    *spatial). They come from its forward pass, or from `forward`, the same one compiled.
 
     Raises:
         TypeError: anything else.
     """
-    found = network(images)
+    found = (forward or network)(images)
     if isinstance(found, Tensor):
         return list(found.unbind(1)) if found.ndim == images.ndim + 1 else [found]
     if isinstance(found, list | tuple) and found and all(isinstance(o, Tensor) for o in found):

@@ -78,6 +78,11 @@ class TrainingConfig(Strict):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
         default="32-true", description="of Lightning's trainer; the losses compute in float32"
     )
+    forward: Literal["eager", "compiled"] = Field(
+        default="eager",
+        description="compiled trains the network as torch.compile makes it: faster after a minute; "
+        "needs a C compiler",
+    )
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where to train")
     devices: int = Field(default=1, ge=1, description="GPUs, or processes, that share each run")
     threads: int | None = Field(

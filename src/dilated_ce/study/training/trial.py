@@ -13,7 +13,7 @@ from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import LossSpec, source_file
 from dilated_ce.study.training.network_spec import parse_network
-from dilated_ce.study.training.networks import build_network, outputs_of, supervised
+from dilated_ce.study.training.networks import build_network, compiled, outputs_of, supervised
 from dilated_ce.study.training.own import ANY
 from dilated_ce.study.training.patches import Patches
 from dilated_ce.study.training.settings import ResolvedTraining
@@ -75,7 +75,8 @@ def try_network(
     wanted = (len(images), prepared.num_outputs)
     subject = f"training.network {training.network}: patches of shape {tuple(images.shape)}"
     try:
-        outputs = outputs_of(network.train(), images)
+        forward = compiled(network) if training.forward == "compiled" else None
+        outputs = outputs_of(network.train(), images, forward)
         if any(output.shape[:2] != wanted or output.ndim != images.ndim for output in outputs):
             shapes = ", ".join(str(tuple(output.shape)) for output in outputs)
             raise TypeError(f"it returns {shapes}, expected {wanted} with {dims} sides behind")
