@@ -157,6 +157,6 @@ def test_a_trial_that_failed_is_no_choice_and_is_tried_anew(small, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(claims, "carry_out", fail)
         with pytest.raises(StudyError, match="2 trials failed, such as"):
-            study_of("all").chosen("dice-ce", "dice-ce")
+            study_of("all").choose({"dice-ce": "dice-ce"})
     assert not (small / "tables" / "all" / "trials.csv").exists()
-    assert study_of("all").chosen("dice-ce", "dice-ce")[0] == "dice-ce"
+    assert study_of("all").choose({"dice-ce": "dice-ce"})["dice-ce"][0] == "dice-ce"

@@ -16,6 +16,7 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -109,17 +110,24 @@ class Study:
             raise StudyError(f"{self.name}: {len(lacking)} trials failed, such as {lacking[0]}")
         return {key: known[key] for key in wanted}
 
-    def chosen(self, arm: str, pattern: str) -> Trial:
-        """The loss of an arm and its learning rate; the smaller of equals."""
-        loss = pattern
-        if arm in ARMS_WITH_RADIUS:
-            tried = self.try_out((pattern.format(radius=r), FIRST_RATE) for r in RADII)
-            loss, _ = max(tried, key=lambda key: tried[key])
-        tried = self.try_out((loss, rate) for rate in RATES)
-        _, rate = max(tried, key=lambda key: tried[key])
-        if rate in BEYOND:  # the best may lie past the edge
-            tried |= self.try_out([(loss, BEYOND[rate])])
-        return max(sorted(tried), key=lambda key: tried[key])
+    def choose(self, arms: dict[str, str]) -> dict[str, Trial]:
+        """The loss of each arm and its learning rate; the smaller of equals."""
+        with_radius = [arm for arm in arms if arm in ARMS_WITH_RADIUS]
+        radii = {arm: [(arms[arm].format(radius=r), FIRST_RATE) for r in RADII]
+                 for arm in with_radius}  # fmt: skip
+        rates = {arm: [(arms[arm], rate) for rate in RATES] for arm in arms if arm not in radii}
+        # As many at a time as can be, for the machine's cores.
+        tried = self.try_out(chain(*radii.values(), *rates.values()))
+        for arm in with_radius:
+            loss, _ = best(tried, radii[arm])
+            rates[arm] = [(loss, rate) for rate in RATES]
+        tried |= self.try_out(chain(*rates.values()))
+        for among in rates.values():
+            loss, rate = best(tried, among)
+            if rate in BEYOND:  # the best may lie past the edge
+                among.append((loss, BEYOND[rate]))
+        tried |= self.try_out(chain(*rates.values()))
+        return {arm: best(tried, rates[arm]) for arm in arms}
 
     # ---------------------------------------------------------------------------- the arms
 
@@ -146,7 +154,7 @@ class Study:
 
     def train(self, arms: dict[str, str], number: int) -> None:
         """Every arm with every seed; whole comparisons come first."""
-        chosen = {arm: self.chosen(arm, pattern) for arm, pattern in arms.items()}
+        chosen = self.choose(arms)
         path = HERE / self.name / CASES
         known = self.finished(path)
         units = {}
@@ -163,6 +171,11 @@ class Study:
                 logging.info("%s %s: done", self.name, unit.title)
             else:
                 logging.info("%s %s: %s", self.name, unit.title, outcome.error)
+
+
+def best(tried: dict[Trial, float], among: Iterable[Trial]) -> Trial:
+    """The one with the best validation Dice; the smaller radius or rate of equals."""
+    return max(among, key=lambda trial: (tried[trial], -trial[1]))
 
 
 def append(path: Path, columns: tuple[str, ...], rows: object) -> None:
