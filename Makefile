@@ -50,6 +50,9 @@ rules: $(VENV)/.installed-study ## search for the adaptive rule anew on the data
 evidence: $(VENV)/.installed-study ## run what is missing of the evidence study, on the data under DILATED_CE_DATA (days; it resumes)
 	PYTHONPATH=results/evidence $(BIN)/python results/evidence/claims.py run $(ARGS)
 
+answers: $(VENV)/.installed-study ## open the test parts of the evidence study, when all runs of a group are there (ARGS="--group main")
+	PYTHONPATH=results/evidence $(BIN)/python results/evidence/answers.py $(ARGS)
+
 weight-map: $(VENV)/.installed-study ## train with the weight map in the loss and by the transform (options: ARGS="--data DIR")
 	$(BIN)/python benchmarks/weight_map.py $(ARGS)
 

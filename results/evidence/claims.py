@@ -15,12 +15,25 @@ import csv
 import dataclasses
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 import pandas as pd
-from sets import BEYOND, FIRST_RATE, GROUPS, RADII, RATES, RUNS, SETS, Set
+from sets import (
+    BEYOND,
+    FIRST_RATE,
+    FLAT,
+    GROUPS,
+    LENGTHS,
+    LONG_CHANNELS,
+    LONG_SETS,
+    RADII,
+    RATES,
+    RUNS,
+    SETS,
+    Set,
+)
 
 from dilated_ce.study.api import Listener, prepare_data
 from dilated_ce.study.data.cases import DataSet, Split
@@ -35,7 +48,8 @@ from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.training.loss_spec import parse_loss
 
 HERE = Path(__file__).parent
-TRIALS, CASES = "trials.csv", "cases.csv"
+TRIALS, LENGTHS_TRIED = "trials.csv", "lengths.csv"
+CASES, LONG_CASES = "cases.csv", "cases_long.csv"
 TRIAL_COLUMNS = ("loss", "rate", "validation_dice")
 ARMS_WITH_RADIUS = ("dbce", "dbce-dice")
 Trial = tuple[str, float]  # a loss and its learning rate
@@ -50,6 +64,7 @@ class Study:
     data: DataSet
     prepared: Prepared
     execution: ExecutionConfig
+    table: str = CASES
 
     @staticmethod
     def open(name: str, execution: ExecutionConfig) -> "Study":
@@ -129,14 +144,34 @@ class Study:
         tried |= self.try_out(chain(*rates.values()))
         return {arm: best(tried, rates[arm]) for arm in arms}
 
-    # ---------------------------------------------------------------------------- the arms
+    def long(self) -> "Study":
+        """The same with a larger network, trained until Dice + CE learns nothing more."""
+        _, rate = self.choose({"dice-ce": "dice-ce"})["dice-ce"]
+        path = HERE / self.name / LENGTHS_TRIED
+        tried = (
+            pd.read_csv(path).set_index("steps")["last_third"].to_dict() if path.exists() else {}
+        )
+        for steps in LENGTHS:
+            what = dataclasses.replace(self.what, steps=steps, channels=LONG_CHANNELS)
+            longer = dataclasses.replace(self, what=what, table=LONG_CASES)
+            if steps not in tried:
+                unit = dataclasses.replace(
+                    longer.unit("dice-ce", 0, rate, 0),
+                    judged=self.data.folds[0].validation,
+                    prefix="length-",
+                )
+                [(_, outcome, _)] = carry_out([unit], self.execution)
+                if not isinstance(outcome, Run):
+                    raise StudyError(f"{self.name}, {steps} steps: {outcome.error}")
+                before, after = outcome.curve["dice"].iloc[-2:]
+                tried[steps] = round(after - before, 5)
+                append(path, ("steps", "dice", "last_third"), [(steps, after, tried[steps])])
+                logging.info("%s, %d steps: %+.1f", self.name, steps, 100 * tried[steps])
+            if tried[steps] < FLAT:
+                break
+        return longer
 
-    def seeds(self, number: int) -> Iterator[tuple[int, int]]:
-        """Fold and seed of each run: one run for each of several folds, else so many."""
-        if len(self.data.folds) > 1:
-            yield from ((fold, fold) for fold in range(len(self.data.folds)))
-        else:
-            yield from ((0, seed) for seed in range(number))
+    # ---------------------------------------------------------------------------- the arms
 
     def finished(self, path: Path) -> set[tuple[str, int, int]]:
         """The runs that are whole in the table; what an interruption left of another goes."""
@@ -155,10 +190,10 @@ class Study:
     def train(self, arms: dict[str, str], number: int) -> None:
         """Every arm with every seed; whole comparisons come first."""
         chosen = self.choose(arms)
-        path = HERE / self.name / CASES
+        path = HERE / self.name / self.table
         known = self.finished(path)
         units = {}
-        for fold, seed in self.seeds(number):
+        for fold, seed in self.what.runs(number):
             for arm in arms:
                 if (arm, seed, fold) not in known:
                     loss, rate = chosen[arm]
@@ -214,8 +249,11 @@ def main() -> None:
     for group in options.group:
         arms, number = GROUPS[group]
         for name in options.sets:
+            if group == "long" and name not in LONG_SETS:
+                continue
             if SETS[name].is_there:
-                Study.open(name, execution).train(arms, number)
+                study = Study.open(name, execution)
+                (study.long() if group == "long" else study).train(arms, number)
             else:
                 logging.info("%s is left out: its data are not there", name)
     return None

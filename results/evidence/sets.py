@@ -1,6 +1,7 @@
 """The data sets and the arms of the evidence study, as results/PROTOCOL.md has them."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,7 +43,12 @@ RIVALS = {
     "dice-top-k": "dice-top-k",
     "dice-boundary": "dice-boundary",
 }
-GROUPS = {"main": (MAIN, 5), "ablations": (ABLATIONS, 3), "rivals": (RIVALS, 3)}
+GROUPS = {"main": (MAIN, 5), "ablations": (ABLATIONS, 3), "rivals": (RIVALS, 3), "long": (MAIN, 3)}
+
+LONG_SETS = ("hippocampus", "busi", "kvasir", "acdc")
+LONG_CHANNELS = (32, 64, 128, 256)
+LENGTHS = (2000, 4000, 8000, 16000)  # steps, tried in turn
+FLAT = 0.005  # of Dice, over the last third
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Set:
     batch: int = 8
     tolerance: float = 2.0
     healthy: bool = True  # whether cases without a foreground stay
+    channels: tuple[int, ...] = (16, 32, 64, 128)
     choices_of: str = ""  # the set whose radii and rates it takes
 
     @property
@@ -67,6 +74,13 @@ class Set:
     def is_there(self) -> bool:
         """Whether it can be opened; STARE is fetched."""
         return self.folder == "stare" or self.path.is_dir()
+
+    def runs(self, number: int) -> Iterator[tuple[int, int]]:
+        """Fold and seed of each run: one run for each of several folds, else so many."""
+        if (folds := self.options.get("folds", 1)) > 1:
+            yield from ((fold, fold) for fold in range(folds))
+        else:
+            yield from ((0, seed) for seed in range(number))
 
     def open(self) -> DataSet:
         """The data."""
@@ -81,6 +95,7 @@ class Set:
                 "steps": self.steps,
                 "patch_size": self.patch,
                 "batch_size": self.batch,
+                "channels": self.channels,
                 "precision": "bf16-mixed",
                 "forward": "compiled",
                 "threads": 1,

@@ -1,0 +1,133 @@
+"""The answers of the evidence study: from the scores of every case to the tables that pages quote.
+
+    python results/evidence/answers.py [--group main]
+
+It opens the test parts of a group when all of its runs on all data sets are there, and not before:
+see results/PROTOCOL.md. It writes, beside itself, `scores.csv` (means of every arm), `by_set.csv`
+and `over_sets.csv` (differences with their intervals), `answers.csv` (the words), and `choices.csv`
+(the radius and rate of every arm).
+"""
+
+import argparse
+import dataclasses
+import logging
+from pathlib import Path
+
+import pandas as pd
+from claims import CASES, LONG_CASES
+from questions import (
+    HEALTHY,
+    QUESTIONS,
+    SHOWN,
+    answer,
+    mean_of,
+    on_data_set,
+    over_data_sets,
+    scores_of,
+)
+from sets import GROUPS, LONG_SETS, SETS
+
+from dilated_ce.study.scores.table import read_cases
+
+HERE = Path(__file__).parent
+SEARCHED = "kvasir"  # whose test part the search for the adaptive rule has seen, on the same split
+
+
+def read_group(group: str) -> dict[str, pd.DataFrame]:
+    """The scores of all arms that a group is about, by data set.
+
+    Raises:
+        SystemExit: a run is missing; which ones are said.
+    """
+    is_long = group == "long"
+    names = LONG_SETS if is_long else tuple(SETS)
+    arms, number = GROUPS[group]
+    beside = {q.reference for q in QUESTIONS.get(group, ())} | {
+        q.arm for q in QUESTIONS.get(group, ())
+    }
+    tables, missing = {}, []
+    for name in names:
+        path = HERE / name / (LONG_CASES if is_long else CASES)
+        table = read_cases(path) if path.exists() else pd.DataFrame(columns=["arm", "seed", "fold"])
+        runs = set(table[["arm", "seed", "fold"]].itertuples(index=False, name=None))
+        for fold, seed in SETS[name].runs(number):
+            missing += [f"{name} {arm} seed {seed} fold {fold}" for arm in sorted({*arms, *beside})
+                        if (arm, seed, fold) not in runs]  # fmt: skip
+        seeds = {seed for _, seed in SETS[name].runs(number)}
+        tables[name] = table[table["seed"].isin(seeds)]
+    if missing:
+        raise SystemExit(
+            f"{group}: {len(missing)} runs are missing, such as {missing[0]}; the test parts stay "
+            "closed until all are there: make evidence"
+        )
+    return tables
+
+
+def answer_group(group: str, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables of a group, by the name of their file."""
+    scores, by_set, over_sets, answers = [], [], [], []
+    for name, table in tables.items():
+        scores.append(means_of(table).assign(set=name))
+    for question in QUESTIONS["main" if group == "long" else group]:
+        who = {"question": question.number, "arm": question.arm, "reference": question.reference}
+        found = {name: on_data_set(table, question) for name, table in tables.items()}
+        for name, table in found.items():
+            by_set.append(table.assign(set=name, **who))
+        spared = {name: table for name, table in found.items() if name != SEARCHED}
+        variants = {"all": found, f"without {SEARCHED}": spared}
+        for variant, of_sets in variants.items():
+            if variant != "all" and (question.kind != "safe" or len(of_sets) < 3):
+                continue
+            pooled = over_data_sets(of_sets, question.together)
+            over_sets.append(pooled.assign(over=variant, **who))
+            said = answer(question, of_sets, pooled)
+            if said.word:
+                lists = {key: " ".join(value) for key, value in dataclasses.asdict(said).items()
+                         if key != "word"}  # fmt: skip
+                answers.append({**who, "over": variant, "word": said.word, **lists})
+    return {
+        "scores": pd.concat(scores),
+        "by_set": pd.concat(by_set),
+        "over_sets": pd.concat(over_sets),
+        "answers": pd.DataFrame(answers),
+    }
+
+
+def means_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The means of every score of every arm on one data set."""
+    scores = scores_of(table, *table["arm"].unique())
+    there = [metric for metric in SHOWN if scores.has(metric, scores.losses)]
+    means = pd.DataFrame({metric: mean_of(scores, metric) for metric in there})
+    return means.rename_axis("arm").reset_index()
+
+
+def choices() -> pd.DataFrame:
+    """The loss, with its radius, and the learning rate that each arm took."""
+    rows = [
+        read_cases(path)[["arm", "loss", "rate"]].drop_duplicates().assign(set=name)
+        for name in SETS
+        if (path := HERE / name / CASES).exists() and name != HEALTHY
+    ]
+    return pd.concat(rows)[["set", "arm", "loss", "rate"]]
+
+
+def main() -> None:
+    """Write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--group", choices=[*GROUPS], nargs="*", default=[*GROUPS])
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    groups = parser.parse_args().group
+    found: dict[str, list[pd.DataFrame]] = {}
+    for group, tables in {group: read_group(group) for group in groups}.items():
+        for name, table in answer_group(group, tables).items():
+            found.setdefault(name, []).append(table.assign(group=group))
+    for name, parts in {**found, "choices": [choices()]}.items():
+        table = pd.concat(parts)
+        first = [c for c in ("group", "over", "set", "question", "arm", "reference") if c in table]
+        table = table[[*first, *(c for c in table if c not in first)]]
+        table.round(5).to_csv(HERE / f"{name}.csv", index=False, lineterminator="\n")
+        logging.info("%s.csv: %d rows", name, len(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The analysis of the evidence study, on scores that are made up: the words that they deserve."""
+
+import answers
+import claims
+import numpy as np
+import pandas as pd
+import pytest
+import questions
+import sets
+from questions import Question, answer, on_data_set, over_data_sets
+
+from dilated_ce.study.statistics.pooling import mean_over_data_sets
+
+NAMES = ("one", "two", "three", "four", "five")
+
+
+def table(shifts, *, seed=0, patients=60, folds=1, seeds=3, noise=0.03, **scores):
+    """Scores of arms whose Dice differs by these shifts, patient by patient."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(patients):
+        level = random.uniform(0.5, 0.8)
+        for run in range(seeds if folds == 1 else 1):
+            fold = number % folds
+            for arm, shift in shifts.items():
+                rows.append(
+                    {"loss": arm, "arm": arm, "rate": 0.003, "seed": fold if folds > 1 else run,
+                     "fold": fold, "case": f"c{number}", "group": f"g{number}", "class": "lesion",
+                     "dice": level + shift + noise * random.normal(),
+                     **{name: of(arm, random) for name, of in scores.items()}}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def of_shifts(question, shifts, **options):
+    """What is found on data sets on which the arm differs so."""
+    arms = [{question.arm: shift, question.reference: 0.0} for shift in shifts]
+    return {
+        name: on_data_set(table(of, seed=n, **options), question)
+        for n, (name, of) in enumerate(zip(NAMES, arms, strict=False))
+    }
+
+
+def word(question, shifts, **options):
+    by_set = of_shifts(question, shifts, **options)
+    return answer(question, by_set, over_data_sets(by_set, question.together))
+
+
+BETTER = Question("1", "dbce", "ce", "better")
+LIKE = Question("3", "dbce", "dice-ce", "like")
+SAFE = Question("4", "adaptive-dbce-dice", "dice-ce", "safe")
+
+
+@pytest.mark.parametrize(
+    ("question", "shifts", "expected"),
+    [
+        (BETTER, (0.05, 0.06, 0.05, 0.04, 0.05), "confirmed"),
+        (BETTER, (-0.05, -0.06, -0.05, -0.04, -0.05), "refuted"),
+        (BETTER, (0.1, -0.1, 0.05, -0.05, 0.0), "open"),
+        (LIKE, (0.001, -0.001, 0.002, 0.0, 0.0), "confirmed"),
+        (LIKE, (0.05, 0.06, 0.05, 0.04, 0.05), "refuted (better)"),
+        (LIKE, (-0.05, -0.06, -0.05, -0.04, -0.05), "refuted"),
+        (LIKE, (0.05, -0.05, 0.05, -0.05, 0.0), "open"),
+        (SAFE, (0.02, 0.03, 0.02, 0.03, 0.025), "met"),
+        (SAFE, (0.05, 0.05, 0.05, 0.05, -0.08), "failed"),
+        (SAFE, (0.0, 0.0, 0.0, 0.0, 0.0), "open"),
+    ],
+)
+def test_words(question, shifts, expected):
+    found = word(question, shifts)
+    assert found.word == expected
+    if expected == "failed":
+        assert found.against == ("five",)
+
+
+def test_a_set_on_the_other_side_is_named():
+    found = word(BETTER, (0.3, 0.3, 0.3, 0.3, -0.06))
+    assert found.against == ("five",)
+
+
+@pytest.mark.parametrize("worse", [True, False])
+@pytest.mark.parametrize("score", ["hd95", "lesion_precision", "false_alarm"])
+def test_what_got_worse_makes_it_a_trade_off(score, worse):
+    units = {"hd95": 10.0}.get(score, 0.3)
+    sign = (-1 if score == "lesion_precision" else 1) * (1 if worse else -1)
+
+    def of(arm, random):
+        return units * (1 + 0.3 * sign * (arm == "dbce")) + 0.01 * random.normal()
+
+    by_set = of_shifts(BETTER, (0.05, 0.06, 0.05, 0.04, 0.05), **{score: of})
+    if score == "false_alarm":  # counts on the healthy set alone
+        pooled = over_data_sets(by_set, 3)
+        assert answer(BETTER, by_set, pooled).worse == ()
+        by_set[questions.HEALTHY] = by_set.pop("five")
+    found = answer(BETTER, by_set, over_data_sets(by_set, 3))
+    assert found.worse == ((score,) if worse else ())
+    assert found.word == ("confirmed, trade-off" if worse else "confirmed")
+
+
+def test_distance_makes_it_unsafe():
+    shifts = (0.02, 0.03, 0.02, 0.03, 0.025)
+
+    def farther(by):
+        return lambda arm, random: 10 + by * (arm == SAFE.arm) + 0.1 * random.normal()
+
+    assert word(SAFE, shifts, hd95=farther(0)).word == "met"
+    assert word(SAFE, shifts, hd95=farther(0.5)).word == "open"  # wholly worse, by a twentieth
+    found = word(SAFE, shifts, hd95=farther(2))
+    assert found.word == "failed"
+    assert found.against == NAMES
+
+
+def test_means_over_sets_leave_out_the_healthy_one_and_take_distances_as_shares():
+    def of(arm, random):
+        return 20 + 4 * (arm == "dbce") + random.normal()
+
+    by_set = of_shifts(BETTER, (0.05, 0.06, 0.02), hd95=of)
+    by_set[questions.HEALTHY] = of_shifts(BETTER, (0.9,))["one"]
+    pooled = over_data_sets(by_set, 3).set_index("score")
+    rows = [by_set[name].set_index("score") for name in NAMES[:3]]
+    expected = mean_over_data_sets(
+        [row.loc["dice", "difference"] for row in rows],
+        [row.loc["dice", "error"] for row in rows],
+        comparisons=3,
+    )
+    assert pooled.loc["dice", "low"] == pytest.approx(expected.low)
+    assert pooled.loc["dice", "sets"] == 3
+    assert pooled.loc["hd95", "difference"] == pytest.approx(0.2, abs=0.02)
+    alone = over_data_sets(by_set, 1).set_index("score")
+    assert alone.loc["dice", "low"] > pooled.loc["dice", "low"]
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """The tables of three small data sets, of which one is cross-validated."""
+    found = {
+        "kvasir": sets.Set("x", {}),
+        "busi": sets.Set("x", {"folds": 5}),
+        "nuclei": sets.Set("x", {}),
+        "healthy": sets.Set("x", {"folds": 5}),
+    }
+    for module in (answers, claims):
+        monkeypatch.setattr(module, "SETS", found)
+        monkeypatch.setattr(module, "HERE", tmp_path)
+    monkeypatch.setattr(answers, "LONG_SETS", ("kvasir", "busi"))
+    shifts = {arm: 0.01 * n for n, arm in enumerate(sets.MAIN)}
+    for number, (name, what) in enumerate(found.items()):
+        folds = what.options.get("folds", 1)
+        for file, seeds in (("cases.csv", 5), ("cases_long.csv", 3)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            made = table(shifts, seed=number, patients=30, folds=folds, seeds=seeds,
+                         hd95=lambda arm, random: 5 + random.normal())  # fmt: skip
+            made.to_csv(tmp_path / name / file, index=False)
+    return tmp_path
+
+
+def test_it_writes_the_tables_when_all_runs_are_there(study, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["answers.py", "--group", "main", "long"])
+    answers.main()
+    said = pd.read_csv(study / "answers.csv")
+    assert set(said[said["group"] == "main"]["question"].astype(str)) == {"1", "2", "3", "4"}
+    assert set(said["over"]) == {"all", "without kvasir"}
+    pooled = pd.read_csv(study / "over_sets.csv")
+    spared = pooled[(pooled["over"] != "all") & (pooled["group"] == "main")]
+    assert set(spared["sets"]) == {2}
+    assert set(pooled[pooled["over"] == "all"]["sets"]) == {2, 3}  # of the long ones, and of all
+    by_set = pd.read_csv(study / "by_set.csv").set_index(
+        ["group", "set", "arm", "reference", "score"]
+    )
+    cases = pd.read_csv(study / "kvasir" / "cases.csv").set_index(["arm", "seed", "case"])["dice"]
+    found = by_set.loc[("main", "kvasir", "dbce", "ce", "dice")]
+    assert found["difference"] == pytest.approx(
+        (cases["dbce"] - cases["ce"]).groupby("case").mean().mean(), abs=1e-5
+    )
+    scores = pd.read_csv(study / "scores.csv").set_index(["group", "set", "arm"])
+    assert scores.loc[("main", "kvasir", "dbce"), "dice"] == pytest.approx(
+        cases["dbce"].groupby("case").mean().mean(), abs=1e-5
+    )
+    assert found["mean"] == scores.loc[("main", "kvasir", "dbce"), "dice"]
+    taken = pd.read_csv(study / "choices.csv")
+    assert set(taken["set"]) == {"kvasir", "busi", "nuclei"}
+
+
+def test_the_test_parts_stay_closed_while_a_run_is_missing(study, monkeypatch):
+    path = study / "busi" / "cases.csv"
+    cases = pd.read_csv(path)
+    cases[(cases["arm"] != "dbce-dice") | (cases["fold"] != 4)].to_csv(path, index=False)
+    monkeypatch.setattr("sys.argv", ["answers.py", "--group", "main"])
+    with pytest.raises(SystemExit, match="1 runs are missing, such as busi dbce-dice seed 4 fold"):
+        answers.main()
+    assert not (study / "answers.csv").exists()
+
+
+def test_every_arm_is_in_a_question():
+    for group, (arms, _) in sets.GROUPS.items():
+        asked = questions.QUESTIONS["main" if group == "long" else group]
+        assert set(arms) <= {arm for q in asked for arm in (q.arm, q.reference)}
