@@ -49,7 +49,7 @@ def test_the_pages_say_where_the_adaptive_loss_puts_the_border(crossings):
         f"Under balanced CE at {balanced:.2f} px, under DBCE with R = 6 at {dbce:.2f} px, "
         f"under Adaptive DBCE at {adaptive:.2f} px"
     ) in readme
-    for page in ("faq.md", "how-to/radius.md"):
+    for page in ("method.md", "how-to/which-loss.md"):
         assert f"about {8 - adaptive:.1f} px in" in (ROOT / "docs" / page).read_text()
 
 

@@ -1,15 +1,18 @@
 """The pages say what is so: their code runs, and what they name exists."""
 
+import ast
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from monai.bundle import ConfigParser
 from typer.main import get_command
 
-from dilated_ce import cli
+from dilated_ce import adaptive_dilated_cross_entropy as adaptive
+from dilated_ce import cli, dilated_balanced_cross_entropy
 from dilated_ce.integrations import monai, nnunet
 from dilated_ce.study.settings.file import build_config, build_nnunet_config
 from dilated_ce.study.training.loss_spec import parse_losses
@@ -25,9 +28,9 @@ def blocks(path, language):
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
-def test_every_page_has_code():
-    bare = [page.name for page in HOW_TO if not blocks(page, "(?:python|bash)")]
-    assert bare == ["README.md", "report.md"]  # an index, and what comes out
+def test_every_page_starts_with_code():
+    late = [page.name for page in HOW_TO if "\n```" not in page.read_text()[:700]]
+    assert late == ["README.md"]  # an index
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -107,6 +110,51 @@ def test_the_settings_that_pages_name_as_losses_are_losses():
     assert len(lists) > 3
     for losses in lists:  # without those of the reader's own
         assert parse_losses(",".join(x for x in losses.split(",") if not x.startswith("my_")))
+
+
+PROBLEMS = ROOT / "docs" / "how-to" / "problems.md"
+
+
+def messages(heading):
+    """What the first column of the table below a heading of the page of problems quotes."""
+    (section,) = re.findall(rf"## {heading}\n(.*?)(?=\n## |\Z)", PROBLEMS.read_text(), re.DOTALL)
+    return re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+
+
+def test_the_errors_of_the_loss_that_the_page_of_problems_quotes_are_real():
+    logits, labels = torch.randn(2, 3, 64, 64), torch.zeros(2, 64, 64).long()
+    volume = torch.randn(1, 2, 8, 8, 8), torch.zeros(1, 8, 8, 8).long()
+    wrong = [
+        lambda: adaptive(logits, labels + 255),
+        lambda: adaptive(logits, labels + torch.tensor([3, 4])[:, None, None]),
+        lambda: adaptive(logits[..., :32], labels),
+        lambda: adaptive(logits, torch.ones(2, 3, 64, 64)),
+        lambda: adaptive(logits[:, :1], labels),
+        lambda: dilated_balanced_cross_entropy(logits, labels, torch.ones(3)),
+        lambda: adaptive(*volume, spacing=(3.0, 0.8)),
+        lambda: adaptive(logits, labels, process_group="all"),
+    ]
+    quoted = messages("Errors of the loss")
+    assert len(quoted) == len(wrong)
+    for message, call in zip(quoted, wrong, strict=True):
+        with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+            call()
+
+
+def test_the_messages_that_the_page_of_problems_quotes_are_in_the_code():
+    code = []
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "{}" for p in node.values)
+                code.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                code.append(node.value)
+    text = "\n".join(code)
+    quoted = [*messages("Data that are refused"), *messages("Reports")]
+    quoted += re.findall(r"^\*\*`([^`]+)`\.\*\*", PROBLEMS.read_text(), re.MULTILINE)
+    assert len(quoted) > 12
+    assert [message for message in quoted if message not in text] == []
 
 
 def test_the_coverage_that_the_page_states_is_that_of_the_file():

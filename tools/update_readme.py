@@ -145,31 +145,34 @@ def step_table() -> str:
     return "\n".join(lines)
 
 
-def rules_table() -> str:
+RULES = {
+    ("dice_p12_cap8_mix", "dice"): "Dice",
+    ("dice_p12_cap8_mix", "hd95"): "HD95",
+    ("dice_p12_cap8_mix", "precision"): "precision",
+    ("dice_p12_cap8_mix", "recall"): "recall",
+    ("p12_cap8_mix", "dice"): "alone: Dice",
+    ("p12_cap8_mix", "hd95"): "alone: HD95",
+    ("p12_cap8_mix", "precision"): "alone: precision",
+    ("p12_cap8_mix", "recall"): "alone: recall",
+}
+RULE_SETS = {
+    "kvasir": "Kvasir-SEG",
+    "acdc": "ACDC",
+    "busi": "BUSI",
+    "stare": "STARE",
+    "hippocampus": "Hippocampus",
+    "ph2": "PH2",
+    "nuclei": "nuclei",
+}
+
+
+def rules_table(alone: bool = True) -> str:
     """What the search for the adaptive rule found, against Dice + CE, on the test parts."""
     table = pd.read_csv(ROOT / "results" / "rules" / "final_test_summary.csv")
-    columns = {
-        ("dice_p12_cap8_mix", "dice"): "Dice",
-        ("dice_p12_cap8_mix", "hd95"): "HD95",
-        ("dice_p12_cap8_mix", "precision"): "precision",
-        ("dice_p12_cap8_mix", "recall"): "recall",
-        ("p12_cap8_mix", "dice"): "alone: Dice",
-        ("p12_cap8_mix", "hd95"): "alone: HD95",
-        ("p12_cap8_mix", "precision"): "alone: precision",
-        ("p12_cap8_mix", "recall"): "alone: recall",
-    }
-    names = {
-        "kvasir": "Kvasir-SEG",
-        "acdc": "ACDC",
-        "busi": "BUSI",
-        "stare": "STARE",
-        "hippocampus": "Hippocampus",
-        "ph2": "PH2",
-        "nuclei": "nuclei",
-    }
+    columns = {key: title for key, title in RULES.items() if alone or key[0].startswith("dice_")}
     cells = table.set_index(["set", "arm", "score"])
     lines = [row(["", *columns.values()]), row(["---", *["---:"] * len(columns)])]
-    for name, title in names.items():
+    for name, title in RULE_SETS.items():
         found = [cells.loc[(name, *column)] for column in columns]
         shown = [f"{f['difference']:+.1f} ({f['low']:+.1f} to {f['high']:+.1f})" for f in found]
         lines.append(row([title, *shown]))
@@ -199,6 +202,7 @@ def parts() -> dict[str, dict[str, str]]:
     """The tables by page and by the name of their marker."""
     return {
         "README.md": {"rules": rules_table(), "cost-line": cost_line()},
+        "docs/how-to/which-loss.md": {"with-dice": rules_table(alone=False)},
         "docs/method.md": {"border-bias": border_table()},
         "docs/performance.md": {
             "cost": cost_table(),
