@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies report-size results dist test-wheel test-lowest packaging clean preparing
+.PHONY: help demo test test-slow check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies evidence answers report-size results dist test-wheel test-lowest packaging clean preparing
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
