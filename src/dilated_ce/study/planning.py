@@ -8,7 +8,7 @@ import numpy as np
 from dilated_ce.study.data.cases import DataSet
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.runs.local import Outcome
-from dilated_ce.study.runs.sharing import threads_of_a_run
+from dilated_ce.study.runs.sharing import loaders_of_a_run, threads_of_a_run
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.runs.unit import Unit
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
@@ -49,13 +49,16 @@ def resolve(
         raise SettingsError(
             f"training.patch_size: got {len(patch)} sides, expected one or {dims} for {dims}D data."
         )
+    threads = training.threads or threads_of_a_run(training, runs, engine)
+    loaders = training.loaders
     return ResolvedTraining.model_validate(
         {
             **training.model_dump(),
             "patch_size": patch,
             "batch_size": training.batch_size or BATCH_SIZES[dims] * training.devices,
             "learning_rate": training.learning_rate or LEARNING_RATES[training.optimizer],
-            "threads": training.threads or threads_of_a_run(training, runs, engine),
+            "threads": threads,
+            "loaders": loaders_of_a_run(training, threads) if loaders is None else loaders,
         }
     )
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 from torchmetrics.classification import BinaryCalibrationError
 
-from dilated_ce.study.scores.calibration import classwise_ece
+from dilated_ce.study.scores.calibration import calibration_errors, classwise_ece
 from dilated_ce.study.scores.lesions import lesion_scores, lesion_table
 from dilated_ce.study.scores.score import score_case
 from dilated_ce.study.scores.table import LOWER_IS_BETTER, SCORES
@@ -26,8 +26,11 @@ images = arrays(np.uint8, st.tuples(*[st.integers(2, 9)] * 2), elements=st.integ
 volumes = arrays(np.uint8, st.tuples(*[st.integers(2, 5)] * 3), elements=st.integers(0, 2))
 
 
-def score(prediction, labels, spacing=None, tolerance=1.0, **options):
+def score(prediction, labels, spacing=None, tolerance=1.0, probabilities=None, **options):
     spacing = spacing or (1.0,) * labels.ndim
+    if probabilities is not None:
+        ignored = options.get("ignore_index")
+        options["ece"] = calibration_errors(probabilities, labels, 3, ignore_index=ignored)
     return score_case(prediction, labels, 3, spacing=spacing, tolerance=tolerance, **options)
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -17,10 +17,11 @@ from dilated_ce.study import machine
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.runs.at_once import do_at_once
 from dilated_ce.study.runs.attempt import attempt
+from dilated_ce.study.runs.judging import judge
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.sharing import runs_at_once
 from dilated_ce.study.runs.store import Failure, StudyError
-from dilated_ce.study.runs.unit import Unit, judge
+from dilated_ce.study.runs.unit import Unit
 from dilated_ce.study.training.fit import Plan, fit
 from dilated_ce.study.training.loss_spec import LossSpec
 from dilated_ce.study.training.networks import build_network
@@ -133,7 +134,7 @@ def _measure(unit: Unit) -> Measured:
         plan = Plan(unit.loss, unit.seed, train, (), training, prepared, unit.fold)
         network, history = fit(plan, Path(folder))
         start = time.perf_counter()
-        judge(replace(unit, training=training, judged=judged[:1]), network, prepared)
+        judge(network, prepared, judged[:1], unit.fold, training, unit.scoring)
         case = time.perf_counter() - start
     return Measured(history.step_seconds[-1], case, machine.memory_of(os.getpid())[1])
 

@@ -11,6 +11,8 @@ from dilated_ce.study import machine
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.training.settings import ResolvedTraining, TrainingConfig
 
+MOST_LOADERS = 4
+
 
 def threads_of_a_run(training: TrainingConfig, runs: int, engine: str = "local") -> int:
     """The CPU threads of each process of a run, where the user leaves them open.
@@ -30,6 +32,14 @@ def threads_of_a_run(training: TrainingConfig, runs: int, engine: str = "local")
     if on_gpu(training):
         return max(1, cores // max(1, len(machine.gpus())))
     return 1 if engine == "ray" else max(1, cores // (max(1, runs) * training.devices))
+
+
+def loaders_of_a_run(training: TrainingConfig, threads: int) -> int:
+    """The processes that load patches for a run, where the user leaves them open.
+
+    A GPU would wait for patches. On a CPU they take from the training what they give.
+    """
+    return min(MOST_LOADERS, threads - 1) if on_gpu(training) else 0
 
 
 def runs_at_once(training: ResolvedTraining, execution: ExecutionConfig) -> int:

@@ -17,7 +17,6 @@ import ast
 import platform
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -28,20 +27,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import dilated_ce
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
+from dilated_ce.study.runs.judging import judge
 from dilated_ce.study.runs.model import save_model
 from dilated_ce.study.runs.store import Keep, Run, storing_predictions
-from dilated_ce.study.scores.lesions import lesion_table
-from dilated_ce.study.scores.score import score_case
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.scores.table import CASE_COLUMNS, LESION_COLUMNS
 from dilated_ce.study.training.fit import PROGRESS, History, Plan, fit
-from dilated_ce.study.training.infer import predict
 from dilated_ce.study.training.loggers import LoggerName, Logging
 from dilated_ce.study.training.loss_spec import LossSpec, source_file
 from dilated_ce.study.training.losses import LOSSES, OURS
@@ -56,12 +52,18 @@ SHAPELESS = {
     "forward",
     "threads",
     "loaders",
-    "weights",
-}  # of the last, the content
+    "weights",  # whose content counts
+}
 # What a run's numbers come from in this package: what trains, what judges, and their defaults.
 # Whole folders, as a list of modules would miss the next one.
 PACKAGE = Path(dilated_ce.__file__).parent
-SHAPING = ("study/training", "study/scores", "study/data/prepare.py", "study/runs/unit.py")
+SHAPING = (
+    "study/training",
+    "study/scores",
+    "study/data/prepare.py",
+    "study/runs/judging.py",
+    "study/runs/unit.py",
+)
 CORE = "."  # of our own loss; a change of it leaves the runs of the others as they are
 RESULTS = {"cases.csv", "lesions.csv", "losses.csv", "curve.csv"}
 OTHER_LOSSES = LOSSES.keys() - OURS
@@ -209,7 +211,20 @@ def _execute(unit: Unit) -> None:
     start = time.perf_counter()
     with whole_folder(unit.folder) as folder:
         with storing_predictions(folder) if unit.keep != "none" else nullcontext() as store:
-            cases, lesions = judge(unit, network, prepared, store or (lambda case, labels: None))
+            cases, lesions = judge(
+                network,
+                prepared,
+                unit.judged,
+                unit.fold,
+                unit.training,
+                unit.scoring,
+                store or (lambda case, labels: None),
+            )
+        text, settings = str(unit.loss), unit.loss.settings
+        who = {"loss": text, "seed": unit.seed, "fold": unit.fold}
+        options = {key: settings.get(key) for key in ("radius", "volumes")}
+        cases = cases.assign(**who, **options).reindex(columns=CASE_COLUMNS)
+        lesions = lesions.assign(**who).reindex(columns=LESION_COLUMNS)
         history.seconds += time.perf_counter() - start
         write_csv(folder / "cases.csv", cases)
         write_csv(folder / "lesions.csv", lesions)
@@ -217,59 +232,9 @@ def _execute(unit: Unit) -> None:
         write_csv(folder / "losses.csv", pd.DataFrame({"step": steps, "loss": history.losses}))
         write_csv(folder / "curve.csv", pd.DataFrame(history.curve, columns=["step", "dice"]))
         if unit.keep == "all":
-            who = (str(unit.loss), unit.seed, unit.fold)
-            save_model(folder, network, who, unit.training, prepared)
+            save_model(folder, network, (text, unit.seed, unit.fold), unit.training, prepared)
         files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         write_json(folder / "run.json", {**_info(unit, network, history), "files": files})
-
-
-def judge(
-    unit: Unit,
-    network: nn.Module,
-    prepared: Prepared,
-    on_prediction: Callable[[str, NDArray[np.uint8]], None] = lambda case, prediction: None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores per case and class, and lesions; the predicted label maps go to `on_prediction`."""
-    index = prepared.index
-    settings = unit.loss.settings
-    device = next(network.parameters()).device
-    scores, lesions = [], []
-    for name in unit.judged:
-        case = prepared.load_scaled(name, unit.fold)
-        prediction, probabilities = predict(
-            network, case, unit.training, device, prepared.overlapping
-        )
-        on_prediction(name, prediction)
-        labels = np.asarray(case.labels)
-        who = {"loss": str(unit.loss), "seed": unit.seed, "fold": unit.fold, "case": name}
-        by_class = score_case(
-            prediction,
-            labels,
-            prepared.num_classes,
-            spacing=case.spacing,
-            tolerance=unit.scoring.tolerance,
-            empty=unit.scoring.empty,
-            ignore_index=index["ignore_index"],
-            probabilities=probabilities,
-            overlapping=prepared.overlapping,
-        )
-        options = {key: settings.get(key) for key in ("radius", "volumes")}
-        group = {"group": index["cases"][name]["group"]}
-        for class_name, values in zip(index["classes"][1:], by_class, strict=True):
-            scores.append({**who, **options, **group, "class": class_name, **values})
-        table = lesion_table(
-            prediction,
-            labels,
-            index["classes"],
-            case.spacing,
-            index["ignore_index"],
-            prepared.overlapping,
-        )
-        lesions += [{**who, **row} for row in table]
-    return (
-        pd.DataFrame(scores, columns=CASE_COLUMNS),
-        pd.DataFrame(lesions, columns=LESION_COLUMNS),
-    )
 
 
 def _info(unit: Unit, network: nn.Module, history: History) -> dict[str, Any]:

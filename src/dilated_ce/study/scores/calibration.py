@@ -8,6 +8,35 @@ from numpy.typing import NDArray
 from dilated_ce.study.data.cases import mask_of
 
 
+def calibration_errors(
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.uint8],
+    num_classes: int,
+    *,
+    ignore_index: int | None = None,
+    overlapping: bool = False,
+) -> list[float]:
+    """The expected calibration error of each foreground class: see `classwise_ece`.
+
+    Args:
+        probabilities: (C, *spatial); without the background, if classes overlap.
+        labels: true class indices (*spatial).
+        num_classes: number of classes, background included.
+        ignore_index: label of the voxels that do not count.
+        overlapping: the labels are codes of classes that overlap.
+    """
+    return [
+        classwise_ece(
+            probabilities[index - overlapping],
+            labels,
+            index,
+            ignore_index=ignore_index,
+            overlapping=overlapping,
+        )
+        for index in range(1, num_classes)
+    ]
+
+
 def classwise_ece(
     probabilities: NDArray[np.floating],
     labels: NDArray[np.uint8],

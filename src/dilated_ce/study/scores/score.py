@@ -19,7 +19,6 @@ from monai.metrics import (
 from numpy.typing import NDArray
 
 from dilated_ce.study.data.cases import mask_of
-from dilated_ce.study.scores.calibration import classwise_ece
 from dilated_ce.study.scores.lesions import lesion_scores
 from dilated_ce.study.scores.settings import Empty
 from dilated_ce.study.scores.table import COUNTS, LOWER_IS_BETTER, SCORES
@@ -37,7 +36,7 @@ def score_case(
     tolerance: float,
     empty: Empty = "score",
     ignore_index: int | None = None,
-    probabilities: NDArray[np.floating] | None = None,
+    ece: Sequence[float] | None = None,
     overlapping: bool = False,
 ) -> list[dict[str, float]]:
     """The scores of the foreground classes 1 ... num_classes - 1.
@@ -64,8 +63,7 @@ def score_case(
         tolerance: of the surface Dice (NSD), in the unit of `spacing`.
         empty: how a class is scored that the case lacks.
         ignore_index: label of the voxels that do not count; they are background in both masks.
-        probabilities: (C, *spatial), for the calibration error; without the background, if classes
-            overlap.
+        ece: the calibration error of each foreground class, if it is known.
         overlapping: prediction and labels are codes of classes that overlap (see `mask_of`).
 
     Returns:
@@ -73,7 +71,7 @@ def score_case(
         mean surface distance (in the unit of `spacing`); lesion_f1, lesion_recall,
         lesion_precision (see `lesions`); false_alarm, 1 if a class that the case lacks is
         predicted, and false_volume, how much of it (in the unit of `spacing` to the power of the
-        axes), both missing where the case holds the class; ece (see `calibration`); true_voxels,
+        axes), both missing where the case holds the class; ece, as it was given; true_voxels,
         predicted_voxels.
 
     Examples:
@@ -106,17 +104,7 @@ def score_case(
         else:
             values |= {name: 0.0 if name in LOWER_IS_BETTER else 1.0 for name in PLACES}
             values["lesion_recall"] = math.nan
-        values["ece"] = (
-            math.nan
-            if probabilities is None
-            else classwise_ece(
-                probabilities[index - overlapping],
-                labels,
-                index,
-                ignore_index=ignore_index,
-                overlapping=overlapping,
-            )
-        )
+        values["ece"] = math.nan if ece is None else ece[index - 1]
         if empty == "skip" and not values["true_voxels"]:
             values |= dict.fromkeys(set(SCORES) - FALSE_ALARMS, math.nan)
         scores.append({name: values[name] for name in (*SCORES, *COUNTS)})
