@@ -510,6 +510,15 @@ def test_the_suggested_command_is_quoted_and_can_be_read_by_the_comparison():
     assert len(set(specs)) == len(specs)
 
 
+def test_the_suggested_command_has_radii_in_voxels_as_the_comparison_counts_them():
+    case = make_case("a", disc(24, 192), (0.5, 0.5))
+    data = make_data([case], classes=("background", "disc"), unit="mm")
+    advice = advise(data, measure(data))
+    assert advice.radii == (4, 8, 16)  # mm
+    assert advice.losses[-3:] == tuple(f"dbce-dice:radius={radius}" for radius in (8, 16, 32))
+    assert "in voxels of 0.5 mm" in advice.points[0].text
+
+
 def test_thin_structures_are_named():
     labels = disc(20)
     labels[5, :] = 2

@@ -37,7 +37,7 @@ class Advice:
     """Radii to try, and why."""
 
     radii: tuple[float, ...]  # in the data's unit, ascending, at most three
-    losses: tuple[str, ...]  # to compare, as `--losses` takes them
+    losses: tuple[str, ...]  # to compare, as `--losses` takes them: radii are in voxels there
     points: tuple[Point, ...]
 
     def command(self, data: str = "DATA", *options: str) -> str:
@@ -78,11 +78,10 @@ def advise(data: DataSet, measured: Measured) -> Advice:
     """
     depth = _depth(measured)
     radii = _choose(measured, depth)
-    shown = [f"{radius:g}" for radius in radii]
     losses = ["ce", "dice-ce"]
-    if shown:
+    if radii:
         losses += ["adaptive-dbce", "adaptive-dbce-dice"]
-        losses += [f"dbce-dice:radius={radius}" for radius in shown]
+        losses += [f"dbce-dice:radius={radius / measured.voxel_size:.3g}" for radius in radii]
     points = [
         *_start(data, measured, depth, radii),
         *_border(),
@@ -158,7 +157,14 @@ def _start(
         "The adaptive loss finds a radius for each class in each image, from the labels alone. "
         f"A voxel of {thinnest}{which} lies {depth:.2g} {data.unit} from the border on average "
         "(median over the training cases); fixed radii to compare are about once, twice and four "
-        "times this depth.",
+        "times this depth."
+        + (
+            f" The command has them in voxels of {measured.voxel_size:.3g} {data.unit}, in which "
+            "`compare` counts. It takes voxels for cubes, and this page takes them as they are; "
+            "--spacing resamples those that are not."
+            if data.unit != "px"
+            else ""
+        ),
     )
 
 
