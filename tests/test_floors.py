@@ -17,7 +17,7 @@ def drawn():
     """The floors of the drawing, the highest first: the modules of each."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (block,) = re.findall(
-        r"An import runs downwards only.*?\n\n((?:    [^\n]+\n)+)", text, re.DOTALL
+        r"Imports run downwards only.*?\n\n((?:    [^\n]+\n)+)", text, re.DOTALL
     )
     return [set(line.split()) for line in block.splitlines()]
 

@@ -69,12 +69,13 @@ def release_problems(version: str, changelog: str, tags: Iterable[str]) -> list[
     """What speaks against releasing this commit under its tag; nothing where it has none.
 
     Example:
-        >>> release_problems("1.2.3", "## 1.2.3 - 2026-01-31", ["v1.2.3"])
+        >>> release_problems("1.2.3", "## Unreleased\\n\\n## 1.2.3 (2026-01-31)", ["v1.2.3"])
         []
         >>> release_problems("1.2.3", "## Unreleased", ["v1.2.4"])[0]
         'the tag is v1.2.4, the version 1.2.3: expected the tag v1.2.3'
     """
-    heading = next(iter(re.findall(r"^## (\S+)", changelog, re.MULTILINE)), "none")
+    released = re.sub(r"^## Unreleased\s+(?=## )", "", changelog, flags=re.MULTILINE)  # if empty
+    heading = next(iter(re.findall(r"^## (\S+)", released, re.MULTILINE)), "none")
     problems = []
     for tag in (tag for tag in tags if re.match(r"v\d", tag)):
         if tag != f"v{version}":
@@ -82,7 +83,7 @@ def release_problems(version: str, changelog: str, tags: Iterable[str]) -> list[
         if heading != version:
             problems.append(
                 f"the newest heading of CHANGELOG.md is {heading}, the version {version}: expected "
-                f"'## {version} - YEAR-MONTH-DAY'"
+                f"'## {version} (YEAR-MONTH-DAY)', with nothing but an empty Unreleased above it"
             )
     return problems
 
