@@ -66,10 +66,10 @@ def version_of(init: str) -> str:
 
 
 def release_problems(version: str, changelog: str, tags: Iterable[str]) -> list[str]:
-    """What speaks against releasing this commit under its tag; nothing where it has none.
+    r"""What speaks against releasing this commit under its tag; nothing where it has none.
 
     Example:
-        >>> release_problems("1.2.3", "## Unreleased\\n\\n## 1.2.3 (2026-01-31)", ["v1.2.3"])
+        >>> release_problems("1.2.3", "## Unreleased\n\n## 1.2.3 (2026-01-31)", ["v1.2.3"])
         []
         >>> release_problems("1.2.3", "## Unreleased", ["v1.2.4"])[0]
         'the tag is v1.2.4, the version 1.2.3: expected the tag v1.2.3'
