@@ -16,9 +16,7 @@ PACKAGE = ROOT / "src" / "dilated_ce"
 def drawn():
     """The floors of the drawing, the highest first: the modules of each."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    (block,) = re.findall(
-        r"Imports run downwards only.*?\n\n((?:    [^\n]+\n)+)", text, re.DOTALL
-    )
+    (block,) = re.findall(r"Imports run downwards only.*?\n\n((?:    [^\n]+\n)+)", text, re.DOTALL)
     return [set(line.split()) for line in block.splitlines()]
 
 
