@@ -10,9 +10,7 @@ from dilated_ce.study.data.cases import Split
 from dilated_ce.study.data.prepare import Prepared, prepare
 from dilated_ce.study.planning import best_rates, edges, plan_trials, plan_units, resolve
 from dilated_ce.study.runs import unit as unit_module
-from dilated_ce.study.runs.ray_cluster import _needs
-from dilated_ce.study.runs.settings import ExecutionConfig
-from dilated_ce.study.runs.store import Failure, StudyError
+from dilated_ce.study.runs.store import Failure
 from dilated_ce.study.runs.unit import CORE, SHAPING, _arithmetic, shaping_code, shaping_files
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_spec import parse_loss, source_file
@@ -90,21 +88,6 @@ def test_folders_mean_the_same_wherever_a_process_runs(prepared, tmp_path, monke
     ):
         assert unit.prepared == prepared[2].folder.resolve()
         assert unit.runs == tmp_path.resolve() / "study" / "runs"
-
-
-@pytest.mark.parametrize(
-    ("threads", "gpus", "fits"), [(8, 0, True), (9, 0, False), (4, 1, True), (8, 1, False)]
-)
-def test_a_run_has_to_fit_one_machine(prepared, tmp_path, threads, gpus, fits):
-    settings = config(tmp_path, training={"threads": threads})
-    unit = plan_units(settings, make_dataset(), prepared[2])[0]
-    machines = [{"CPU": 8.0, "memory": 1.0}, {"CPU": 4.0, "GPU": 1.0}]
-    execution = ExecutionConfig(engine="ray", gpus_per_run=gpus)
-    if fits:
-        assert _needs(unit, execution, machines) == {"num_cpus": threads, "num_gpus": gpus}
-    else:
-        with pytest.raises(StudyError, match=r"of one machine, .* have 8 and 0, 4 and 1; lower"):
-            _needs(unit, execution, machines)
 
 
 def test_the_best_rate_of_each_loss_and_fold(prepared, tmp_path):

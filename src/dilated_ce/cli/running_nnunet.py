@@ -15,8 +15,9 @@ from dilated_ce.study.wording import escape
 if TYPE_CHECKING:
     from dilated_ce.study.nnunet.unit import NnunetUnit
     from dilated_ce.study.nnunet.workplace import Workplace
+    from dilated_ce.study.runs.watcher import Watcher
     from dilated_ce.study.settings.compare import NnunetCompareConfig
-    from dilated_ce.study.with_nnunet import NnunetListener, OnRun
+    from dilated_ce.study.with_nnunet import NnunetListener
 
 
 def carry_out_with_nnunet(config: "NnunetCompareConfig", dry_run: bool, fresh: bool) -> None:
@@ -52,9 +53,9 @@ def _terminal() -> "NnunetListener":
             _tell(place, units)
 
         @contextmanager
-        def running(self, units: "Sequence[NnunetUnit]") -> "Iterator[OnRun]":
+        def running(self, units: "Sequence[NnunetUnit]") -> "Iterator[Watcher]":
             with UnitProgress(console, "all runs", units, "epochs") as progress:
-                yield progress.on_outcome
+                yield progress
 
     return Terminal()
 

@@ -23,9 +23,10 @@ from dilated_ce.study.planning import (
     resolve,
 )
 from dilated_ce.study.report.page import write_comparison
-from dilated_ce.study.runs.local import Outcome, carry_out
+from dilated_ce.study.runs.local import carry_out
 from dilated_ce.study.runs.store import Failure, Run, StudyError
 from dilated_ce.study.runs.unit import Unit, versions
+from dilated_ce.study.runs.watcher import Watcher
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_parts import Setting
 from dilated_ce.study.training.losses import LOSSES
@@ -33,7 +34,6 @@ from dilated_ce.study.training.trial import batch_of, try_loss, try_network
 from dilated_ce.study.wording import count, listing
 
 SAMPLED = 4  # training cases that a dry run measures on
-OnOutcome = Callable[[Unit, Outcome, bool], None]  # the last: whether it was kept
 
 
 @dataclass
@@ -62,9 +62,9 @@ class Listener:
         """So many things are to be done; the function is called after each."""
         return nullcontext(lambda: None)
 
-    def running(self, what: str, units: Sequence[Unit]) -> AbstractContextManager[OnOutcome]:
-        """These units are to be carried out; the function is called after each."""
-        return nullcontext(lambda unit, outcome, kept: None)
+    def running(self, what: str, units: Sequence[Unit]) -> AbstractContextManager[Watcher]:
+        """These units are to be carried out; the watcher is told how."""
+        return nullcontext(Watcher())
 
 
 def compare(
@@ -209,12 +209,12 @@ def search_rates(
         return None
     outcomes = []
     with (
-        listener.running("tuning", trials) as on_outcome,
-        closing(carry_out(trials, config.execution, fresh)) as done,
+        listener.running("tuning", trials) as watcher,
+        closing(carry_out(trials, config.execution, fresh, watcher)) as done,
     ):
         for unit, outcome, kept in done:
             outcomes.append((unit, outcome))
-            on_outcome(unit, outcome, kept)
+            watcher.on_outcome(unit, outcome, kept)
     results.trials = [outcome for _, outcome in outcomes if isinstance(outcome, Run)]
     rates = best_rates(outcomes)
     results.notes = edges(outcomes, rates)
@@ -265,15 +265,15 @@ def train(
     # For the same split in another study: `--split`.
     write_json(config.out / SPLIT, [vars(fold) for fold in data.folds])
     with (
-        listener.running("all runs", units) as on_outcome,
-        closing(carry_out(units, config.execution, fresh)) as done,
+        listener.running("all runs", units) as watcher,
+        closing(carry_out(units, config.execution, fresh, watcher)) as done,
     ):
         for unit, outcome, kept in done:
             if isinstance(outcome, Failure):
                 results.failures.append(outcome)
             else:
                 results.runs.append(outcome)
-            on_outcome(unit, outcome, kept)
+            watcher.on_outcome(unit, outcome, kept)
     lacking = [run.folder.name for run in results.runs if not run.has(config.keep)]
     if lacking:
         listener.on_notes(

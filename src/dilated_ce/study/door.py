@@ -96,15 +96,16 @@ def _compare_with_nnunet(
 
     from dilated_ce.study.outcome import Outcome
     from dilated_ce.study.progress import UnitProgress
+    from dilated_ce.study.runs.watcher import Watcher
     from dilated_ce.study.settings.file import gather_nnunet
     from dilated_ce.study.settings.names import OF_NNUNET, dotted
-    from dilated_ce.study.with_nnunet import NnunetListener, OnRun, compare_with_nnunet
+    from dilated_ce.study.with_nnunet import NnunetListener, compare_with_nnunet
 
     class Bars(NnunetListener):
         @contextmanager
-        def running(self, units: Any) -> Iterator[OnRun]:
+        def running(self, units: Any) -> Iterator[Watcher]:
             with UnitProgress(Console(stderr=True), "all runs", units, "epochs") as bars:
-                yield bars.on_outcome
+                yield bars
 
     config = gather_nnunet(path, dotted(options, OF_NNUNET))
     listener = Bars() if progress else NnunetListener()

@@ -10,6 +10,7 @@ from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.runs.local import Outcome
 from dilated_ce.study.runs.sharing import loaders_of_a_run, threads_of_a_run
 from dilated_ce.study.runs.store import Run
+from dilated_ce.study.runs.threads import threads_elsewhere
 from dilated_ce.study.runs.unit import Unit
 from dilated_ce.study.settings.compare import CompareConfig, SettingsError
 from dilated_ce.study.training.loss_spec import LossSpec
@@ -25,7 +26,7 @@ Rates = dict[tuple[LossSpec, int], float]  # by loss and fold
 
 
 def resolve(
-    training: TrainingConfig, prepared: Prepared, runs: int = 1, engine: str = "local"
+    training: TrainingConfig, prepared: Prepared, runs: int = 1, threads: int | None = None
 ) -> ResolvedTraining:
     """Fill in what the user left open, from the data and this machine.
 
@@ -33,7 +34,7 @@ def resolve(
         training: the settings.
         prepared: the data.
         runs: how many share the machine.
-        engine: what spreads them.
+        threads: of each process of a run, if another machine computes.
 
     Raises:
         SettingsError: a patch that does not fit the data.
@@ -49,8 +50,11 @@ def resolve(
         raise SettingsError(
             f"training.patch_size: got {len(patch)} sides, expected one or {dims} for {dims}D data."
         )
-    threads = training.threads or threads_of_a_run(training, runs, engine)
+    elsewhere = threads is not None
+    threads = threads or training.threads or threads_of_a_run(training, runs)
     loaders = training.loaders
+    if loaders is None:
+        loaders = loaders_of_a_run(training, threads, elsewhere)
     return ResolvedTraining.model_validate(
         {
             **training.model_dump(),
@@ -58,7 +62,7 @@ def resolve(
             "batch_size": training.batch_size or BATCH_SIZES[dims] * training.devices,
             "learning_rate": training.learning_rate or LEARNING_RATES[training.optimizer],
             "threads": threads,
-            "loaders": loaders_of_a_run(training, threads) if loaders is None else loaders,
+            "loaders": loaders,
         }
     )
 
@@ -81,8 +85,9 @@ def plan_units(
 ) -> list[Unit]:
     """Every loss with every seed on every fold; whole comparisons come first."""
     number_of_runs = config.seeds * len(data.folds) * len(config.losses)
-    training = resolve(config.training, prepared, number_of_runs, config.execution.engine)
     folder, runs = _folders(config, prepared)
+    threads = _threads_elsewhere(config, runs)
+    training = resolve(config.training, prepared, number_of_runs, threads)
     units = []
     for seed in range(config.seeds):
         for number, fold in enumerate(data.folds):
@@ -112,6 +117,14 @@ def _folders(config: CompareConfig, prepared: Prepared) -> tuple[Path, Path]:
     return prepared.folder.resolve(), config.out.resolve() / "runs"
 
 
+def _threads_elsewhere(config: CompareConfig, runs: Path) -> int | None:
+    """The threads of a run where other machines compute; None if this one does."""
+    if config.execution.engine == "local":
+        return None
+    given = config.training.threads
+    return given or threads_elsewhere(config.training, config.execution, runs)
+
+
 def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> list[Unit]:
     """The trials of learning rates: seed 0 of every fold, judged on its validation part.
 
@@ -120,8 +133,9 @@ def plan_trials(config: CompareConfig, data: DataSet, prepared: Prepared) -> lis
     if config.tune is None:
         return []
     number_of_trials = len(data.folds) * len(config.losses) * len(config.tune.factors)
-    training = resolve(config.training, prepared, number_of_trials, config.execution.engine)
     folder, runs = _folders(config, prepared)
+    threads = _threads_elsewhere(config, runs)
+    training = resolve(config.training, prepared, number_of_trials, threads)
     trials = []
     for number, fold in enumerate(data.folds):
         for loss in config.losses:

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from dilated_ce.study.runs.watcher import Watcher
 from dilated_ce.study.wording import escape
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], N
         yield lambda: bars.advance(task)
 
 
-class UnitProgress:
+class UnitProgress(Watcher):
     """A bar over the steps of all units, one for each that goes on, and a line for each at its end.
 
     The steps are read from the files that units keep, so it is the same wherever they are done.
+    What runs on other machines wait for stands behind the name of the first bar; where there is no
+    terminal it is a line, as whoever reads the log wants to know it too.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class UnitProgress:
     ) -> None:
         self.console = console
         self.units = {unit.folder: unit for unit in units}
+        self.what, self.state = what, ""
         self.finished = 0
         self.bars = _bars(console, steps)
         self.task = self.bars.add_task(what, total=sum(unit.training.steps for unit in units))
@@ -73,6 +77,20 @@ class UnitProgress:
         self.over.set()
         self.poller.join()
         self.bars.stop()
+
+    def on_state(self, state: str) -> None:
+        """Show it with the bar."""
+        if state == self.state:
+            return
+        self.state = state
+        shown = f"{self.what} [dim]({escape(state)})[/]" if state else self.what
+        self.bars.update(self.task, description=shown)
+        if state and not self.console.is_terminal:
+            self.on_note(state)
+
+    def on_note(self, note: str) -> None:
+        """Print it."""
+        self.console.print(f"  [dim]{escape(note)}[/]", highlight=False, soft_wrap=True)
 
     def on_outcome(
         self, unit: "Unit | NnunetUnit", outcome: "Outcome | NnunetOutcome", kept: bool

@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 
-from dilated_ce.study.api import Listener, OnOutcome
+from dilated_ce.study.api import Listener
 from dilated_ce.study.data.cases import DataSet
 from dilated_ce.study.planning import Rates
 from dilated_ce.study.progress import UnitProgress, counting
 from dilated_ce.study.runs.unit import Unit
+from dilated_ce.study.runs.watcher import Watcher
 from dilated_ce.study.wording import escape
 
 
@@ -47,7 +48,7 @@ class Telling(Listener):
         return counting(self.console, what, total)
 
     @contextmanager
-    def running(self, what: str, units: Sequence[Unit]) -> Iterator[OnOutcome]:
+    def running(self, what: str, units: Sequence[Unit]) -> Iterator[Watcher]:
         """A bar over the steps, and a line for each run."""
         with UnitProgress(self.console, what, units) as progress:
-            yield progress.on_outcome
+            yield progress

@@ -1,7 +1,7 @@
 """A comparison of losses in nnU-Net, from what it has prepared to the report."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from pathlib import Path
 from dilated_ce.study.api import Listener
 from dilated_ce.study.files import write_json, write_text
 from dilated_ce.study.folder import OUTCOMES, STUDY, locked
-from dilated_ce.study.nnunet.carry_out import NnunetOutcome, carry_out, check_settings
+from dilated_ce.study.nnunet.carry_out import carry_out, check_settings
 from dilated_ce.study.nnunet.planning import plan_units
 from dilated_ce.study.nnunet.unit import PRINTED, RESULTS, NnunetRun, NnunetUnit
 from dilated_ce.study.nnunet.workplace import Workplace, find_workplace
@@ -19,11 +19,10 @@ from dilated_ce.study.reporting import read_results
 from dilated_ce.study.results.merging import Merged
 from dilated_ce.study.runs.store import Failure, StudyError
 from dilated_ce.study.runs.unit import versions
+from dilated_ce.study.runs.watcher import Watcher
 from dilated_ce.study.settings.compare import NnunetCompareConfig
 from dilated_ce.study.settings.report import ReportConfig, Source
 from dilated_ce.study.wording import some
-
-OnRun = Callable[[NnunetUnit, NnunetOutcome, bool], None]  # the last: whether it was kept
 
 
 @dataclass
@@ -40,9 +39,9 @@ class NnunetListener:
     def on_workplace(self, place: Workplace, units: Sequence[NnunetUnit]) -> None:
         """nnU-Net's data set is there, and these runs are to be done."""
 
-    def running(self, units: Sequence[NnunetUnit]) -> AbstractContextManager[OnRun]:
-        """The runs begin; the function is called after each."""
-        return nullcontext(lambda unit, outcome, kept: None)
+    def running(self, units: Sequence[NnunetUnit]) -> AbstractContextManager[Watcher]:
+        """The runs begin; the watcher is told how they go on."""
+        return nullcontext(Watcher())
 
 
 def plan(config: NnunetCompareConfig, fresh: bool = False) -> tuple[Workplace, list[NnunetUnit]]:
@@ -94,15 +93,15 @@ def compare_with_nnunet(
         write_json(config.out / STUDY, _describe(config, place))
         results = NnunetResults()
         with (
-            listener.running(units) as on_run,
-            closing(carry_out(units, config.execution, fresh)) as done,
+            listener.running(units) as watcher,
+            closing(carry_out(units, config.execution, fresh, watcher)) as done,
         ):
             for unit, outcome, kept in done:
                 if isinstance(outcome, Failure):
                     results.failures.append(outcome)
                 else:
                     results.runs.append(outcome)
-                on_run(unit, outcome, kept)
+                watcher.on_outcome(unit, outcome, kept)
         _conclude(config, place, results, scoring or Listener())
     return results
 

@@ -5,46 +5,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from toy import make_dataset
+from toy_runs import unit_maker
 
-from dilated_ce.study.data.prepare import prepare
-from dilated_ce.study.planning import plan_units
 from dilated_ce.study.runs import local
 from dilated_ce.study.runs.local import carry_out
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Failure, Run, StudyError
 from dilated_ce.study.runs.unit import execute
-from dilated_ce.study.settings.compare import CompareConfig
 from dilated_ce.study.training.loss_spec import parse_loss
 
 LOCAL = ExecutionConfig()
-TRAINING = {
-    "steps": 3,
-    "batch_size": 2,
-    "patch_size": (16,),
-    "channels": (4, 8),
-    "evaluations": 1,
-    "device": "cpu",
-    "threads": 1,
-}
 
 
 @pytest.fixture
 def units(tmp_path):
-    data = make_dataset()
-    prepared = prepare(data, tmp_path / "prepared")
-
-    def make(losses=("ce", "dbce:radius=2"), seeds=1, **training):
-        config = CompareConfig(
-            data={"path": tmp_path},
-            losses=losses,
-            seeds=seeds,
-            training={**TRAINING, **training},
-            out=tmp_path,
-        )
-        return plan_units(config, data, prepared)
-
-    return make
+    return unit_maker(tmp_path)
 
 
 def test_runs_leave_their_tables(units):
@@ -172,19 +147,3 @@ def test_the_progress_of_a_unit(units):
     list(carry_out([unit], LOCAL))
     assert unit.steps_done == 3
     assert not unit.working.exists()
-
-
-@pytest.mark.slow
-def test_ray_comes_to_the_same_scores(units, tmp_path):
-    def scores(execution):
-        outcomes = carry_out(units(seeds=2), execution, fresh=True)
-        runs = {unit.folder.name: outcome.cases for unit, outcome, _ in outcomes}
-        return pd.concat(runs[folder] for folder in sorted(runs))
-
-    pd.testing.assert_frame_equal(scores(ExecutionConfig(engine="ray")), scores(LOCAL))
-
-
-@pytest.mark.slow
-def test_ray_says_what_it_lacks(units):
-    with pytest.raises(StudyError, match="a run needs 1000 CPUs and 0 GPUs of one machine"):
-        list(carry_out(units(threads=1000), ExecutionConfig(engine="ray")))

@@ -1,4 +1,4 @@
-"""Carrying out runs of nnU-Net: here, one per GPU, or spread by Ray.
+"""Carrying out runs of nnU-Net: here, one per GPU, or spread over other machines.
 
 Finished runs are kept, interrupted ones go on from their checkpoints, and one that fails leaves the
 others alone.
@@ -6,9 +6,11 @@ others alone.
 
 import os
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 
 import torch
@@ -17,7 +19,9 @@ from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.nnunet.process import NnunetError, end_all
 from dilated_ce.study.nnunet.unit import NnunetRun, NnunetUnit, execute
 from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.spreading import spread
 from dilated_ce.study.runs.store import Failure
+from dilated_ce.study.runs.watcher import Watcher
 from dilated_ce.study.wording import listing
 
 NnunetOutcome = NnunetRun | Failure
@@ -43,7 +47,10 @@ def check_settings(units: Sequence[NnunetUnit]) -> None:
 
 
 def carry_out(
-    units: Sequence[NnunetUnit], execution: ExecutionConfig, fresh: bool = False
+    units: Sequence[NnunetUnit],
+    execution: ExecutionConfig,
+    fresh: bool = False,
+    watcher: Watcher | None = None,
 ) -> Generator[tuple[NnunetUnit, NnunetOutcome, bool], None, None]:
     """Do what is missing.
 
@@ -51,12 +58,13 @@ def carry_out(
         units: what is asked for.
         execution: where to compute.
         fresh: do again what is finished.
+        watcher: is told what is waited for, where other machines compute.
 
     Yields:
         Each unit as it comes to its end, with its run or failure, and whether it was kept.
 
     Raises:
-        StudyError: no Ray.
+        StudyError: no other machine, or one that does not see the folders.
     """
     missing = []
     for unit in units:
@@ -68,14 +76,17 @@ def carry_out(
             missing.append(unit)
     if not missing:
         return
-    if execution.engine == "ray":
-        from dilated_ce.study.runs.ray_cluster import spread
-
-        outcomes = spread(missing, execution, attempt_one)
+    if execution.engine != "local":
+        first = missing[0]
+        needed = (Path(first.environment["nnUNet_preprocessed"]),)
+        outcomes = spread(
+            missing, execution, attempt_one, first.results, needed, watcher or Watcher()
+        )
     else:
         outcomes = _do_here(missing, execution)
-    for unit, failure in outcomes:
-        yield unit, failure or unit.run, False
+    with closing(outcomes):
+        for unit, failure in outcomes:
+            yield unit, failure or unit.run, False
 
 
 def attempt_one(unit: NnunetUnit) -> Failure | None:
@@ -91,7 +102,7 @@ def attempt_one(unit: NnunetUnit) -> Failure | None:
 
 def _do_here(
     units: Sequence[NnunetUnit], execution: ExecutionConfig
-) -> Iterator[tuple[NnunetUnit, Failure | None]]:
+) -> Generator[tuple[NnunetUnit, Failure | None], None, None]:
     groups = _gpus(units[0])
     number = execution.workers or len(groups)
     free: SimpleQueue[str | None] = SimpleQueue()

@@ -33,7 +33,7 @@ def plan_units(
         seeds: how many; from 0 on.
         place: the data set.
         out: folder of the comparison.
-        engine: with "ray" the GPUs may be on other machines.
+        engine: with another than "local" the GPUs may be on other machines.
 
     Raises:
         DataError: losses that cannot be trainers, and a device that is not here.
@@ -79,13 +79,13 @@ def plan_units(
 
 def _device(wanted: str, devices: int, engine: str) -> str:
     gpus = torch.cuda.device_count()
-    if (wanted == "gpu" or devices > 1) and engine != "ray" and gpus < devices:
+    if (wanted == "gpu" or devices > 1) and engine == "local" and gpus < devices:
         raise DataError(
             f"device {wanted}: PyTorch sees {gpus or 'no'} CUDA GPUs here, expected {devices}; "
             "take fewer devices, or cpu"
         )
     if wanted == "auto":
-        if engine == "ray" or gpus:
+        if engine != "local" or gpus:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     if wanted == "mps" and not torch.backends.mps.is_available():

@@ -1,4 +1,4 @@
-"""Carrying out units of work: several at once on this machine, or spread by Ray.
+"""Carrying out units of work: several at once on this machine, or spread over others.
 
 Finished units are kept, interrupted ones go on from their checkpoints, and one that fails leaves
 the others alone.
@@ -12,14 +12,19 @@ from dilated_ce.study.runs.at_once import do_at_once
 from dilated_ce.study.runs.attempt import attempt
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.sharing import runs_at_once
+from dilated_ce.study.runs.spreading import spread
 from dilated_ce.study.runs.store import Failure, Run, StudyError
 from dilated_ce.study.runs.unit import Unit
+from dilated_ce.study.runs.watcher import Watcher
 
 Outcome = Run | Failure
 
 
 def carry_out(
-    units: Sequence[Unit], execution: ExecutionConfig, fresh: bool = False
+    units: Sequence[Unit],
+    execution: ExecutionConfig,
+    fresh: bool = False,
+    watcher: Watcher | None = None,
 ) -> Generator[tuple[Unit, Outcome, bool], None, None]:
     """Do what is missing.
 
@@ -29,12 +34,13 @@ def carry_out(
         units: what is asked for.
         execution: where to compute.
         fresh: do again what is finished.
+        watcher: is told what is waited for, where other machines compute.
 
     Yields:
         Each unit as it comes to its end, with its run or failure, and whether it was kept.
 
     Raises:
-        StudyError: no room on the disk, or no Ray: the others would fail alike.
+        StudyError: no room on the disk, or no other machine: the others would fail alike.
     """
     missing = []
     for unit in units:
@@ -48,7 +54,7 @@ def carry_out(
             missing.append(unit)
     if not missing:
         return
-    with closing(_carry_out(missing, execution)) as outcomes:
+    with closing(_carry_out(missing, execution, watcher or Watcher())) as outcomes:
         for unit, failure in outcomes:
             if failure is not None and failure.of_disk:
                 raise StudyError(
@@ -59,12 +65,11 @@ def carry_out(
 
 
 def _carry_out(
-    units: Sequence[Unit], execution: ExecutionConfig
+    units: Sequence[Unit], execution: ExecutionConfig, watcher: Watcher
 ) -> Generator[tuple[Unit, Failure | None], None, None]:
-    if execution.engine == "ray":
-        from dilated_ce.study.runs.ray_cluster import spread
-
-        yield from spread(units, execution)
+    if execution.engine != "local":
+        first = units[0]
+        yield from spread(units, execution, attempt, first.runs, (first.prepared,), watcher)
         return
     at_once = min(len(units), runs_at_once(units[0].training, execution))
     if at_once == 1:

@@ -6,6 +6,14 @@ from pydantic import Field, model_validator
 
 from dilated_ce.study.data.reading import Strict
 
+# What is for some engines alone, and what to do with another.
+ONLY_FOR = {
+    "workers": ("local",),
+    "address": ("ray",),
+    "wait": ("ray",),
+    "gpus_per_run": ("ray",),
+}
+
 
 class ExecutionConfig(Strict):
     """Where the runs are computed."""
@@ -22,13 +30,20 @@ class ExecutionConfig(Strict):
     memory: float | None = Field(
         default=None,
         gt=0,
-        description="GB that a run takes, so that no more begin than fit; measured on the first",
+        description="GB that a run takes, so that no more begin than fit; measured on the first; "
+        "Ray is asked for it",
     )
     address: str | None = Field(
         default=None, description="of a Ray cluster, or auto; by default Ray starts here"
     )
+    wait: float | None = Field(
+        default=None,
+        ge=0,
+        description="minutes to wait for a machine of the Ray cluster with room for a run; 0, or "
+        "for ever where the cluster grows by itself",
+    )
     gpus_per_run: float | None = Field(
-        default=None, ge=0, description="that Ray reserves; training.devices on GPUs"
+        default=None, ge=0, description="to ask Ray for; training.devices on GPUs"
     )
     retries: int = Field(default=2, ge=0, description="of a run whose process or machine died")
 
@@ -38,16 +53,18 @@ class ExecutionConfig(Strict):
         return None if self.memory is None else int(self.memory * 1e9)
 
     @model_validator(mode="after")
-    def _what_is_for_ray(self) -> "ExecutionConfig":
-        for name in ("address", "gpus_per_run"):
-            if self.engine != "ray" and getattr(self, name) is not None:
-                raise ValueError(
-                    f"{name}: got {getattr(self, name)}, which is for engine: ray, and the engine "
-                    f"is {self.engine}"
-                )
-        if self.engine == "ray" and self.workers is not None:
+    def _are_for_the_engine(self) -> "ExecutionConfig":
+        for name, engines in ONLY_FOR.items():
+            given = getattr(self, name)
+            if given is None or self.engine in engines:
+                continue
+            why = (
+                "; Ray does as many runs at once as there are GPUs, or CPUs"
+                if name == "workers"
+                else ""
+            )
             raise ValueError(
-                f"workers: got {self.workers}, which is for engine: local; Ray does as many runs "
-                "at once as there are GPUs, or CPUs"
+                f"{name}: got {given}, which is for engine: {' or '.join(engines)}, and the engine "
+                f"is {self.engine}{why}"
             )
         return self

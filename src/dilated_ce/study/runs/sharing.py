@@ -5,17 +5,16 @@ thread: two runs with a thread each train about 1.7 times as much in the same ti
 two. So a run has one thread, as long as there are as many runs as cores.
 """
 
-import os
-
 from dilated_ce.study import machine
 from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.threads import given_threads
 from dilated_ce.study.training.settings import ResolvedTraining, TrainingConfig
 
 MOST_LOADERS = 4
 
 
-def threads_of_a_run(training: TrainingConfig, runs: int, engine: str = "local") -> int:
-    """The CPU threads of each process of a run, where the user leaves them open.
+def threads_of_a_run(training: TrainingConfig, runs: int) -> int:
+    """The CPU threads of each process of a run on this machine, where the user leaves them open.
 
     `OMP_NUM_THREADS`, or the run's part of the cores. It does not depend on how many runs go on at
     once: sums over other threads would end in other digits.
@@ -23,23 +22,23 @@ def threads_of_a_run(training: TrainingConfig, runs: int, engine: str = "local")
     Args:
         training: whose `devices` share a run.
         runs: how many there are.
-        engine: with "ray" as many runs go on as there are GPUs, or CPUs.
     """
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
+    given = given_threads()
+    if given is not None:
+        return given
     cores = machine.cores()
     if on_gpu(training):
         return max(1, cores // max(1, len(machine.gpus())))
-    return 1 if engine == "ray" else max(1, cores // (max(1, runs) * training.devices))
+    return max(1, cores // (max(1, runs) * training.devices))
 
 
-def loaders_of_a_run(training: TrainingConfig, threads: int) -> int:
+def loaders_of_a_run(training: TrainingConfig, threads: int, elsewhere: bool = False) -> int:
     """The processes that load patches for a run, where the user leaves them open.
 
     A GPU would wait for patches. On a CPU they take from the training what they give.
     """
-    return min(MOST_LOADERS, threads - 1) if on_gpu(training) else 0
+    gpu = training.device != "cpu" if elsewhere else on_gpu(training)
+    return min(MOST_LOADERS, threads - 1) if gpu else 0
 
 
 def runs_at_once(training: ResolvedTraining, execution: ExecutionConfig) -> int:

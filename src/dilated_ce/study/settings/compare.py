@@ -95,9 +95,14 @@ class CompareConfig(_Comparison):
 
     @model_validator(mode="after")
     def _fits_this_machine(self) -> "CompareConfig":
-        # With Ray the runs may be on other machines.
-        if self.execution.engine == "ray" and self.training.device != "cpu":
+        # Of the machines that compute, if they are others, the engine is asked.
+        if self.execution.engine != "local" and self.training.device != "cpu":
             return self
+        if self.training.device == "gpu" and not has_gpu():
+            raise ValueError(
+                "training.device: got gpu, and PyTorch sees no GPU here; expected auto or cpu, or "
+                "an engine that computes on other machines (execution.engine: ray)"
+            )
         on_cpu = self.training.device == "cpu" or not has_gpu()
         gpus = 0 if on_cpu else max(1, torch.cuda.device_count())
         if not on_cpu and self.training.devices > gpus:

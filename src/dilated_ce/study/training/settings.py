@@ -13,7 +13,6 @@ from pydantic import (
 )
 
 from dilated_ce.study.data.reading import Strict
-from dilated_ce.study.machine import has_gpu
 from dilated_ce.study.training.loss_spec import LossSpec, parse_loss
 from dilated_ce.study.training.network_spec import WITH_CHANNELS, WITH_NORM, parse_network
 
@@ -131,13 +130,6 @@ class TrainingConfig(Strict):
     @classmethod
     def _one_side_for_all(cls, side: Any) -> Any:
         return (side,) if isinstance(side, int) else side
-
-    @field_validator("device")
-    @classmethod
-    def _is_there(cls, device: str) -> str:
-        if device == "gpu" and not has_gpu():
-            raise ValueError("PyTorch sees no GPU here; expected auto or cpu")
-        return device
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingConfig":
