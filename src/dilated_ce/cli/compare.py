@@ -30,9 +30,7 @@ DATA, TRAINING, RUNNING = "Data", "Training", "Running"
 def compare(
     settings: Annotated[
         Path | None,
-        typer.Argument(
-            help="A YAML file with settings; options given beside it win.", metavar="[FILE]"
-        ),
+        typer.Argument(help="A YAML file with settings; options override it.", metavar="[FILE]"),
     ] = None,
     data: Annotated[
         Path | None,
@@ -47,8 +45,8 @@ def compare(
     dims: Annotated[
         str | None,
         typer.Option(
-            help="2, 3 or auto. Volumes are taken as a whole; 2 trains on their slices.",
-            show_default="what the data are",
+            help="2, 3 or auto. Volumes are taken whole; 2 trains on their slices.",
+            show_default="that of the data",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -78,17 +76,17 @@ def compare(
     folds: Annotated[
         str | None,
         typer.Option(
-            help="Cross-validation with so many folds; with nnU-Net, which of its folds: 0,1.",
-            show_default="with nnU-Net all of them",
+            help="Number of folds for cross-validation; with nnU-Net, which of its folds: 0,1.",
+            show_default="none; with nnU-Net all",
             rich_help_panel=DATA,
         ),
     ] = None,
     split: Annotated[
         Path | None,
         typer.Option(
-            help="JSON or YAML with lists of case names: train, validation, test; nnU-Net's "
+            help="JSON or YAML with lists of case names: train, validation, test; or nnU-Net's "
             "splits_final.json; or the split.json of another study.",
-            show_default="as the folders are, or a fourth drawn at random, stratified",
+            show_default="by the folders, or a quarter at random, stratified",
             parser=a_path,
             metavar="FILE",
             rich_help_panel=DATA,
@@ -105,8 +103,8 @@ def compare(
     group_by: Annotated[
         str | None,
         typer.Option(
-            help="A regular expression whose first group is the patient in a case's name: such "
-            "cases stay on one side of every split.",
+            help="A regular expression whose first group finds the patient in a case's name: cases "
+            "of one patient stay together in every split.",
             metavar="REGEX",
             rich_help_panel=DATA,
         ),
@@ -117,7 +115,7 @@ def compare(
             help="ce, balanced-ce, dbce:radius=R, adaptive-dbce, dice, dice-ce, "
             "dbce-dice:radius=R, adaptive-dbce-dice, focal, dice-focal, generalised-dice, tversky, "
             "top-k, dice-top-k, lovasz, unified-focal, dice-cldice, dice-boundary, "
-            "dice-hausdorff-dt, or module:Class of your own.",
+            "dice-hausdorff-dt, or your own module:Class.",
             show_default=DEFAULT_LOSSES,
             autocompletion=complete_losses,
         ),
@@ -126,28 +124,30 @@ def compare(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="The loss that the others are compared with.",
+            help="The loss to compare the others with.",
             show_default="dice-ce, ce or the first",
         ),
     ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
-            help="Dice points within which two losses count as equivalent.", show_default="1.5"
+            help="Difference in Dice points up to which two losses count as equivalent.",
+            show_default="1.5",
         ),
     ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Of the surface Dice (NSD), in mm or pixels, as the data are.", show_default="2"
+            help="Tolerance of the surface Dice (NSD), in mm for volumes, pixels for pictures.",
+            show_default="2",
         ),
     ] = None,
     network: Annotated[
         str | None,
         typer.Option(
-            help="A network of MONAI with its arguments, such as unet, dynunet, segresnet or "
-            "SwinUNETR:feature_size=12; smp:Unet:encoder_name=resnet18 of "
-            "segmentation_models.pytorch; or module:function of your own.",
+            help="A MONAI network with its arguments, such as unet, dynunet, segresnet or "
+            "SwinUNETR:feature_size=12; smp:Unet:encoder_name=resnet18 from "
+            "segmentation_models.pytorch; or your own module:function.",
             show_default="unet",
             autocompletion=one_of(*NETWORK_NAMES),
             rich_help_panel=TRAINING,
@@ -156,7 +156,7 @@ def compare(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="A file with weights that every run starts from.",
+            help="A file with weights from which every run starts.",
             parser=a_path,
             metavar="FILE",
             rich_help_panel=TRAINING,
@@ -184,12 +184,14 @@ def compare(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--lr", help="At its peak.", show_default="0.003", rich_help_panel=TRAINING),
+        typer.Option(
+            "--lr", help="Peak learning rate.", show_default="0.003", rich_help_panel=TRAINING
+        ),
     ] = None,
     tune: Annotated[
         str | None,
         typer.Option(
-            help="lr: an equal search for each loss's learning rate on the validation part.",
+            help="lr: search a learning rate for each loss on the validation part, equally long.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -221,7 +223,7 @@ def compare(
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(help="GPUs that share each run.", show_default="1", rich_help_panel=RUNNING),
+        typer.Option(help="GPUs per run.", show_default="1", rich_help_panel=RUNNING),
     ] = None,
     engine: Annotated[
         str | None,
@@ -235,7 +237,7 @@ def compare(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Runs at once on this machine, as far as memory allows.",
+            help="Runs at the same time on this machine, as far as memory allows.",
             show_default="one per GPU, or per core",
             rich_help_panel=RUNNING,
         ),
@@ -243,7 +245,7 @@ def compare(
     address: Annotated[
         str | None,
         typer.Option(
-            help="Of a running Ray cluster, or auto.",
+            help="Address of a running Ray cluster, or auto.",
             show_default="Ray on this machine",
             rich_help_panel=RUNNING,
         ),
@@ -257,7 +259,7 @@ def compare(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Any other setting of the file: --set training.optimizer=sgd. May be repeated.",
+            help="Any other setting: --set training.optimizer=sgd. May be repeated.",
             metavar="NAME=VALUE",
         ),
     ] = None,
@@ -274,8 +276,8 @@ def compare(
     keep: Annotated[
         str | None,
         typer.Option(
-            help="Of every run beside its scores: none, predictions, or all, which is the trained "
-            "model, too (see dilated-ce predict).",
+            help="What to keep of every run beside its scores: none, predictions, or all, which "
+            "includes the trained model (see dilated-ce predict).",
             show_default="all",
             autocompletion=one_of("none", "predictions", "all"),
             rich_help_panel=RUNNING,
@@ -284,8 +286,8 @@ def compare(
     logger: Annotated[
         str | None,
         typer.Option(
-            help="tensorboard, wandb, mlflow or csv, or several with commas: loss, learning rate, "
-            "validation Dice and pictures, in logs/ of --out.",
+            help="Log loss, learning rate, validation Dice and pictures to logs/ in --out: "
+            "tensorboard, wandb, mlflow or csv, or several with commas.",
             autocompletion=one_of("tensorboard", "wandb", "mlflow", "csv"),
             rich_help_panel=RUNNING,
         ),
@@ -294,7 +296,7 @@ def compare(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check everything, show the runs and how long they would take; train nothing.",
+            help="Check everything, list the runs and estimate their time; train nothing.",
             rich_help_panel=RUNNING,
         ),
     ] = False,
@@ -302,18 +304,18 @@ def compare(
         bool,
         typer.Option(
             "--fresh",
-            help="Train all runs again, the finished ones too.",
+            help="Train all runs again, finished ones included.",
             rich_help_panel=RUNNING,
         ),
     ] = False,
 ) -> None:
-    """Train the same network under each loss on your data, and say which helps.
+    """Train the same network under each loss on your data, and report which helps.
 
-    Finished runs are kept, interrupted ones go on from their last checkpoint: after an
-    interruption, run the same command again.
+    After an interruption run the same command again: finished runs are kept, and unfinished ones
+    resume from their last checkpoint.
 
-    Exit codes: 0 all is well; 1 the data, the settings or the disk are not; 2 a wrong option;
-    3 some runs failed and the report is without them; 130 interrupted.
+    Exit codes: 0 success; 1 a problem with the data, the settings or the disk; 2 a wrong option;
+    3 some runs failed, and the report is without them; 130 interrupted.
     """
     options: dict[str, Any] = {
         "data.path": data,

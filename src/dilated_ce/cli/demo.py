@@ -23,23 +23,20 @@ def demo(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Your own data, as for `dilated-ce compare`: a folder with images/ and masks/, in "
-            "files of the same names. In the masks each value is a class, the smallest the "
-            "background.",
-            show_default="STARE, fetched once",
+            help="Your own data, as for `dilated-ce compare`: a folder with images/ and masks/, "
+            "with the same file names in both. Each value in the masks is a class, the smallest "
+            "the background.",
+            show_default="STARE, downloaded once",
             parser=a_path,
             metavar="DIR",
         ),
     ] = None,
     synthetic: Annotated[
-        bool, typer.Option("--synthetic", help="Noisy discs made on the spot; no download.")
+        bool, typer.Option("--synthetic", help="Noisy discs, made on the spot; no download.")
     ] = False,
     losses: Annotated[
         str,
-        typer.Option(
-            help="Those of `dilated-ce compare`; dbce and dbce-dice take a radius, and "
-            "volumes=image instead of batch: ce,dbce:radius=4,volumes=image."
-        ),
+        typer.Option(help="As in `dilated-ce compare`: ce,dbce:radius=4,adaptive-dbce-dice."),
     ] = DEFAULT_LOSSES,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each loss.")] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 350,
@@ -55,7 +52,7 @@ def demo(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Runs at once, as far as memory allows.",
+            help="Runs at the same time, as far as memory allows.",
             show_default="one per GPU, or per core",
         ),
     ] = None,
@@ -64,18 +61,18 @@ def demo(
         typer.Option(
             help="Folder for the runs, cases.csv and report.html.",
             parser=a_path,
-            show_default="runs/demo, with another name for other data",
+            show_default="runs/demo, or another name for other data",
             metavar="DIR",
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train all runs again, the finished ones too.")
+        bool, typer.Option("--fresh", help="Train all runs again, finished ones included.")
     ] = False,
 ) -> None:
     """Train a small U-Net on retinal vessels under five losses and show the difference.
 
-    As it stands it takes less than 10 minutes on 2 CPU cores. Finished runs are kept: after an
-    interruption, run the same command again. For more than a first look: `dilated-ce compare`.
+    This takes less than 10 minutes on 2 CPU cores. After an interruption run the same command
+    again: finished runs are kept. For more than a first look: `dilated-ce compare`.
     """
     from dilated_ce.study.data.cases import DataError
     from dilated_ce.study.runs.store import StudyError

@@ -36,7 +36,8 @@ def inspect(
     dims: Annotated[
         str | None,
         typer.Option(
-            help="2, 3 or auto; 2 takes the slices of volumes.", show_default="what the data are"
+            help="2, 3 or auto. Volumes are taken whole; 2 takes their slices.",
+            show_default="that of the data",
         ),
     ] = None,
     scale: Annotated[float, typer.Option(help="Resize 2D images by this factor.")] = 1.0,
@@ -59,26 +60,26 @@ def inspect(
     group_by: Annotated[
         str | None,
         typer.Option(
-            help="A regular expression whose first group is the patient in a case's name.",
+            help="A regular expression whose first group finds the patient in a case's name.",
             metavar="REGEX",
         ),
     ] = None,
     radii: Annotated[
         str | None,
         typer.Option(
-            help="Radii to look at, in pixels or mm, such as 0,2,4,8.",
+            help="Radii to show, in mm for volumes, pixels for pictures, such as 0,2,4,8.",
             show_default="by the size of the images",
         ),
     ] = None,
     max_cases: Annotated[
         int | None,
-        typer.Option(min=1, help="Measure so many training cases.", show_default="all"),
+        typer.Option(min=1, help="How many training cases to measure.", show_default="all"),
     ] = None,
     weight_maps: Annotated[
         str | None,
         typer.Option(
-            help="Write the weight maps of three cases for this radius, a number, or adaptive: "
-            "NIfTI, or PNG and .npy.",
+            help="Write the weight maps of three cases, for this radius or for adaptive: NIfTI, or "
+            "PNG and .npy.",
             metavar="RADIUS",
         ),
     ] = None,
@@ -94,10 +95,10 @@ def inspect(
 ) -> None:
     """Check every case of a data set, and show what the radius does to its classes.
 
-    All problems are listed at once, with the names of the files. The page has a slider over the
-    radius, with dilated masks, weight maps, and advice.
+    All problems are listed at once, with the names of the files. The page shows dilated masks and
+    weight maps along a slider for the radius, and gives advice.
 
-    Exit codes: 0 all is well; 1 the data cannot be used; 2 a wrong option.
+    Exit codes: 0 success; 1 the data cannot be used; 2 a wrong option.
     """
     import pydantic
 

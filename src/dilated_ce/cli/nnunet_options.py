@@ -40,8 +40,8 @@ SHARED = {  # what both have, in sections of their own
 Trainer = Annotated[
     str | None,
     typer.Option(
-        help="own, or nnunet: every run is nnUNetv2_train, on a data set that "
-        "nnUNetv2_plan_and_preprocess has seen.",
+        help="own, or nnunet: every run is an nnUNetv2_train, on a data set prepared by "
+        "nnUNetv2_plan_and_preprocess.",
         show_default="own",
         autocompletion=lambda incomplete: [
             n for n in ("own", "nnunet") if n.startswith(incomplete)
@@ -50,18 +50,22 @@ Trainer = Annotated[
     ),
 ]
 Dataset = Annotated[
-    str | None, typer.Option(help="nnU-Net's data set, such as 4.", rich_help_panel=NNUNET)
+    str | None,
+    typer.Option(help="Number or name of nnU-Net's data set, such as 4.", rich_help_panel=NNUNET),
 ]
 Configuration = Annotated[
     str | None,
-    typer.Option(help="Of the plans.", show_default="3d_fullres", rich_help_panel=NNUNET),
+    typer.Option(
+        help="Configuration of the plans.", show_default="3d_fullres", rich_help_panel=NNUNET
+    ),
 ]
 Plans = Annotated[
     str | None,
     typer.Option(help="Name of the plans.", show_default="nnUNetPlans", rich_help_panel=NNUNET),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(help="Of each run.", show_default="1000", rich_help_panel=NNUNET)
+    int | None,
+    typer.Option(help="Epochs of each run.", show_default="1000", rich_help_panel=NNUNET),
 ]
 
 

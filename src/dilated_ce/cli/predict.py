@@ -21,8 +21,8 @@ def predict(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="Images or folders of images. Channels in files of their own are numbered as "
-            "nnU-Net's: a_0000.nii.gz, a_0001.nii.gz.",
+            help="Images or folders of images. Channels in separate files are numbered as in "
+            "nnU-Net: a_0000.nii.gz, a_0001.nii.gz.",
             metavar="IMAGES...",
         ),
     ],
@@ -35,16 +35,16 @@ def predict(
         ),
     ] = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over label files that are there.")
+        bool, typer.Option("--overwrite", help="Overwrite existing label files.")
     ] = False,
 ) -> None:
-    """Predict images with the network that a run has trained, as the run itself does.
+    """Predict images with the trained network of a run, in the same way as the run.
 
-    They are scaled, and resampled if the run's were, predicted in the same windows, and the labels
-    brought back to the image's own grid: NIfTI with its affine for volumes, PNG with a palette for
-    pictures. labels.json names the values.
+    Images are normalised, resampled and predicted in windows as they were in the run. The labels
+    are brought back to the grid of the image: NIfTI with its affine for volumes, PNG with a palette
+    for pictures. labels.json names the values.
 
-    Exit codes: 0 all is well; 1 the run or the images are not; 2 a wrong option; 3 some images
+    Exit codes: 0 success; 1 a problem with the run or the images; 2 a wrong option; 3 some images
     could not be predicted.
     """
     if device not in ("auto", "cpu", "gpu"):

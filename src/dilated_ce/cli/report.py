@@ -22,7 +22,7 @@ def report(
     results: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Tables of scores (CSV, TSV), and results folders of nnU-Net.",
+            help="Tables of scores (CSV, TSV), and nnU-Net results folders.",
             metavar="[PATH | NAME=PATH]...",
             show_default=False,
         ),
@@ -30,8 +30,7 @@ def report(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="Results with the name of their method. The same name again: a repeat, another "
-            "seed.",
+            help="Results and the name of their method. The same name again is another seed.",
             metavar="NAME=PATH",
             rich_help_panel=RESULTS,
         ),
@@ -39,7 +38,7 @@ def report(
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of true masks, to score predictions.",
+            help="A folder of true masks to score predictions against.",
             parser=a_path,
             metavar="DIR",
             rich_help_panel=MASKS,
@@ -48,7 +47,7 @@ def report(
     predictions: Annotated[
         list[str] | None,
         typer.Option(
-            help="A folder of predicted masks, named as the true ones: NIfTI, NRRD, MHA or PNG.",
+            help="A folder of predicted masks, named like the true ones: NIfTI, NRRD, MHA or PNG.",
             metavar="NAME=DIR",
             rich_help_panel=MASKS,
         ),
@@ -63,13 +62,13 @@ def report(
     mask_threshold: Annotated[
         int | None,
         typer.Option(
-            help="Grey values of PNG masks above it are foreground.", rich_help_panel=MASKS
+            help="Grey values above this are foreground in PNG masks.", rich_help_panel=MASKS
         ),
     ] = None,
     ignore_value: Annotated[
         str | None,
         typer.Option(
-            help="The value in true masks of voxels that nobody labelled.",
+            help="The value of voxels that nobody labelled in the true masks.",
             metavar="VALUE",
             rich_help_panel=MASKS,
         ),
@@ -77,7 +76,7 @@ def report(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Of the surface Dice, in mm, or pixels of pictures.",
+            help="Tolerance of the surface Dice (NSD), in mm for volumes, pixels for pictures.",
             show_default="2",
             rich_help_panel=MASKS,
         ),
@@ -85,14 +84,17 @@ def report(
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processes that score.", show_default="one per core", rich_help_panel=MASKS
+            min=1,
+            help="Processes to score with.",
+            show_default="one per core",
+            rich_help_panel=MASKS,
         ),
     ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="The column of a table that holds something: method=algo, dice=DSC. What: method, "
-            "case, class, group, seed, fold, dataset, or a score.",
+            help="Which column of a table holds what: method=algo, dice=DSC. WHAT is method, case, "
+            "class, group, seed, fold, dataset, or a score.",
             metavar="WHAT=COLUMN",
             rich_help_panel=RESULTS,
         ),
@@ -100,7 +102,7 @@ def report(
     scale: Annotated[
         str,
         typer.Option(
-            help="fractions or percent: how tables have Dice and the like.",
+            help="How the tables write Dice and the like: fractions or percent.",
             autocompletion=one_of("fractions", "percent"),
             rich_help_panel=RESULTS,
         ),
@@ -108,15 +110,15 @@ def report(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="A score that counts, such as dice; again for others.",
-            show_default="all that are there",
+            help="A score to use, such as dice. May be repeated.",
+            show_default="all found",
             rich_help_panel=JUDGING,
         ),
     ] = None,
     cases: Annotated[
         str,
         typer.Option(
-            help="all: every method must have all cases of a run; shared: the others are left out.",
+            help="all: every method must have all cases of a run; shared: use those that all have.",
             autocompletion=one_of("all", "shared"),
             rich_help_panel=JUDGING,
         ),
@@ -124,8 +126,8 @@ def report(
     empty: Annotated[
         str,
         typer.Option(
-            help="A class that a case lacks: score, 1 if nothing of it is predicted and else 0; or "
-            "skip.",
+            help="For a class that a case lacks: score (1 if none of it is predicted, otherwise "
+            "0), or skip.",
             autocompletion=one_of("score", "skip"),
             rich_help_panel=JUDGING,
         ),
@@ -133,7 +135,7 @@ def report(
     group_by: Annotated[
         str | None,
         typer.Option(
-            help="A regular expression whose first group is the patient in a case's name.",
+            help="A regular expression whose first group finds the patient in a case's name.",
             metavar="REGEX",
             rich_help_panel=JUDGING,
         ),
@@ -141,7 +143,7 @@ def report(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="The method that the others are compared with.",
+            help="The method to compare the others with.",
             show_default="nnUNetTrainer, dice-ce, ce or the first",
             rich_help_panel=JUDGING,
         ),
@@ -149,31 +151,31 @@ def report(
     margin: Annotated[
         float | None,
         typer.Option(
-            help="Dice points within which two methods count as equivalent.",
+            help="Difference in Dice points up to which two methods count as equivalent.",
             show_default="1.5",
             rich_help_panel=JUDGING,
         ),
     ] = None,
     unit: Annotated[
         str | None,
-        typer.Option(help="Of distances in tables, such as mm.", rich_help_panel=JUDGING),
+        typer.Option(help="Unit of the distances in tables, such as mm.", rich_help_panel=JUDGING),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Of the data, for the title.", rich_help_panel=JUDGING),
+        typer.Option(help="Name of the data, for the title.", rich_help_panel=JUDGING),
     ] = None,
     out: Annotated[
         Path,
         typer.Option(help="Folder for the report.", parser=a_path, metavar="DIR"),
     ] = Path("runs/report"),
 ) -> None:
-    """Judge methods by results that you already have: nothing is trained.
+    """Compare methods by results that you already have. Nothing is trained.
 
-    Score tables, results folders of nnU-Net, or predictions beside the truth, in any mixture, give
-    the report of `compare`: every method against a reference, with intervals over patients and
-    seeds, in report.html, cases.csv and summary.json.
+    Takes tables of scores, nnU-Net results folders, and predictions beside the truth, in any
+    mixture, and writes the report of `compare`: every method against a reference, with intervals
+    over patients and seeds, in report.html, cases.csv and summary.json.
 
-    Exit codes: 0 all is well; 1 the results cannot be compared; 2 a wrong option.
+    Exit codes: 0 success; 1 the results cannot be compared; 2 a wrong option.
     """
     options = {
         "results": [_source(text) for text in (*(results or ()), *_named("--method", method))],
