@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     )
     from dilated_ce.weighting import adaptive_dilated_weights, dilated_balanced_weights
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AdaptiveDilatedCELoss",
