@@ -64,7 +64,8 @@ def test_the_configurations_on_the_monai_page_make_the_loss():
 
 
 def test_the_trainers_and_commands_that_pages_name_exist():
-    text = "".join(path.read_text() for path in TEXTS)
+    # The changelog has the old names, too.
+    text = "".join(path.read_text() for path in TEXTS if path.name != "CHANGELOG.md")
     trainers = {
         name.split("__")[0]
         for name in re.findall(r"nnUNetTrainer(?:Adaptive)?DBCE\w*(?:\.\d+mm)?", text)
