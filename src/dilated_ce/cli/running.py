@@ -51,9 +51,9 @@ def carry_out_study(
 
 def terminal() -> "Listener":
     """Who listens to a study on the terminal; made here, as the study takes seconds to import."""
-    from dilated_ce.study.telling import Telling
+    from dilated_ce.study.printing import PrintingListener
 
-    return Telling(console)
+    return PrintingListener(console)
 
 
 def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], DataSet]") -> None:

@@ -1,13 +1,13 @@
 """For MONAI: the losses in its own conventions, and transforms that compute the weight map.
 
-    DilatedBalancedDiceCELoss, AdaptiveDilatedDiceCELoss  in the place of monai.losses.DiceCELoss
+    DilatedBalancedDiceCELoss, AdaptiveDilatedDiceCELoss  instead of monai.losses.DiceCELoss
     DilatedBalancedCELoss, AdaptiveDilatedCELoss          without Dice
     DilatedBalancedWeightsd, AdaptiveDilatedWeightsd      the map in the workers of the data loader
 
-All take what a bundle or an Auto3DSeg configuration can hold, under these names as `_target_`.
-The formulas, and what of them is the paper's, are in `dilated_ce.dilated_balanced_cross_entropy`
-and `dilated_ce.adaptive_dilated_cross_entropy`; all choices in this module are ours. Where MONAI
-has a default, it is kept.
+All can be the `_target_` of a bundle or an Auto3DSeg configuration, with plain values as arguments.
+For the formulas, and for what is the paper's, see `dilated_ce.dilated_balanced_cross_entropy` and
+`dilated_ce.adaptive_dilated_cross_entropy`; all choices in this module are ours. Where MONAI has a
+default, it is kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -102,7 +102,7 @@ class _ForMonai:
 
 
 class DilatedBalancedCELoss(_ForMonai, core.DilatedBalancedCELoss):
-    """Dilated balanced cross entropy (the paper's idea) for targets as MONAI users have them.
+    """Dilated balanced cross entropy (the paper's idea) for MONAI's targets.
 
     With one output channel, or with `sigmoid=True`, every channel is a mask of its own, which is
     balanced between its foreground and its background; otherwise a voxel has one class.
@@ -173,7 +173,7 @@ class DilatedBalancedCELoss(_ForMonai, core.DilatedBalancedCELoss):
 
 
 class AdaptiveDilatedCELoss(_ForMonai, core.AdaptiveDilatedCELoss):
-    """Cross entropy with adaptive dilated weights (ours) for targets as MONAI users have them.
+    """Cross entropy with adaptive dilated weights (ours) for MONAI's targets.
 
     Args:
         sigmoid: the channels are masks that may overlap.
@@ -297,7 +297,7 @@ class DilatedBalancedDiceCELoss(_DiceAnd):
     The arguments of `DiceCELoss` come first, in its order. The Dice part is MONAI's own, with all
     of them; the cross entropy part takes `reduction`, `weight`, `lambda_ce` and `label_smoothing`.
     Two things differ from `DiceCELoss`. With `sigmoid=True` every channel is a mask of its own in
-    both parts, while `DiceCELoss` takes a softmax in its cross entropy unless there is one channel.
+    both parts, while the cross entropy of `DiceCELoss` keeps a softmax if there are more channels.
     And `weight` says how much a class counts on top of the balance, instead of a factor for its
     voxels (with one channel: how much the foreground counts where the background counts 1).
 
@@ -377,9 +377,8 @@ class DilatedBalancedDiceCELoss(_DiceAnd):
 class AdaptiveDilatedDiceCELoss(_DiceAnd):
     """`monai.losses.DiceCELoss` with adaptive dilated cross entropy (ours) as its CE.
 
-    The arguments of `DiceCELoss` come first, in its order; they are taken as by
-    `DilatedBalancedDiceCELoss`. There is nothing more to choose: the name of the class is the only
-    thing to change.
+    The arguments of `DiceCELoss` come first, in its order, and mean what they mean in
+    `DilatedBalancedDiceCELoss`. Only the name of the class has to change.
 
     Args:
         spacing, roi_size, process_group: as in `AdaptiveDilatedCELoss`.

@@ -1,4 +1,4 @@
-"""What a comparison or a report has come to, read back from its folder."""
+"""The result of a comparison or a report, read back from its folder."""
 
 import html
 import json
@@ -25,7 +25,7 @@ class Outcome:
         folder: of a comparison or a report; nothing is computed again.
 
     Raises:
-        StudyError: there is no finished one in the folder.
+        StudyError: the folder holds no finished one.
 
     Examples:
         >>> Outcome("nowhere")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -44,18 +45,18 @@ class Strict(BaseModel):
         return value
 
 
-def check_grouping(pattern: str) -> None:
-    """Check the pattern that finds the patient in a case's name.
-
-    Raises:
-        ValueError: no regular expression, or one without a group.
-    """
+def _has_a_group(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
     if groups < 1:
         raise ValueError(f"{pattern!r} has no group; put the patient in brackets: (...)")
+    return pattern
+
+
+# A regular expression that finds the patient in a case's name.
+Grouping = Annotated[str, AfterValidator(_has_a_group)]
 
 
 class DataConfig(Strict):
@@ -66,7 +67,7 @@ class DataConfig(Strict):
         "Segmentation Decathlon's format"
     )
     dims: Literal["auto", 2, 3] = Field(
-        default="auto", description="of the patches; 2 takes the slices of volumes"
+        default="auto", description="dimensions of the patches; 2 takes the slices of volumes"
     )
     scale: float = Field(default=1.0, gt=0, le=4, description="resizes 2D images")
     spacing: tuple[float, ...] | None = Field(
@@ -85,14 +86,14 @@ class DataConfig(Strict):
         description="grey value, palette index or colour (#rrggbb) of pixels that nobody labelled, "
         "which count neither in training nor in scores",
     )
-    folds: int | None = Field(default=None, ge=2, description="of a cross-validation")
+    folds: int | None = Field(
+        default=None, ge=2, description="number of folds for cross-validation"
+    )
     split_file: NonemptyPath | None = Field(
         default=None, description="JSON or YAML with lists of cases: train, validation, test"
     )
-    split_seed: int = Field(
-        default=0, ge=0, le=2**32 - 1, description="of what is drawn of the split"
-    )
-    group_by: str | None = Field(
+    split_seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of the random split")
+    group_by: Grouping | None = Field(
         default=None, description="regular expression whose first group is a case's patient"
     )
 
@@ -102,13 +103,6 @@ class DataConfig(Strict):
         if spacing is not None and (len(spacing) not in (2, 3) or min(spacing) <= 0):
             raise ValueError(f"got {spacing}, expected 2 or 3 sizes above 0")
         return spacing
-
-    @field_validator("group_by")
-    @classmethod
-    def _has_a_group(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            check_grouping(pattern)
-        return pattern
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "DataConfig":

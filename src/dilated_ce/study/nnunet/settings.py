@@ -5,23 +5,25 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from dilated_ce.study.data.reading import Strict, check_grouping
+from dilated_ce.study.data.reading import Grouping, Strict
 
 
 class NnunetConfig(Strict):
     """What nnU-Net trains on, and for how long; everything else is in its plans."""
 
     dataset: int | str = Field(description="number or name of nnU-Net's data set: 4")
-    configuration: str = Field(default="3d_fullres", min_length=1, description="of the plans")
+    configuration: str = Field(
+        default="3d_fullres", min_length=1, description="configuration of the plans"
+    )
     plans: str = Field(default="nnUNetPlans", min_length=1, description="name of the plans")
     folds: tuple[int, ...] | None = Field(
-        default=None, min_length=1, description="of splits_final.json; all of them"
+        default=None, min_length=1, description="folds of splits_final.json; all of them"
     )
     epochs: int = Field(default=1000, ge=1, description="of each run")
     iterations: int | None = Field(
         default=None, ge=1, description="training steps in an epoch; nnU-Net's 250"
     )
-    group_by: str | None = Field(
+    group_by: Grouping | None = Field(
         default=None, description="regular expression whose first group is a case's patient"
     )
     device: Literal["auto", "cpu", "gpu", "mps"] = Field(
@@ -40,13 +42,6 @@ class NnunetConfig(Strict):
                 f"got {dataset!r}, expected a number or a name: 4, Dataset004_Hippocampus"
             )
         return dataset
-
-    @field_validator("group_by")
-    @classmethod
-    def _has_a_group(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            check_grouping(pattern)
-        return pattern
 
     @field_validator("folds", mode="before")
     @classmethod

@@ -34,10 +34,10 @@ class _Comparison(Strict):
     execution: ExecutionConfig = ExecutionConfig()
     keep: Keep = Field(
         default="all",
-        description="of every run beside its scores: nothing, predictions, or the model, too",
+        description="what to keep of a run beside scores: nothing, predictions, or the model too",
     )
     loggers: tuple[LoggerName, ...] = Field(
-        default=(), description="of Lightning, which write into logs/ of `out`"
+        default=(), description="Lightning's loggers, which write into logs/ of `out`"
     )
     out: NonemptyPath = Field(description="folder for runs, tables and the report")
 

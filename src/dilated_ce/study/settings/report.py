@@ -1,11 +1,10 @@
 """What a report is made of, in one validated object, written as options or as arguments."""
 
-import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dilated_ce.study.data.reading import NonemptyPath, Strict
+from dilated_ce.study.data.reading import Grouping, NonemptyPath, Strict
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.scores.table import SCORES
 
@@ -18,7 +17,7 @@ class Source(Strict):
     seed: int | None = Field(
         default=None,
         ge=0,
-        description="of a results folder of nnU-Net; its place among those of one method",
+        description="seed of an nnU-Net results folder; its place among those of one method",
     )
 
 
@@ -38,38 +37,42 @@ class ReportConfig(Strict):
         default={}, description="names of columns in tables: {method: algo, dice: DSC}"
     )
     scale: Literal["fractions", "percent"] = Field(
-        default="fractions", description="of Dice and the like in tables"
+        default="fractions", description="how tables write Dice and the like"
     )
     metrics: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="the scores that count; all that are there"
+        default=None, min_length=1, description="the scores to use; all found"
     )
     cases: Literal["all", "shared"] = Field(
         default="all",
-        description="every method must have all cases of a run, or only those count that all have",
+        description="every method must have all cases of a run, or use only those that all have",
     )
-    group_by: str | None = Field(
+    group_by: Grouping | None = Field(
         default=None, description="regular expression whose first group is a case's patient"
     )
-    unit: str | None = Field(default=None, min_length=1, description="of distances in tables")
-    name: str | None = Field(default=None, min_length=1, description="of the data, for the title")
+    unit: str | None = Field(default=None, min_length=1, description="unit of distances in tables")
+    name: str | None = Field(
+        default=None, min_length=1, description="name of the data, for the title"
+    )
     mask_classes: dict[str, int | str] | None = Field(
         default=None, min_length=2, description="value of each class in masks, background first"
     )
     mask_threshold: int | None = Field(
-        default=None, ge=0, description="grey values of PNG masks above it are foreground"
+        default=None, ge=0, description="grey values above this are foreground in PNG masks"
     )
     ignore_value: int | str | None = Field(
-        default=None, description="value in true masks of voxels that nobody labelled"
+        default=None, description="value of voxels that nobody labelled in the true masks"
     )
     scoring: ScoringConfig = ScoringConfig()
-    reference: str | None = Field(
-        default=None, description="the method that the others are compared with"
-    )
+    reference: str | None = Field(default=None, description="the method to compare the others with")
     margin: float = Field(
         default=1.5, gt=0, description="Dice points within which methods count as equivalent"
     )
-    resamples: int = Field(default=5000, ge=200, description="of the ranks' bootstrap")
-    jobs: int | None = Field(default=None, ge=1, description="processes that score; one per core")
+    resamples: int = Field(
+        default=5000, ge=200, description="resamples of the bootstrap of the ranks"
+    )
+    jobs: int | None = Field(
+        default=None, ge=1, description="processes to score with; one per core"
+    )
     out: NonemptyPath = Field(description="folder for the report and its tables")
 
     @field_validator("metrics")
@@ -83,18 +86,6 @@ class ReportConfig(Strict):
                 f"got {', '.join(metrics)}, expected dice among them: verdicts and ranks go by it"
             )
         return metrics
-
-    @field_validator("group_by")
-    @classmethod
-    def _has_a_group(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                groups = re.compile(pattern).groups
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
-            if groups < 1:
-                raise ValueError(f"{pattern!r} has no group; put the patient in brackets: (...)")
-        return pattern
 
     @model_validator(mode="after")
     def _has_results(self) -> "ReportConfig":

@@ -32,7 +32,7 @@ class TrainingConfig(Strict):
 
     network: str = Field(
         default="unet",
-        description="of MONAI, such as unet or SwinUNETR:feature_size=12; smp:NAME of "
+        description="of MONAI, such as unet or SwinUNETR:feature_size=12; smp:NAME from "
         "segmentation_models.pytorch; or module:function of your own",
     )
     weights: Path | None = Field(
@@ -40,7 +40,7 @@ class TrainingConfig(Strict):
     )
     output_weights: tuple[float, ...] | None = Field(
         default=None,
-        description="of the outputs of a network with deep supervision; 1, 1/2, 1/4, ...",
+        description="weights of the outputs under deep supervision; 1, 1/2, 1/4, ...",
     )
     channels: tuple[StrictInt, ...] = Field(
         default=(16, 32, 64, 128),
@@ -68,19 +68,18 @@ class TrainingConfig(Strict):
         default="adamw", description="sgd has a Nesterov momentum of 0.99, as in nnU-Net"
     )
     learning_rate: float | None = Field(
-        default=None, gt=0, le=1000, description="at its peak; 0.003 for adamw, 0.01 for sgd"
+        default=None, gt=0, le=1000, description="peak learning rate; 0.003 for adamw, 0.01 for sgd"
     )
-    weight_decay: float = Field(default=1e-4, ge=0, description="of the optimiser")
+    weight_decay: float = Field(default=1e-4, ge=0, description="weight decay of the optimiser")
     schedule: Literal["one-cycle", "poly", "cosine", "constant"] = Field(
-        default="one-cycle", description="of the learning rate; poly has the power 0.9"
+        default="one-cycle", description="schedule of the learning rate; poly has the power 0.9"
     )
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
-        default="32-true", description="of Lightning's trainer; the losses compute in float32"
+        default="32-true", description="precision of the network; the losses compute in float32"
     )
     forward: Literal["eager", "compiled"] = Field(
         default="eager",
-        description="compiled trains the network as torch.compile makes it: faster after a minute; "
-        "needs a C compiler",
+        description="compiled trains with torch.compile: faster after a minute; needs a C compiler",
     )
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where to train")
     devices: int = Field(default=1, ge=1, description="GPUs, or processes, that share each run")
@@ -179,10 +178,12 @@ class TuneConfig(Strict):
     """An equal search for the learning rate of each loss, judged on each fold's validation part."""
 
     factors: tuple[float, ...] = Field(
-        default=(1 / 3, 1.0, 3.0), min_length=2, description="times training.learning_rate"
+        default=(1 / 3, 1.0, 3.0),
+        min_length=2,
+        description="factors of training.learning_rate to try",
     )
     steps: int | None = Field(
-        default=None, ge=1, description="of each trial; as many as training.steps"
+        default=None, ge=1, description="steps of each trial; as many as training.steps"
     )
 
     @field_validator("factors")

@@ -1,6 +1,6 @@
 """The study from Python: `compare` and `report` with the names of the command line.
 
-Light until it is called: what a study needs takes seconds to import.
+Importing it is quick: what a study needs takes seconds to import, and waits for the first call.
 """
 
 import warnings
@@ -31,7 +31,7 @@ def compare(
     progress: bool = True,
     **options: Any,
 ) -> "Outcome":
-    """Train the same network under each loss on your data, and say which helps.
+    """Train the same network under each loss on your data, and report which helps.
 
     This is `dilated-ce compare` for scripts and notebooks: the same settings, runs and report.
     Finished runs are kept; after an interruption the same call goes on from there.
@@ -43,20 +43,21 @@ def compare(
         seeds: runs of each loss; 3.
         steps: training steps of each run; 1000.
         out: folder for the runs, the tables and report.html; `runs/NAME-OF-THE-DATA`.
-        settings: a YAML file with settings; arguments win.
-        fresh: train again what is finished.
-        progress: print how it goes on, to stderr or below the cell.
+        settings: a YAML file with settings; arguments override it.
+        fresh: train all runs again, finished ones included.
+        progress: print the progress, to stderr or below the cell.
         options: any other setting by its name, such as `reference="ce"`, `folds=5`, `lr=0.01`, or a
             section of the file, such as `tune={"factors": [0.3, 1, 3]}`; `tune="lr"` takes the
-            usual factors. With `trainer="nnunet"` whole trainings of nnU-Net are compared, and
-            `dataset=4`, `configuration`, `folds=[0, 1]` and `epochs` take the place of the data.
+            usual factors. `compile=True` trains with torch.compile. `trainer="nnunet"` compares
+            whole nnU-Net trainings; then `dataset=4`, `configuration`, `folds=[0, 1]` and `epochs`
+            replace the data.
 
     Returns:
         The tables, the sentences and the path to the report; in a notebook it shows itself.
 
     Raises:
-        TypeError: a name that is no setting; the message has the nearest one that is.
-        SettingsError, DataError, StudyError: what is wrong, and what to do, before any training.
+        TypeError: an unknown setting; the message suggests the nearest one.
+        SettingsError, DataError, StudyError: what is wrong and what to do, before any training.
 
     Examples:
         >>> from dilated_ce.study import compare
@@ -84,6 +85,8 @@ def compare(
     of_file = read_settings(path).get("trainer") if path else None
     if (options.get("trainer") or of_file) == "nnunet":
         return _compare_with_nnunet(path, {**named, **options}, fresh, progress)
+    if "compile" in options:  # a flag, as on the command line
+        options["forward"] = "compiled" if options.pop("compile") else "eager"
     config = gather(path, dotted({**named, **options}))
     api.compare(config, listener=_listener(progress), fresh=fresh)
     return Outcome(config.out)
@@ -122,7 +125,7 @@ def report(
     progress: bool = True,
     **options: Any,
 ) -> "Outcome":
-    """Judge methods by results that you already have: nothing is trained.
+    """Compare methods by results that you already have. Nothing is trained.
 
     This is `dilated-ce report` for scripts and notebooks: the same sources, options and report.
 
@@ -130,11 +133,11 @@ def report(
         results: tables of scores (CSV, TSV, with a column of methods), and results folders of
             nnU-Net.
         method: tables or folders by the name of their method, `{"ours": "a.csv"}`; a list of
-            several under one name are repeats, a seed each.
-        truth: a folder of true masks, to score predictions.
+            several under one name are repeats, one seed each.
+        truth: a folder of true masks to score predictions against.
         predictions: folders of predicted masks by the name of their method, as in `method`.
         out: folder for the report.
-        progress: print how it goes on, to stderr or below the cell.
+        progress: print the progress, to stderr or below the cell.
         options: any other option by its name, such as `reference="nnUNetTrainer"`,
             `column={"dice": "DSC"}`, `metric=["dice", "hd95"]` or `tolerance=1`.
 
@@ -142,8 +145,8 @@ def report(
         The tables, the sentences and the path to the report; in a notebook it shows itself.
 
     Raises:
-        TypeError: a name that is no option; the message has the nearest one that is.
-        SettingsError, DataError, StudyError: what is wrong, and what to do.
+        TypeError: an unknown option; the message suggests the nearest one.
+        SettingsError, DataError, StudyError: what is wrong and what to do.
 
     Examples:
         >>> from dilated_ce.study import report
@@ -187,6 +190,6 @@ def _listener(progress: bool) -> "Listener":
     from rich.console import Console
 
     from dilated_ce.study.api import Listener
-    from dilated_ce.study.telling import Telling
+    from dilated_ce.study.printing import PrintingListener
 
-    return Telling(Console(stderr=True)) if progress else Listener()
+    return PrintingListener(Console(stderr=True)) if progress else Listener()

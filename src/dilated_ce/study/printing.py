@@ -1,4 +1,4 @@
-"""Telling people how a study goes on: on a terminal and in a notebook alike."""
+"""How a study goes on, printed: on a terminal and in a notebook alike."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +14,7 @@ from dilated_ce.study.runs.watcher import Watcher
 from dilated_ce.study.wording import escape
 
 
-class Telling(Listener):
+class PrintingListener(Listener):
     """Prints what goes on, with bars over what takes its time."""
 
     def __init__(self, console: Console) -> None:

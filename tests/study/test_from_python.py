@@ -97,10 +97,25 @@ def test_finished_runs_are_kept_and_progress_goes_to_stderr(made, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_compile_is_the_flag_of_the_command_line(monkeypatch):
+    seen = []
+
+    def gather(path, options):
+        seen.append(options["training.forward"])
+        raise StudyError("far enough")
+
+    monkeypatch.setattr("dilated_ce.study.settings.file.gather", gather)
+    for flag in (True, False):
+        with pytest.raises(StudyError, match="far enough"):
+            compare("data", compile=flag)
+    assert seen == ["compiled", "eager"]
+
+
 def test_the_names_are_those_of_the_command_line():
     of_compare = set(inspect.signature(command).parameters)
     of_nnunet = {"dataset", "configuration", "plans", "epochs"}
-    assert of_compare - {"settings", "set_", "dry_run", "fresh", *of_nnunet} <= set(NAMES)
+    flags = {"fresh", "compile"}  # which `compare` takes itself
+    assert of_compare - {"settings", "set_", "dry_run", *flags, *of_nnunet} <= set(NAMES)
     assert {"trainer", "losses", "seeds", "reference", "out", *of_nnunet} <= set(OF_NNUNET)
     of_report = set(inspect.signature(report_command).parameters)
     assert of_report - {"results", "method", "predictions"} <= set(OF_REPORT)
