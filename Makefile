@@ -16,7 +16,7 @@ test: $(VENV)/.installed-dev ## run the tests, doctests and examples (options: A
 	@# The coverage is that of all of these tests, and has a limit: not of some of them.
 	$(BIN)/pytest -n auto $(or $(ARGS),--cov --cov-report=term:skip-covered)
 
-test-slow: $(VENV)/.installed-dev ## run those that start whole programs: nnU-Net, Ray, killed runs
+test-slow: $(VENV)/.installed-dev ## run the tests that start whole programs: nnU-Net, Ray, killed runs
 	$(BIN)/pytest -n auto -m slow $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, formatting, types and the direction of imports
@@ -33,7 +33,7 @@ docs: $(VENV)/.installed-docs ## build the documentation site into site/, strict
 	@# Material prints an advertisement for its successor otherwise.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build --quiet)
 
-bench: $(VENV)/.installed-bench ## measure speed and memory beside the peers (options: ARGS="--quick --device cuda")
+bench: $(VENV)/.installed-bench ## measure speed and memory beside other losses (options: ARGS="--quick --device cuda")
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 gpu: ## is the loss right and fast on this GPU? ten minutes, needs PyTorch alone (PYTHON=one that has it)
@@ -42,12 +42,12 @@ gpu: ## is the loss right and fast on this GPU? ten minutes, needs PyTorch alone
 gpu-study: $(VENV)/.installed-study,nnunet ## the studies for a machine with a GPU, such as nnU-Net's hippocampus, on the data under DILATED_CE_DATA (hours; it resumes)
 	$(BIN)/python benchmarks/gpu_study.py $(ARGS)
 
-rules: $(VENV)/.installed-study ## search for the adaptive rule anew on the data under DILATED_CE_DATA (hours; it resumes)
+rules: $(VENV)/.installed-study ## repeat the search for the adaptive rule on the data under DILATED_CE_DATA (hours; it resumes)
 	$(BIN)/python results/rules/search.py run --stage screen
 	$(BIN)/python results/rules/search.py run --stage final
 	$(BIN)/python results/rules/search.py table
 
-evidence: $(VENV)/.installed-study ## run what is missing of the evidence study, on the data under DILATED_CE_DATA (days; it resumes)
+evidence: $(VENV)/.installed-study ## run what is missing in the evidence study, on the data under DILATED_CE_DATA (days; it resumes)
 	PYTHONPATH=results/evidence $(BIN)/python results/evidence/claims.py run $(ARGS)
 
 answers: $(VENV)/.installed-study ## open the test parts of the evidence study, when all runs of a group are there (ARGS="--group main")
@@ -56,16 +56,16 @@ answers: $(VENV)/.installed-study ## open the test parts of the evidence study, 
 weight-map: $(VENV)/.installed-study ## train with the weight map in the loss and by the transform (options: ARGS="--data DIR")
 	$(BIN)/python benchmarks/weight_map.py $(ARGS)
 
-preparing: $(VENV)/.installed-study ## measure checking and preparing beside bare reading and writing (ARGS="--number 30")
+preparing: $(VENV)/.installed-study ## measure the preparation of cases beside plain reading and writing (ARGS="--number 30")
 	$(BIN)/python benchmarks/preparing.py $(ARGS)
 
 intervals: $(VENV)/.installed-study ## simulate how often the 95 % interval of a comparison holds the truth
 	$(BIN)/python benchmarks/coverage_of_intervals.py $(ARGS)
 
-family: $(VENV)/.installed-study ## simulate how often a comparison of equal losses has a wrong word
+family: $(VENV)/.installed-study ## simulate how often a comparison of equal losses gives a wrong verdict
 	$(BIN)/python benchmarks/family_of_losses.py $(ARGS)
 
-healthy: $(VENV)/.installed-study ## simulate what a comparison says of false alarms in healthy patients
+healthy: $(VENV)/.installed-study ## simulate what a comparison says about false alarms in healthy patients
 	$(BIN)/python benchmarks/healthy_cases.py $(ARGS)
 
 report-size: $(VENV)/.installed-study ## measure the time and memory of a report on up to 750,000 scores (options: ARGS="--quick")
@@ -74,7 +74,7 @@ report-size: $(VENV)/.installed-study ## measure the time and memory of a report
 fuzz: $(VENV)/.installed-dev ## throw 100,000 random calls, valid and wrong, at the loss (options: ARGS="--seed 1 --only 4711")
 	$(BIN)/python benchmarks/hardening/fuzz.py $(ARGS)
 
-memory: $(VENV)/.installed-dev ## train for 2,000 steps of ever other shapes and watch the memory
+memory: $(VENV)/.installed-dev ## train for 2,000 steps with ever-changing shapes and watch the memory
 	$(BIN)/python benchmarks/hardening/memory_growth.py $(ARGS)
 
 mutation: $(VENV)/.installed-dev ## change the core in 1,600 places, one at a time, and see whether the tests notice (an hour)
@@ -93,13 +93,13 @@ results: $(VENV)/.installed-study ## recompute every table and figure of README 
 dist: $(VENV)/.installed-release ## build wheel and source distribution of the last commit, twice, and check them
 	$(BIN)/python tools/dist.py
 
-test-wheel: dist $(VENV)/.installed-dev ## test the wheel in an environment of its own
+test-wheel: dist $(VENV)/.installed-dev ## test the wheel in its own environment
 	tools/test_wheel.sh $(BIN)/python
 
 test-lowest: dist ## run the tests with the oldest packages that are allowed (gigabytes; PYTHON=python3.10)
 	tools/test_lowest.sh $(PYTHON)
 
-packaging: dist ## install every extra, and measure the time of the import: results/packaging/
+packaging: dist ## install every extra, and time the import: results/packaging/
 	$(BIN)/python tools/check_extras.py
 	$(BIN)/python benchmarks/import_time.py
 

@@ -187,9 +187,9 @@ def _errors(data: DataSet, measured: Measured, radii: Sequence[float]) -> Iterat
     yield Point(
         "R must cover the places where the network errs",
         f"Background farther than R from any object is cheap: with R = {radii[0]:g} {data.unit} "
-        f"one of its voxels weighs {row['far']:.2g}, and a foreground voxel "
-        f"{row['foreground']:.2g}. If false positives lie far from the objects, a larger R or "
-        "volumes of each image (volumes=image) may help; labels alone cannot tell.",
+        f"one of its voxels weighs {row['far']:.2g}, a foreground voxel {row['foreground']:.2g}. "
+        "If false positives lie far from the objects, a larger R or volumes of each image "
+        "(volumes=image) may help; labels alone cannot tell.",
     )
 
 
@@ -223,7 +223,7 @@ def _merged(data: DataSet, measured: Measured) -> Iterator[Point]:
         )
         return
     yield Point(
-        f"From R = {row['radius']:g} {data.unit} on it is nearly plain CE",
+        f"From R = {row['radius']:g} {data.unit} on DBCE is nearly plain CE",
         f"The dilated masks of the foreground then hold {1 - row['far_share']:.0%} of all voxels, "
         f"and the imbalance that is left is {row['imbalance']:.2g}.",
     )
@@ -249,7 +249,7 @@ def _rare(measured: Measured) -> Iterator[Point]:
     if len(absent):
         yield Point(
             f"Not in the training part: {_listed(list(absent))}",
-            "No network can learn a class without examples; check the labels and the split.",
+            "No network can learn a class without examples. Check the labels and the split.",
         )
     rare = [row for row in _foreground(measured) if row["cases"] < measured.num_cases / 2]
     if rare:
@@ -257,8 +257,8 @@ def _rare(measured: Measured) -> Iterator[Point]:
         yield Point(
             "Classes that most cases lack",
             f"Of {measured.num_cases} training cases, few hold {listed}. A class that is absent "
-            "from a batch takes no part in its balance, so that its weight changes from batch to "
-            "batch; and the larger R, the less does such a class approach plain CE.",
+            "from a batch takes no part in its balance, so its weight changes from batch to batch; "
+            "and DBCE does not become plain CE, however large R is.",
         )
 
 

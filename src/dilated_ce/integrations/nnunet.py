@@ -1,18 +1,18 @@
-"""Trainers for nnU-Net 2.8 and newer: all that nnU-Net does, under a dilated loss.
+"""Trainers for nnU-Net 2.8 and newer: everything as in nnU-Net, under a dilated loss.
 
     export nnUNet_extTrainer="$(dilated-ce nnunet-path)"
     nnUNetv2_train 4 3d_fullres 0 -tr nnUNetTrainerAdaptiveDBCEDice
 
-nnU-Net keeps of a trainer only its name, in the checkpoint and in the name of the folder, and looks
-it up again to continue and to predict. So the settings are in the name:
+nnU-Net stores only the name of a trainer, in the checkpoint and in the name of the folder, and
+looks it up again to continue and to predict. So the settings are in the name:
 
     nnUNetTrainerDBCE_R4            the paper's idea with a radius of 4 voxels, any number
     nnUNetTrainerDBCE_R2.5mm        or in mm, with the spacing of the plans
     nnUNetTrainerDBCE_R4_image      volumes counted over each image instead of the batch
-    nnUNetTrainerDBCEDice_R4        in the place of CE, beside nnU-Net's Dice loss
+    nnUNetTrainerDBCEDice_R4        beside nnU-Net's Dice loss, instead of its CE
     nnUNetTrainerAdaptiveDBCE       our adaptive loss
-    nnUNetTrainerAdaptiveDBCEDice   in the place of CE, beside nnU-Net's Dice loss
-    ..._100epochs_seed1             any of them, or of nnU-Net's, for so long and from that seed
+    nnUNetTrainerAdaptiveDBCEDice   beside nnU-Net's Dice loss, instead of its CE
+    ..._100epochs_seed1             any of them, or of nnU-Net's, with these epochs and this seed
 
 For anything else, inherit from one of them, or put `DilatedMixin` before another trainer.
 """
