@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies evidence answers report-size results dist test-wheel test-lowest packaging clean preparing
+.PHONY: help demo test test-slow test-slurm check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies evidence answers report-size results dist test-wheel test-lowest packaging clean preparing
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -18,6 +18,9 @@ test: $(VENV)/.installed-dev ## run the tests, doctests and examples (options: A
 
 test-slow: $(VENV)/.installed-dev ## run the tests that start whole programs: nnU-Net, Ray, killed runs
 	$(BIN)/pytest -n auto -m slow $(ARGS)
+
+test-slurm: $(VENV)/.installed-dev ## test the engine slurm in a Slurm of one node, which is started for it (needs root, and Debian's slurm-wlm and munge)
+	tools/with_slurm.sh $(BIN)/pytest -n 0 -m slow tests/study/runs/test_slurm_real.py $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, formatting, types and the direction of imports
 	$(BIN)/ruff check

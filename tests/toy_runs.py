@@ -36,6 +36,15 @@ def unit_maker(folder):
     return make
 
 
+def tables(units):
+    """What is compared: the tables of all runs, to the last digit."""
+    return {
+        f"{unit.name}/{name}": (unit.folder / name).read_bytes()
+        for unit in units
+        for name in ("cases.csv", "lesions.csv", "losses.csv", "curve.csv")
+    }
+
+
 class Notes(Watcher):
     """Writes down what it is told."""
 

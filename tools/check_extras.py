@@ -23,6 +23,7 @@ EXTRAS = {
     "": ("dilated_ce",),
     "study": ("dilated_ce.study.api", "dilated_ce.inspection", "dilated_ce.cli.compare"),
     "ray": ("dilated_ce.study.runs.ray_cluster", "ray"),
+    "slurm": ("dilated_ce.study.runs.slurm", "submitit"),
     "monai": ("dilated_ce.integrations.monai",),
     "nnunet": ("dilated_ce.integrations.nnunet", "dilated_ce.cli.nnunet"),
     "bench": ("cv2", "edt", "kornia", "monai", "scipy"),

@@ -228,17 +228,17 @@ def compare(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="local (this machine), or ray for several machines.",
+            help="local (this machine), or ray or slurm for several machines.",
             show_default="local",
-            autocompletion=one_of("local", "ray"),
+            autocompletion=one_of("local", "ray", "slurm"),
             rich_help_panel=RUNNING,
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Runs at the same time on this machine, as far as memory allows.",
-            show_default="one per GPU, or per core",
+            help="Runs at the same time on this machine, as far as memory allows, or in Slurm.",
+            show_default="one per GPU, or per core; in Slurm, as many as it lets",
             rich_help_panel=RUNNING,
         ),
     ] = None,
@@ -247,6 +247,21 @@ def compare(
         typer.Option(
             help="Address of a running Ray cluster, or auto.",
             show_default="Ray on this machine",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            help="Slurm's partition.", show_default="Slurm's default one", rich_help_panel=RUNNING
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Time limit of a Slurm job, in minutes or as 12:00:00. A longer run goes on in "
+            "the next job.",
+            show_default="4:00:00",
             rich_help_panel=RUNNING,
         ),
     ] = None,
@@ -352,6 +367,8 @@ def compare(
         "execution.engine": engine,
         "execution.workers": workers,
         "execution.address": address,
+        "execution.partition": partition,
+        "execution.time": time,
         "keep": keep,
         "loggers": None if logger is None else [part.strip() for part in logger.split(",")],
         "out": out,

@@ -71,13 +71,22 @@ def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], D
 
 
 def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") -> None:
-    from dilated_ce.study import planning
+    from dilated_ce.study import machine, planning
     from dilated_ce.study.progress import counting
     from dilated_ce.study.runs.estimate import disk_kept, estimate
     from dilated_ce.study.wording import count
 
     trials = planning.plan_trials(config, data, prepared)
     units = planning.plan_units(config, data, prepared)
+    training = units[0].training
+    tell_of_engine(config, training, len(units), units[0].runs)
+    if training.device == "gpu" and not machine.has_gpu():
+        console.print(
+            f"{len(trials) + len(units)} runs of {training.steps} steps. How long they take is not "
+            "known here: this machine has no GPU to measure on.",
+            highlight=False,
+        )
+        return
     with counting(console, "measuring a few steps of each loss", len(config.losses)) as on_loss:
         found = estimate([*trials, *units], config.execution, on_loss)
     table = Table(title=f"{len(trials) + len(units)} runs", title_justify="left")
@@ -91,7 +100,6 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
             f"{cost.seconds / cost.runs:.0f}",
         )
     console.print(table)
-    training = units[0].training
     how = f"{found.at_once} runs at once" if found.at_once > 1 else "one run after the other"
     memory = f", {found.memory / 1e9:.1f} GB of memory each" if found.memory else ""
     console.print(
@@ -107,6 +115,28 @@ def _estimate(config: "CompareConfig", data: "DataSet", prepared: "Prepared") ->
         f"{_size(predictions)} of predictions, beside the scores.",
         highlight=False,
     )
+
+
+def tell_of_engine(
+    config: "CompareConfig | NnunetCompareConfig", training: Any, number: int, runs: Path
+) -> None:
+    """Say what other machines are asked for, and that times are of this one.
+
+    Args:
+        config: whose engine it is.
+        training: of a run.
+        number: of runs.
+        runs: folder of all runs.
+    """
+    from dilated_ce.study.runs import slurm
+
+    if config.execution.engine == "slurm":
+        folder = slurm.folder_of(runs)
+        console.print("Slurm is asked for, by one array of jobs with a run each:")
+        for line in slurm.script(training, config.execution, folder, number):
+            console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+    if config.execution.engine != "local":
+        console.print("The times below are of this machine; others take their own.")
 
 
 def summarise_losses(config: "CompareConfig | NnunetCompareConfig") -> None:

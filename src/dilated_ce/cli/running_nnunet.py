@@ -8,7 +8,13 @@ import typer
 from rich.table import Table
 
 from dilated_ce.cli.console import console, errors
-from dilated_ce.cli.running import SOME_FAILED, duration, summarise_losses, terminal
+from dilated_ce.cli.running import (
+    SOME_FAILED,
+    duration,
+    summarise_losses,
+    tell_of_engine,
+    terminal,
+)
 from dilated_ce.study.wording import escape
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
@@ -28,6 +34,7 @@ def carry_out_with_nnunet(config: "NnunetCompareConfig", dry_run: bool, fresh: b
         if dry_run:
             place, units = plan(config, fresh)
             _tell(place, units)
+            tell_of_engine(config, units[0].training, len(units), units[0].results)
             _estimate(units)
             return
         results = compare_with_nnunet(config, _terminal(), fresh, terminal())

@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from toy_runs import Notes, unit_maker
+from toy_runs import Notes, tables, unit_maker
 
 from dilated_ce.study.runs.local import carry_out
 from dilated_ce.study.runs.settings import ExecutionConfig
@@ -22,15 +22,6 @@ def cluster():
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield made
     made.shutdown()
-
-
-def tables(units):
-    """What is compared: the tables of all runs, to the last digit."""
-    return {
-        f"{unit.name}/{name}": (unit.folder / name).read_bytes()
-        for unit in units
-        for name in ("cases.csv", "lesions.csv", "losses.csv", "curve.csv")
-    }
 
 
 def test_a_run_whose_node_is_killed_comes_to_the_same_scores(cluster, tmp_path):

@@ -5,7 +5,7 @@ from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.threads import THREADS, keep_threads, known_threads, threads_elsewhere
 from dilated_ce.study.training.settings import TrainingConfig
 
-RAY = ExecutionConfig(engine="ray", address="auto")
+SLURM, RAY = ExecutionConfig(engine="slurm"), ExecutionConfig(engine="ray", address="auto")
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +16,10 @@ def no_number_given(monkeypatch):
 @pytest.mark.parametrize(
     ("device", "execution", "threads"),
     [
+        ("cpu", SLURM, 1),
+        ("gpu", SLURM, 4),
+        ("auto", ExecutionConfig(engine="slurm", gpus_per_run=0), 1),
+        ("auto", ExecutionConfig(engine="slurm", gpus_per_run=1), 4),
         ("cpu", RAY, 1),
         ("gpu", RAY, 6),
         ("auto", RAY, 6),

@@ -79,7 +79,11 @@ def test_a_file_of_settings(tmp_path):
         ("steps: 10", "learning_rate: 1.0e+300", ["less than or equal to 1000"]),
         ("steps: 10", "steps: true", ["line 5: training.steps: got true, expected a number"]),
         ("out: there", 'out: ""', ["line 6: out: got '', expected a path"]),
-        ("out: there", "out: a\nexecution: {engine: slurm}", ["line 7: execution.engine: got 'sl"]),
+        (
+            "out: there",
+            "out: a\nexecution: {engine: dask}",
+            ["line 7: execution.engine: got 'd"],
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_lines(tmp_path, old, new, messages):

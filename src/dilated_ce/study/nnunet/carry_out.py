@@ -19,7 +19,7 @@ from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.nnunet.process import NnunetError, end_all
 from dilated_ce.study.nnunet.unit import NnunetRun, NnunetUnit, execute
 from dilated_ce.study.runs.settings import ExecutionConfig
-from dilated_ce.study.runs.spreading import spread
+from dilated_ce.study.runs.spreading import spread, under_way
 from dilated_ce.study.runs.store import Failure
 from dilated_ce.study.runs.watcher import Watcher
 from dilated_ce.study.wording import listing
@@ -66,6 +66,9 @@ def carry_out(
     Raises:
         StudyError: no other machine, or one that does not see the folders.
     """
+    watcher = watcher or Watcher()
+    if units:
+        under_way(units[0].results, execution, fresh, watcher)
     missing = []
     for unit in units:
         if fresh:
@@ -79,9 +82,7 @@ def carry_out(
     if execution.engine != "local":
         first = missing[0]
         needed = (Path(first.environment["nnUNet_preprocessed"]),)
-        outcomes = spread(
-            missing, execution, attempt_one, first.results, needed, watcher or Watcher()
-        )
+        outcomes = spread(missing, execution, attempt_one, first.results, needed, watcher)
     else:
         outcomes = _do_here(missing, execution)
     with closing(outcomes):

@@ -73,6 +73,11 @@ class NnunetUnit:
         return self.method / f"fold_{self.fold}"
 
     @property
+    def working(self) -> Path:
+        """Where it lies before it is finished: in the same folder."""
+        return self.folder
+
+    @property
     def run(self) -> "NnunetRun":
         """The finished run, whether it is there or not."""
         return NnunetRun(self.loss, self.seed, self.fold, self.folder)

@@ -12,7 +12,7 @@ from dilated_ce.study.runs.at_once import do_at_once
 from dilated_ce.study.runs.attempt import attempt
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.sharing import runs_at_once
-from dilated_ce.study.runs.spreading import spread
+from dilated_ce.study.runs.spreading import spread, under_way
 from dilated_ce.study.runs.store import Failure, Run, StudyError
 from dilated_ce.study.runs.unit import Unit
 from dilated_ce.study.runs.watcher import Watcher
@@ -42,6 +42,8 @@ def carry_out(
     Raises:
         StudyError: no room on the disk, or no other machine: the others would fail alike.
     """
+    watcher = watcher or Watcher()
+    busy = under_way(units[0].runs, execution, fresh, watcher) if units else set()
     missing = []
     for unit in units:
         if fresh:
@@ -50,11 +52,12 @@ def carry_out(
         if unit.is_finished:
             yield unit, unit.run, True
         else:
-            shutil.rmtree(unit.folder, ignore_errors=True)  # half of it, or damaged
+            if unit.folder not in busy:
+                shutil.rmtree(unit.folder, ignore_errors=True)  # half of it, or damaged
             missing.append(unit)
     if not missing:
         return
-    with closing(_carry_out(missing, execution, watcher or Watcher())) as outcomes:
+    with closing(_carry_out(missing, execution, watcher)) as outcomes:
         for unit, failure in outcomes:
             if failure is not None and failure.of_disk:
                 raise StudyError(

@@ -5,12 +5,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from dilated_ce.study.runs import ray_cluster, slurm, slurm_queue
 from dilated_ce.study.runs.elsewhere import Probe, verified
-from dilated_ce.study.runs.ray_cluster import spread as spread_by_ray
 from dilated_ce.study.runs.settings import ExecutionConfig
-from dilated_ce.study.runs.store import Failure
+from dilated_ce.study.runs.store import Failure, StudyError
 from dilated_ce.study.runs.threads import keep_threads
 from dilated_ce.study.runs.watcher import Watcher
+from dilated_ce.study.wording import count
 
 
 def spread(
@@ -40,7 +41,38 @@ def spread(
     threads = units[0].training.threads
     if threads is not None:
         keep_threads(folder, threads)
-    outcomes = spread_by_ray(units, execution, do, Probe(folder, needed), watcher)
-    with closing(outcomes):
+    engine = slurm if execution.engine == "slurm" else ray_cluster
+    with closing(engine.spread(units, execution, do, Probe(folder, needed), watcher)) as outcomes:
         for unit, failure in outcomes:
             yield unit, verified(unit, failure)
+
+
+def under_way(folder: Path, execution: ExecutionConfig, fresh: bool, watcher: Watcher) -> set[Path]:
+    """The folders of the runs that jobs of Slurm do at this moment, from an earlier start.
+
+    Args:
+        folder: of all runs.
+        execution: the engine of this start.
+        fresh: whether what is there is to be deleted.
+        watcher: is told where nobody knows.
+
+    Raises:
+        StudyError: they do some that are to be done anew, or in another way.
+    """
+    if not slurm.folder_of(folder).exists():
+        return set()
+    if execution.engine != "slurm" and not slurm_queue.is_here():
+        watcher.on_note(
+            "jobs of Slurm have worked on this study; whether some still do cannot be asked here, "
+            "as there is no squeue"
+        )
+        return set()
+    found = slurm.going_on_in(slurm.folder_of(folder))
+    if found and (fresh or execution.engine != "slurm"):
+        arrays = " ".join(sorted({number.split("_")[0] for number in found}))
+        what = "--fresh deletes" if fresh else f"engine: {execution.engine} would do a second time"
+        raise StudyError(
+            f"Slurm has {count(len(found), 'job')} with runs of this study, which {what}. Wait "
+            f"with --engine slurm, or end it first: scancel {arrays}"
+        )
+    return {unit.folder for unit in found.values()}

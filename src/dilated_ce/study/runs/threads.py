@@ -14,6 +14,7 @@ from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.training.settings import TrainingConfig
 
 THREADS = "threads.json"  # in the folder of all runs
+BESIDE_A_GPU = 4  # where nobody knows how many cores there are for each
 
 
 def threads_elsewhere(training: TrainingConfig, execution: ExecutionConfig, runs: Path) -> int:
@@ -21,7 +22,7 @@ def threads_elsewhere(training: TrainingConfig, execution: ExecutionConfig, runs
 
     `OMP_NUM_THREADS`, or what the study had before; else one, so that many runs go on at once.
     Beside a GPU it is its part of the cores: in a Ray cluster of the machine where that is least,
-    so that every GPU of every machine has a run.
+    so that every GPU of every machine has a run. Slurm gives what it is asked for: four.
 
     Args:
         training: whether on GPUs.
@@ -39,6 +40,8 @@ def threads_elsewhere(training: TrainingConfig, execution: ExecutionConfig, runs
         return known
     if training.device == "cpu":
         return 1
+    if execution.engine == "slurm":
+        return 1 if execution.gpus_per_run == 0 and training.device == "auto" else BESIDE_A_GPU
     if execution.address is None:  # Ray starts here
         gpus = len(machine.gpus())
         return max(1, machine.cores() // gpus) if gpus else 1

@@ -95,13 +95,14 @@ class CompareConfig(_Comparison):
 
     @model_validator(mode="after")
     def _fits_this_machine(self) -> "CompareConfig":
+        check_gpus_are_said(self.execution, "training.device", self.training.device)
         # Of the machines that compute, if they are others, the engine is asked.
         if self.execution.engine != "local" and self.training.device != "cpu":
             return self
         if self.training.device == "gpu" and not has_gpu():
             raise ValueError(
                 "training.device: got gpu, and PyTorch sees no GPU here; expected auto or cpu, or "
-                "an engine that computes on other machines (execution.engine: ray)"
+                "an engine that computes on other machines (execution.engine: ray or slurm)"
             )
         on_cpu = self.training.device == "cpu" or not has_gpu()
         gpus = 0 if on_cpu else max(1, torch.cuda.device_count())
@@ -116,6 +117,19 @@ class CompareConfig(_Comparison):
                 "32-true"
             )
         return self
+
+
+def check_gpus_are_said(execution: ExecutionConfig, name: str, device: str) -> None:
+    """Slurm gives what it is asked for, and a request for GPUs is one or is none.
+
+    Raises:
+        ValueError: it is open.
+    """
+    if execution.engine == "slurm" and device == "auto" and execution.gpus_per_run is None:
+        raise ValueError(
+            f"{name}: got auto, which does not say whether Slurm is to be asked for a GPU; "
+            "expected gpu or cpu"
+        )
 
 
 class NnunetCompareConfig(_Comparison):
@@ -133,6 +147,11 @@ class NnunetCompareConfig(_Comparison):
                 "instead (nnunet), and these mean nothing to it"
             )
         return values
+
+    @model_validator(mode="after")
+    def _says_where(self) -> "NnunetCompareConfig":
+        check_gpus_are_said(self.execution, "nnunet.device", self.nnunet.device)
+        return self
 
 
 class SettingsError(Exception):
