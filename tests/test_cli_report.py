@@ -41,7 +41,7 @@ def test_a_table(run, tmp_path):
     code, text = run("scores.csv")
     assert code == 0
     assert "reference: a" in text
-    assert "b is better than a for these networks; one seed tells nothing of others" in text
+    assert "b is better than a for these networks; one seed says nothing about others" in text
     assert "Report: runs/report/report.html" in text
     assert (tmp_path / "runs" / "report" / "summary.json").exists()
 

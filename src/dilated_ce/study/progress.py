@@ -117,7 +117,7 @@ class UnitProgress(Watcher):
             text = f"{count}{name}: Dice {100 * outcome.dice:.1f} [dim]({how})[/]"
             if outcome.diverged or outcome.collapsed:
                 what = (
-                    "its loss became infinite or no number"
+                    "its loss became infinite or NaN"
                     if outcome.diverged
                     else "it finds no voxel of a class"
                 )

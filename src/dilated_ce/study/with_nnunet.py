@@ -191,7 +191,7 @@ def _troubles(results: NnunetResults) -> list[str]:
     for run in results.runs:
         what = f"{run.loss.title}, seed {run.seed}, fold {run.fold}"
         if run.diverged:
-            said.append(f"{what}: its training loss became infinite or no number; it is counted.")
+            said.append(f"{what}: its training loss became infinite or NaN; it is counted.")
         if run.collapsed:
             said.append(f"{what}: it finds no voxel of a class; it is counted.")
     return said

@@ -187,7 +187,7 @@ def test_what_went_wrong_is_said_and_counted(tmp_path, write_run):
     assert summary["diverged"] == [{"loss": "dice", "seed": 0, "fold": 0}]
     assert summary["failed"][0]["error"] == "out of GPU memory"
     assert "dice" in summary["losses"]
-    assert "With one seed nobody knows" in text
+    assert "One seed says nothing about other initial weights" in text
 
 
 def test_without_the_reference_nothing_is_compared(tmp_path, write_run):

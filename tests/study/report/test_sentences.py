@@ -53,7 +53,7 @@ def judge(table, margin=0.015):
         ({"patients": 400}, "equivalent", "B is as good as A, within 1.5 points of Dice. Within"),
         ({"patients": 400, "dice": 0.005, "noise": 0}, "equivalent", "Dice +0.5 points"),
         ({"noise": 0.3}, "not told apart", "B and A are not told apart: Dice "),
-        ({"dice": 0.1, "seeds": 1}, "better in these runs", "one seed tells nothing of others"),
+        ({"dice": 0.1, "seeds": 1}, "better in these runs", "one seed says nothing about others"),
         (
             {"dice": 0.1, "of_seeds": 0.08},
             "better in these runs",
@@ -142,5 +142,5 @@ def test_what_a_comparison_cannot_say():
     said = " ".join(limits([verdict], seeds=2, groups=100))
     assert "for all 5 differences of the first table together" in said
     assert "another training set" in said
-    assert "2 seeds tell little" in said
+    assert "2 seeds say little" in said
     assert "need not be equal" in said

@@ -66,9 +66,9 @@ def _heading(verdict: Verdict, loss: str, reference: str) -> str:
         f"can't carry a verdict, which takes {FEWEST_GROUPS}",
     }[which]
     if in_these and dice.seeds == 1:
-        text += " for these networks; one seed tells nothing of others"
+        text += " for these networks; one seed says nothing about others"
     elif in_these:
-        text += " for these networks, but other seeds might tell otherwise"
+        text += " for these networks, but other seeds might differ"
     return text
 
 
@@ -113,13 +113,13 @@ def limits(verdicts: Sequence[Verdict], seeds: int, groups: int, word: str = "lo
     )
     if seeds == 1:
         said.append(
-            "With one seed nobody knows what other initial weights would give: the intervals are "
-            "those of the test cases alone."
+            "One seed says nothing about other initial weights: the intervals are those of the test "
+            "cases alone."
         )
     elif seeds < ENOUGH_SEEDS:
         said.append(
-            f"{count(seeds, 'seed').capitalize()} tell little of how runs differ, which makes the "
-            f"intervals wide: {ENOUGH_SEEDS} narrow them much."
+            f"{count(seeds, 'seed').capitalize()} say little about how runs differ, so the intervals "
+            f"are wide: with {ENOUGH_SEEDS} they are much narrower."
         )
     if groups < FEWEST_GROUPS:
         said.append(f"{count(groups, 'independent test case').capitalize()}: no verdict.")
@@ -147,10 +147,10 @@ def troubles(
     for run in runs:
         name = f"{titles[str(run.loss)]}, seed {run.seed}, fold {run.fold}"
         if run.diverged:
-            said.append(f"{name}: diverged, its loss became infinite or no number; it is counted.")
+            said.append(f"{name}: diverged: its loss became infinite or NaN; it is counted.")
         elif run.collapsed:
             said.append(
-                f"{name}: collapsed, it finds no voxel of a class in any test case; it is counted."
+                f"{name}: collapsed: it finds no voxel of a class in any test case; it is counted."
             )
     for failure in failures:
         name = f"{titles[str(failure.loss)]}, seed {failure.seed}, fold {failure.fold}"

@@ -51,7 +51,7 @@ def judge_loss(comparisons: Sequence[Comparison], margin: float) -> Verdict:
     - worse: the other way round;
     - trade-off: better in one and worse in another;
     - equivalent: Dice differs by less than the margin, whole interval, and no other score differs;
-    - any of these "in these runs": for other patients, but other seeds might tell otherwise;
+    - any of these "in these runs": for other patients, but other seeds might differ;
     - not told apart; too few: patients.
 
     A difference of Dice within the margin is neither better nor worse, however sure it is.
