@@ -57,7 +57,7 @@ def judge(table, margin=0.015):
         (
             {"dice": 0.1, "of_seeds": 0.08},
             "better in these runs",
-            "B is better than A for these networks, but other seeds might tell other",
+            "B is better than A for these networks, but other seeds might differ",
         ),
         ({"dice": -0.5, "patients": 19}, "too few", "B beside A: 19 independent test cases can't"),
     ],

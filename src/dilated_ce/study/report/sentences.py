@@ -113,13 +113,13 @@ def limits(verdicts: Sequence[Verdict], seeds: int, groups: int, word: str = "lo
     )
     if seeds == 1:
         said.append(
-            "One seed says nothing about other initial weights: the intervals are those of the test "
-            "cases alone."
+            "One seed says nothing about other initial weights: the intervals are those of the "
+            "test cases alone."
         )
     elif seeds < ENOUGH_SEEDS:
         said.append(
-            f"{count(seeds, 'seed').capitalize()} say little about how runs differ, so the intervals "
-            f"are wide: with {ENOUGH_SEEDS} they are much narrower."
+            f"{count(seeds, 'seed').capitalize()} say little about how runs differ, so the "
+            f"intervals are wide: with {ENOUGH_SEEDS} they are much narrower."
         )
     if groups < FEWEST_GROUPS:
         said.append(f"{count(groups, 'independent test case').capitalize()}: no verdict.")
