@@ -20,7 +20,10 @@ def by_scipy(radius, spacing, shape):
 
 
 def put_together(found, balls, shape):
-    """The octants of all balls, from the discs as their description says."""
+    """The octants of all balls, from the discs as their description says.
+
+    Each has the slices of the balls before it, too, and a slice is new once.
+    """
     octants = np.zeros((balls, *shape), bool)
     disc = np.zeros(shape[1:], bool)
     for from_nothing, rows, slices in found:
@@ -28,8 +31,9 @@ def put_together(found, balls, shape):
             disc[:] = False
         for dy, half in rows:
             disc[dy, : half + 1] = True
-        for ball, dz in slices:
-            octants[ball, dz] |= disc
+        for ball, first, last, new in slices:
+            assert new == (not octants[:, first : last + 1].any())
+            octants[ball:, first : last + 1] |= disc
     return octants
 
 
@@ -40,6 +44,7 @@ def put_together(found, balls, shape):
 )
 def test_balls_are_put_together_from_discs(radii, spacing, shape):
     spacing = spacing or (1.0, 1.0, 1.0)
+    radii = sorted(radii)
     found = discs(tuple(radii), spacing, shape)
     octants = put_together(found, len(radii), shape)
     for octant, radius in zip(octants, radii, strict=True):
@@ -64,16 +69,39 @@ def test_nested_slices_start_from_nothing_once(radius):
     found = discs((radius, 2.0 * radius), (1.0, 1.0, 1.0), shape)
     assert [disc.from_nothing for disc in found] == [False] * len(found)
     # One slice of the ball for each dz, and none twice.
-    slices = [place for disc in found for place in disc.slices]
+    slices = [
+        (ball, dz)
+        for disc in found
+        for ball, first, last, _ in disc.slices
+        for dz in range(first, last + 1)
+    ]
     assert sorted(slices) == [
         (ball, dz) for ball, r in enumerate((radius, 2 * radius)) for dz in range(int(r) + 1)
     ]
 
 
+def test_neighbouring_slices_that_are_one_disc_come_together():
+    """As the rows of an image do, which are slices of a height of 1."""
+    found = discs((2.0, 4.0), (1.0, 1.0, 1.0), (9, 1, 9))
+    slices = {disc.rows: [tuple(place) for place in disc.slices] for disc in found}
+    assert slices == {
+        ((0, 0),): [(0, 2, 2, True), (1, 4, 4, True)],
+        ((0, 1),): [(0, 1, 1, True)],
+        ((0, 2),): [(0, 0, 0, True), (1, 3, 3, True)],
+        ((0, 3),): [(1, 1, 2, False)],
+        ((0, 4),): [(1, 0, 0, False)],
+    }
+
+
+def test_a_slice_that_the_ball_before_has_is_left_out():
+    [disc] = discs((2.0, 2.1), (1.0, 1.0, 1.0), (1, 5, 5))
+    assert [tuple(place) for place in disc.slices] == [(0, 0, 0, True)]
+
+
 def test_a_ball_is_clipped_to_the_image():
     [disc] = discs((math.inf,), (1.0, 1.0, 1.0), (1, 2, 4))
     assert disc.rows == ((0, 3), (1, 3))
-    assert disc.slices == ((0, 0),)
+    assert disc.slices == ((0, 0, 0, True),)
 
 
 def test_a_long_signal_takes_no_longer_than_its_ball(monkeypatch):

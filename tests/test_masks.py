@@ -39,7 +39,7 @@ def test_masks_lie_where_the_layout_says_and_are_counted(num_classes, batch, sha
         assert masks.planes.dtype == torch.uint8
         assert masks.planes.shape == (-(-batch // masks.lanes) * masks.depth, *shape)
         volumes = masks.volumes()
-        keep = masks.everywhere(valid)
+        keep = masks.inside
         unpacked = unpack(masks.planes.flatten(), batch, num_classes, shape).numpy()
         for image in range(batch):
             for c in range(num_classes):
@@ -112,7 +112,8 @@ def test_volumes_are_whole_numbers_and_planes_bytes(voxels):
     volumes = masks.volumes()
     assert volumes.dtype == torch.int64
     assert volumes.tolist() == [[voxels, 0, 0]] * 2
-    assert masks.planes.dtype == masks.everywhere(labels == 0).dtype == torch.uint8
+    inside = Masks.of(labels, labels == 0, 3).inside
+    assert masks.planes.dtype == inside.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("shape", [(1, 100), (7, 10), (3, 64), (5, 0), (0, 9), (2, 33)])

@@ -13,17 +13,19 @@ from hypothesis import given
 from dilated_ce.dilation import dilate_masks
 from dilated_ce.masks import Masks, unpack
 from dilated_ce.radius import LEAST, MOST, choose_radii, ladder
+from dilated_ce.target import known
 
 
 def radii_of(labels, num_classes, spacing=None, ignore_index=None):
     """The radius of each mask, (B, C)."""
     spacing = spacing or (1.0,) * (labels.ndim - 1)
     valid = None if ignore_index is None else labels != ignore_index
-    masks = Masks.of(labels, valid, num_classes)
-    rungs, chosen = choose_radii(masks, spacing)
-    assert chosen.dtype == torch.bool
-    assert (chosen.sum(0) == 1).all()
-    return torch.tensor(rungs, dtype=torch.float64)[chosen.int().argmax(0)]
+    masks = Masks.of(known(labels, valid), valid, num_classes)
+    rungs, larger = choose_radii(masks, spacing)
+    assert larger.dtype == torch.bool
+    assert larger.shape == (len(rungs) - 1, len(labels), num_classes)
+    assert (larger[1:] <= larger[:-1]).all()  # what is larger than one is larger than those before
+    return torch.tensor(rungs, dtype=torch.float64)[larger.sum(0)]
 
 
 def ball(shape, radius, centre=None):

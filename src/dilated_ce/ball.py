@@ -19,7 +19,16 @@ class Disc(NamedTuple):
 
     from_nothing: bool  # and not from the disc before
     rows: tuple[tuple[int, int], ...]  # (dy, half-length): rows at -dy and dy, both from -h to h
-    slices: tuple[tuple[int, int], ...]  # (ball, dz): it is the slice at -dz and dz of that ball
+    slices: tuple["Slices", ...]  # what it is of these balls
+
+
+class Slices(NamedTuple):
+    """Neighbouring slices of a ball, at -last to -first and at first to last, that are one disc."""
+
+    ball: int
+    first: int
+    last: int
+    new: bool  # whether no smaller disc is such a slice of a ball
 
 
 def norm(dz: int, dy: int, dx: int, spacing: Spacing) -> float:
@@ -33,21 +42,34 @@ def discs(radii: tuple[float, ...], spacing: Spacing, shape: Shape) -> tuple[Dis
     """The discs that are the slices of balls, the smallest first, clipped to `shape`.
 
     All slices are nested, those of one ball and those of different balls, so that each disc needs
-    only the rows that are longer than those of the disc before.
+    only the rows that are longer than those of the disc before. Where a slice is that of the ball
+    before, too, it is left out: who has the larger ball has the smaller ones.
+
+    Args:
+        radii: of the balls, ascending.
+        spacing: size of a voxel.
+        shape: of the image.
 
     Examples:
         >>> for disc in discs((1.0, 2.0), (1.0, 1.0, 1.0), (1, 9, 9)):
-        ...     print(disc.rows, disc.slices)
-        ((0, 1), (1, 0)) ((0, 0),)
-        ((0, 2), (1, 1), (2, 0)) ((1, 0),)
+        ...     print(disc.rows, *disc.slices)
+        ((0, 1), (1, 0)) Slices(ball=0, first=0, last=0, new=True)
+        ((0, 2), (1, 1), (2, 0)) Slices(ball=1, first=0, last=0, new=False)
     """
-    uses: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    uses: dict[tuple[int, ...], list[Slices]] = {}
+    smaller: dict[int, tuple[int, ...]] = {}  # the slices of the ball before
     for ball, radius in enumerate(radii):
         for dz in range(shape[0]):
             rows = _half_lengths(radius, dz, spacing, shape)
             if not rows:
                 break
-            uses.setdefault(rows, []).append((ball, dz))
+            if rows != smaller.get(dz):
+                places, new = uses.setdefault(rows, []), dz not in smaller
+                if places and places[-1] == (ball, places[-1].first, dz - 1, new):
+                    places[-1] = places[-1]._replace(last=dz)
+                else:
+                    places.append(Slices(ball, dz, dz, new))
+            smaller[dz] = rows
     found: list[Disc] = []
     before: tuple[int, ...] = ()
     for rows in sorted(uses, key=lambda rows: (sum(rows) + len(rows), rows)):

@@ -5,14 +5,15 @@ masks by any structuring element. Lines and slices get as many empty voxels behi
 reaches, so that a shift along any axis is a shift of one long row: what leaves a line falls into
 the gap. A ball is a stack of discs and a disc is a stack of rows (`ball.py`). Each row is made of
 shorter ones, and each disc of the disc before it and the rows that are longer; it goes to every
-slice of a ball that it is. Balls of several radii share all of this: a mask takes part in the ball
-of its own radius alone, by an AND with a byte that lies on the device. Nothing is a float, nothing
-is read back from the device, and the result is exact.
+slice of a ball that it is. Balls of several radii share all of this: each holds the smaller ones,
+and a mask takes part in those up to its own radius, by an AND with a byte that lies on the device.
+Nothing is a float, nothing is read back from the device, and the result is exact.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -143,15 +144,15 @@ def dilate_masks(
         voxels of each image, int64 (B,).
     """
     layout = Masks.empty(labels[:0], num_classes)
-    balls, chosen = None, None
+    balls, larger = None, None
     if radii is not None:
-        balls, chosen = _choose_given(radii, labels, num_classes)
+        balls, larger = _choose_given(radii, labels, num_classes)
     # The bits, their faces and copies with gaps: about so many bytes for an image.
     need = math.prod(labels.shape[1:]) * layout.depth * (labels.ndim + 3)
     together = layout.lanes * max(1, SCRATCH // max(need, 1))
     parts = []
     for images in pieces(labels.shape[0], together):
-        own = None if chosen is None else chosen[:, images]
+        own = None if larger is None else larger[:, images]
         masks, valid = _checked_masks(name, labels[images], num_classes, ignore_index)
         parts.append(_dilate_images(masks, valid, balls, own, spacing))
     if len(parts) == 1:
@@ -166,8 +167,8 @@ def dilate_masks(
 def _choose_given(
     radii: Sequence[float], labels: Tensor, num_classes: int
 ) -> tuple[tuple[float, ...], Tensor | None]:
-    """The different radii, and which mask of (B, C) takes which, if there are several."""
-    balls = tuple(dict.fromkeys(radii))
+    """The different radii, ascending, and which masks of (B, C) have a larger one than each."""
+    balls = tuple(sorted(set(radii)))
     if len(balls) == 1:
         return balls, None
     # By single numbers, as an accelerator would wait for a list.
@@ -177,14 +178,14 @@ def _choose_given(
         ball += balls.index(radius) * (place == index)
     runs = ball.view(-1, num_classes)
     ball = runs.repeat_interleave(labels.shape[0] // len(runs), 0)
-    return balls, torch.arange(len(balls), device=labels.device)[:, None, None] == ball
+    return balls, torch.arange(len(balls) - 1, device=labels.device)[:, None, None] < ball
 
 
 def _dilate_images(
     masks: Masks,
     valid: Tensor | None,
     balls: tuple[float, ...] | None,
-    chosen: Tensor | None,
+    larger: Tensor | None,
     spacing: Sequence[float],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What `dilate_masks` returns, for so many images as there is room for."""
@@ -197,8 +198,8 @@ def _dilate_images(
         volumes = sizes.new_zeros((masks.batch, masks.num_classes))
         return masks.planes.flatten(), volumes, sizes
     if balls is None:
-        balls, chosen = choose_radii(masks, spacing)
-    dilated = dilate(masks, balls, chosen, spacing).known()
+        balls, larger = choose_radii(masks, spacing)
+    dilated = dilate(masks, balls, larger, spacing).known()
     return dilated.planes.flatten(), dilated.volumes(), sizes
 
 
@@ -212,41 +213,43 @@ def _checked_masks(
             return Masks.of(labels, None, num_classes), None
         except IndexError:
             pass
-    valid = check_labels(name, labels, num_classes, ignore_index)
-    return Masks.of(labels, valid, num_classes), valid
+    classes, valid = check_labels(name, labels, num_classes, ignore_index)
+    return Masks.of(classes, valid, num_classes), valid
 
 
 def dilate(
-    masks: Masks, radii: Sequence[float], chosen: Tensor | None, spacing: Sequence[float]
+    masks: Masks, radii: Sequence[float], larger: Tensor | None, spacing: Sequence[float]
 ) -> Masks:
     """The masks, each dilated by the ball of its radius.
 
     Args:
         masks: as they are.
-        radii: of the balls, all different.
-        chosen: which masks have which radius, bool (len(radii), B, C); None if there is only one.
+        radii: of the balls, ascending.
+        larger: which masks have a larger radius than each but the last, bool
+            (len(radii) - 1, B, C); None if there is only one radius.
         spacing: size of a voxel along each spatial axis.
     """
-    # One to three spatial axes are treated alike as (depth, height, width).
-    missing = 3 - len(spacing)
-    voxel: Spacing = (1.0,) * missing + tuple(spacing)  # type: ignore[assignment]
-    shape: Shape = (1,) * missing + tuple(masks.planes.shape[1:])  # type: ignore[assignment]
+    # All are (depth, height, width). An image has a depth of 1; but where it has several balls, its
+    # rows are the slices of which each mask takes those of its own ball, and its height is 1.
+    ones = (1,) * (3 - len(spacing))
+    shape: Shape = (*ones, *masks.planes.shape[1:])
+    voxel: Spacing = (*(1.0 for _ in ones), *spacing)  # type: ignore[assignment]
+    if larger is not None and len(ones) == 1:
+        shape, voxel = (shape[1], 1, shape[2]), (voxel[1], 1.0, voxel[2])
     planes = masks.planes.view(-1, *shape)
-    bits = None if chosen is None else masks.select(chosen)
+    bits = None if larger is None else masks.select(larger)
     diagonal = norm(shape[0] - 1, shape[1] - 1, shape[2] - 1, voxel)
-    local = [index for index, radius in enumerate(radii) if radius < diagonal]
+    local = tuple(radius for radius in radii if radius < diagonal)
     if local:
-        balls = discs(tuple(radii[index] for index in local), voxel, shape)
-        own = None if bits is None else torch.stack([bits[index] for index in local])
-        dilated = _dilate_by(balls, planes, own)
+        dilated = _dilate_by(discs(local, voxel, shape), planes, bits)
     else:
         dilated = torch.zeros_like(planes)
     if len(local) < len(radii):  # the others reach over the whole image
-        present = masks.select(masks.volumes() > 0)
-        for index in range(len(radii)):
-            if index not in local:
-                own = present if bits is None else present & bits[index]
-                dilated |= own.view(-1, 1, 1, 1)
+        own = masks.select(masks.volumes() > 0)
+        if local:
+            assert bits is not None
+            own = own & bits[len(local) - 1]
+        dilated |= own.to(torch.uint8).view(-1, 1, 1, 1)
     return replace(masks, planes=dilated.view(masks.planes.shape))
 
 
@@ -256,26 +259,34 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
     Args:
         balls: the discs.
         planes: of the masks.
-        bits: the bits of each plane that belong to each ball, uint8 (balls, P); None for one ball.
+        bits: the bits of each plane that belong to a larger ball than each, int64 (balls - 1, P);
+            None for one ball.
     """
     num_planes, depth, height, width = planes.shape
     reach_x = max(half for disc in balls for _, half in disc.rows)
     reach_y = max(dy for disc in balls for dy, _ in disc.rows)
-    reach_z = max(dz for disc in balls for _, dz in disc.slices)
+    reach_z = max(slices.last for disc in balls for slices in disc.slices)
     # Bytes, all of them whole words. `gap` on either side holds what leaves a line.
     gap = _whole_words(reach_x)
     line = _whole_words(width + reach_x)
     area = (height + (reach_y if depth > 1 else 0)) * line
     length = depth * area
-    border = reach_y * line  # what rows reach beyond a piece, on either side
+    # What a part needs of others, on either side: of lines all that the ball reaches. Slices of a
+    # volume are too large for that, and go to others instead; `room` holds what leaves the volume.
+    lines = height == 1 and depth > 1
+    border = (reach_z if lines else reach_y) * line
+    room = 0 if lines else reach_z * area // WORD
     source = zeros(planes, (num_planes, gap + border + length + border + gap))
     inner = source.narrow(1, gap + border, length).view(num_planes, depth, -1, line)
     copy(inner[:, :, :height, :width], planes)
-    room = reach_z * area // WORD
-    dilated = zeros(planes, (num_planes, room + length // WORD + room), torch.int64)
+    made = (num_planes, room + length // WORD + room)
+    if lines:
+        dilated = planes.new_empty(made, dtype=torch.int64)
+    else:
+        dilated = zeros(planes, made, torch.int64)
     # The same byte 8 times.
-    wide = None if bits is None else (bits.long() * 0x0101_0101_0101_0101)[..., None]
-    for which, part in _parts(source, length, border + gap, reach_x):
+    wide = None if bits is None else (bits * 0x0101_0101_0101_0101)[..., None]
+    for which, part in _parts(source, length, border + gap, reach_x + lines * reach_z):
         near = source[which].narrow(
             1, part.start, gap + border + part.stop - part.start + border + gap
         )
@@ -284,6 +295,11 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
             for row in _grow_rows(near, reach_x)
         ]
         start, size = part.start // WORD, (part.stop - part.start) // WORD
+        if lines:
+            own = None if wide is None else wide[:, which]
+            piled = _pile_up(rows, balls, own, line // WORD)
+            dilated[which].narrow(1, start, size).copy_(piled.narrow(1, border // WORD, size))
+            continue
         disc = dilated.new_zeros(near.shape[0], size)
         for from_nothing, longer, slices in balls:
             if from_nothing:
@@ -291,15 +307,54 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
             for dy, half in longer:
                 for shift in {dy, -dy}:
                     disc.bitwise_or_(rows[half].narrow(1, (border + shift * line) // WORD, size))
-            for ball, dz in slices:
-                own = disc if wide is None else disc & wide[ball, which]
-                for shift in {dz, -dz}:
-                    to = dilated[which].narrow(1, room + start + shift * area // WORD, size)
-                    to.bitwise_or_(own)
+            for ball, first, last, _ in slices:
+                mine = disc if ball == 0 or wide is None else disc & wide[ball - 1, which]
+                for dz in range(first, last + 1):
+                    for shift in {dz, -dz}:
+                        to = dilated[which].narrow(1, room + start + shift * area // WORD, size)
+                        to.bitwise_or_(mine)
     found = dilated.view(torch.uint8).narrow(1, room * WORD, length)
     result = torch.empty_like(planes)
     copy(result, found.view(num_planes, depth, -1, line)[:, :, :height, :width])
     return result
+
+
+def _pile_up(
+    rows: Sequence[Tensor], balls: Sequence[Disc], wide: Tensor | None, line: int
+) -> Tensor:
+    """Words (P, n) dilated by the balls whose slices are single rows.
+
+    The k-th slice has to move by k lines, up and down. As each slice holds those behind it, pairs
+    of them can be put together first, and then pairs of pairs.
+
+    Args:
+        rows: the words, dilated by rows of the half-lengths 0, 1, 2 ...
+        balls: as discs of one row each.
+        wide: the bits that belong to each ball but the first, (balls - 1, P, 1); None for one ball.
+        line: words from a line to the next.
+    """
+    depth = 1 + max(slices.last for disc in balls for slices in disc.slices)
+    stack = rows[0].new_empty(depth, *rows[0].shape)
+    together = max(1, piece(stack) // rows[0].numel())
+    for _, ((_, half),), slices in balls:
+        for ball, first, last, new in slices:
+            own: Any = -1 if ball == 0 or wide is None else wide[ball - 1]
+            mine = rows[half] if new else rows[half] & own
+            for part in pieces(last + 1 - first, together):
+                to = stack[first : last + 1][part]
+                if new:
+                    torch.bitwise_and(mine.expand_as(to), own, out=to)
+                else:
+                    to.bitwise_or_(mine)
+    while len(stack) > 1:
+        even, odd = stack[: len(stack) - 1 : 2], stack[1::2]
+        size = stack.shape[2] - line
+        for part in pieces(len(odd), together):
+            for here, there in ((line, 0), (0, line)):
+                moved = odd[part].narrow(2, there, size)
+                even[part].narrow(2, here, size).bitwise_or_(moved)
+        stack, line = stack[::2], 2 * line
+    return stack[0]
 
 
 def _parts(source: Tensor, length: int, border: int, reach: int) -> Iterator[tuple[slice, slice]]:

@@ -260,7 +260,8 @@ def weighted_loss(
     reduction: str,
 ) -> Tensor:
     """The cross entropy under a weight map, reduced."""
-    several = weights.scale.ndim > 0
+    scale = weights.scale
+    several = scale is not None and scale.ndim > 0
     total = weighted_cross_entropy(
         logits.to(weights.values.dtype),
         target,
@@ -270,12 +271,13 @@ def weighted_loss(
         by_channel,
         reduction == "none",
     )
-    if not several:
-        total = total * weights.scale
+    if scale is not None and not several:
+        total = total * scale
     if reduction != "mean":
         return total
-    # Without a valid voxel in the whole batch the sum is 0, and so is the loss.
-    return total / torch.where(weights.num_valid > 0, weights.num_valid, 1)
+    # Without a valid voxel in the whole batch the sum is 0, and so is the loss. Otherwise there is
+    # one voxel at least, over the number of processes.
+    return total / weights.num_valid.clamp(min=1e-6)
 
 
 def forget_class_weights(state_dict: dict[str, Any], prefix: str) -> None:

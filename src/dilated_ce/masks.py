@@ -69,30 +69,45 @@ class Masks:
 
     @staticmethod
     def of(labels: Tensor, valid: Tensor | None, num_classes: int) -> "Masks":
-        """The masks of checked labels (B, *spatial); `valid` is bool, or None if all voxels are."""
-        labels = labels if valid is None else labels * valid
+        """The masks of labels (B, *spatial), a class each; `valid` is bool, None if all are."""
         masks = Masks.empty(labels, num_classes)
         lanes, depth = masks.lanes, masks.depth
         size = math.prod(labels.shape[1:])
-        planes = masks.planes.view(masks.planes.shape[0] // depth, depth, size)
         images = labels.reshape(labels.shape[0], size)
-        # The bit of each class in each plane and lane: (depth, lanes, C). A class that lies in
-        # another plane has a power below 0 or above 7, and no bit in a byte.
-        places = torch.arange(lanes * num_classes, device=labels.device)
-        first = torch.arange(0, BITS * depth, BITS, device=labels.device)[:, None]
-        tables = (2 ** (places - first)).to(torch.uint8).view(depth, lanes, num_classes)
-        for lane in range(min(lanes, masks.batch)):
-            own = images[lane::lanes]  # may be one fewer, in the last plane
-            for which, part in blocks(own):
-                index = own[which, part]
-                index = index if index.dtype in (torch.int32, torch.int64) else index.int()
-                for level in range(depth):
-                    # Not by shifts, which were wrong for bytes on Apple's GPUs.
-                    bits = tables[level, lane].index_select(0, index.reshape(-1))
-                    to = planes[which, level, part]
-                    combine = to.copy_ if lane == 0 else to.bitwise_or_
-                    combine(bits.view(to.shape))
-        return masks if valid is None else replace(masks, inside=masks.everywhere(valid)).known()
+        inside = None if valid is None else valid.reshape(images.shape).view(torch.uint8)
+        # The bits of the classes, and if some voxels are not valid all bits of those that are.
+        made = masks.planes.new_empty(1 if valid is None else 2, *masks.planes.shape)
+        planes = made.view(len(made), masks.planes.shape[0] // depth, depth, size)
+        # The bit of each class in its plane. In another plane its power is below 0 or above 7,
+        # which no byte holds. Not by shifts, which were wrong for bytes on Apple's GPUs.
+        powers = 2 ** torch.arange(BITS - BITS * depth, num_classes, device=labels.device)
+        powers = powers.to(torch.uint8)
+        for which, part in blocks(images, lanes):
+            index = images[which, part]
+            index = index if index.dtype in (torch.int32, torch.int64) else index.int()
+            for level in range(depth):
+                to = planes[:, :, level, part]
+                alone = len(index) == 1 and which.start % lanes == 0  # and first in its plane
+                first = to.narrow(1, which.start // lanes, 1)
+                bits = first if alone else made.new_empty(len(made), *index.shape)
+                table = powers[BITS * (depth - 1 - level) :]
+                torch.index_select(table, 0, index.reshape(-1), out=bits[0].view(-1))
+                if inside is not None:
+                    torch.mul(inside[which, part], 2**masks.bits_per_lane - 1, out=bits[1])
+                if not alone:
+                    masks.share(bits, to, which.start)
+        return replace(masks, planes=made[0], inside=None if valid is None else made[1]).known()
+
+    def share(self, bits: Tensor, planes: Tensor, first: int) -> None:
+        """Put bits of consecutive images, (k, N, n) for lane 0, into their lanes of planes."""
+        for image in range(min(self.lanes, bits.shape[1])):
+            group, lane = divmod(first + image, self.lanes)
+            own = bits[:, image :: self.lanes]
+            to = planes.narrow(1, group, own.shape[1])
+            if lane == 0:
+                to.copy_(own)
+            else:
+                to.add_(own, alpha=2 ** (lane * self.num_classes))
 
     @staticmethod
     def empty(labels: Tensor, num_classes: int) -> "Masks":
@@ -105,34 +120,23 @@ class Masks:
         """The masks at valid voxels alone."""
         return self if self.inside is None else replace(self, planes=self.planes & self.inside)
 
-    def everywhere(self, valid: Tensor) -> Tensor:
-        """All bits of every image at its valid voxels, none at others: uint8 (P, *spatial)."""
-        every = valid.to(torch.uint8)
-        lane = 2**self.bits_per_lane - 1
-        shared: Tensor = every[:: self.lanes] * lane
-        for index in range(1, min(self.lanes, self.batch)):
-            own = every[index :: self.lanes]
-            shared[: len(own)].add_(own, alpha=lane * 2 ** (index * self.num_classes))
-        return shared if self.depth == 1 else shared.repeat_interleave(self.depth, 0)
-
     def select(self, chosen: Tensor) -> Tensor:
-        """The bits of the masks chosen, bool (..., B, C), in every plane: uint8 (..., P)."""
-        missing_classes = self.depth * self.bits_per_lane - self.num_classes
-        missing_images = -self.batch % self.lanes
-        padded = F.pad(chosen, (0, missing_classes, 0, missing_images))
-        by_plane = padded.reshape(*chosen.shape[:-2], -1, self.lanes * self.bits_per_lane)
-        powers = 2 ** torch.arange(by_plane.shape[-1], device=chosen.device)
-        return (by_plane * powers).sum(-1).to(torch.uint8)
+        """The bits of the masks chosen, bool (..., B, C), in every plane: int64 (..., P)."""
+        missing = self.depth * self.bits_per_lane - self.num_classes, -self.batch % self.lanes
+        if any(missing):
+            chosen = F.pad(chosen, (0, missing[0], 0, missing[1]))
+        by_plane = chosen.reshape(*chosen.shape[:-2], -1, self.lanes * self.bits_per_lane)
+        return (by_plane * 2 ** torch.arange(by_plane.shape[-1], device=chosen.device)).sum(-1)
 
     def volumes(self) -> Tensor:
         """The number of voxels of each mask: int64 (B, C)."""
-        return self.by_image(count_bits(self.planes))
+        return self.by_image(count_bits(self.planes)).contiguous()
 
     def by_image(self, by_bit: Tensor) -> Tensor:
         """Numbers (..., P, 8), one for each bit of each plane, as (..., B, C)."""
         used = by_bit[..., : self.lanes * self.bits_per_lane]
         by_image = used.reshape(*by_bit.shape[:-2], -1, self.depth * self.bits_per_lane)
-        return by_image[..., : self.batch, : self.num_classes].contiguous()
+        return by_image[..., : self.batch, : self.num_classes]
 
 
 def countable(size: int) -> int:
@@ -172,14 +176,14 @@ def count_bits(planes: Tensor) -> Tensor:
     for part in pieces(words.shape[1], piece(rows) // (4 * len(rows) * 15 * width) or 1):
         torch.sum((words[:, part] >> shifts) & every_4th, 3, out=sums[:, :, part])
     # The low and the high half of each byte count bits of their own.
-    counts: Tensor | int = 0
+    counts: list[Tensor] = []
     shifts = 4 * shifts[:2, ..., None]
     by_17 = sums.view(4, len(rows), -1, 17, width)
     for part in pieces(by_17.shape[2], piece(rows) // (8 * len(rows) * 17 * width) or 1):
         bytes_ = ((by_17[:, :, part] >> shifts) & low_half).sum(4).view(torch.uint8)
-        counts = bytes_.sum((3, 4)) + counts
-    assert isinstance(counts, Tensor)
-    return counts.flatten(0, 1).T
+        counts.append(bytes_.sum((3, 4)))
+    total = counts[0] if len(counts) == 1 else torch.stack(counts).sum(0)
+    return total.flatten(0, 1).T
 
 
 @operator(
@@ -224,34 +228,36 @@ def look_up(
     masks = Masks(planes.view(-1, *shape), batch, table.shape[1])
     lanes, depth, width = masks.lanes, masks.depth, masks.bits_per_lane
     groups = -(-batch // lanes)
-    missing = 0, depth * width - masks.num_classes, 0, groups * lanes - batch
-    values = F.pad(table.expand(batch, -1), missing).view(groups, lanes, depth, width)
-    # What each of the 256 bytes means to each lane of each plane: (groups, lanes, depth, 256).
+    missing = depth * width - masks.num_classes, groups * lanes - batch
+    table = table.expand(batch, -1)
+    if any(missing):
+        table = F.pad(table, (0, missing[0], 0, missing[1]))
+    # What each of the 256 bytes means to each lane of each plane: (depth, groups, lanes, 256).
     bits = 2 ** torch.arange(lanes * width, device=planes.device)
-    byte = torch.arange(256, device=planes.device)
-    member = (byte[:, None] & bits).bool().view(256, lanes, width)
+    absent = (torch.arange(256, device=planes.device)[:, None] & bits) == 0
     # No product with 0: the share of a class that no voxel here has may be too large for a float.
-    shares = torch.where(member[None, :, :, None], values[:, None], 0)
-    meaning = shares.amax(-1) if largest else shares.sum(-1)
-    meaning = meaning.permute(2, 3, 0, 1).contiguous()  # (lanes, depth, groups, 256)
+    shares = table.reshape(groups, lanes, depth, 1, width).masked_fill(
+        absent.view(256, lanes, 1, width).movedim(0, 2), 0
+    )
+    meaning = (shares.amax(-1) if largest else shares.sum(-1)).movedim(2, 0).contiguous()
 
     by_group = planes.view(groups, depth, -1)
     size = by_group.shape[-1]
     found = table.new_empty(groups, lanes, size)
-    start = torch.arange(0, 256 * groups, 256, dtype=torch.int32, device=planes.device)[:, None]
+    start = torch.arange(0, 256 * groups * lanes, 256, dtype=torch.int32, device=planes.device)
+    start = start.view(groups, lanes, 1)
     for which, part in blocks(by_group[:, 0]):
+        whole = part == slice(0, size)  # all lanes at once, as they lie side by side
         for level in range(depth):
-            voxels = by_group[which, level, part]
-            index = (voxels + start[: len(voxels)]).view(-1)
-            for lane in range(lanes):
-                own, to = meaning[lane, level, which].view(-1), found[which, lane, part]
-                if level == 0 and len(to) == 1:
-                    torch.index_select(own, 0, index, out=to.view(-1))
-                    continue
-                values = own.index_select(0, index).view(to.shape)
+            voxels, own = by_group[which, level, None, part], meaning[level].view(-1)
+            index = (voxels + start[which, : lanes if whole else 1]).view(-1)
+            for lane in (slice(0, lanes),) if whole else pieces(lanes, 1):
+                to = found[which, lane, part].view(-1)
                 if level == 0:
-                    to.copy_(values)
-                elif largest:
+                    torch.index_select(own[256 * lane.start :], 0, index, out=to)
+                    continue
+                values = own[256 * lane.start :].index_select(0, index)
+                if largest:
                     torch.maximum(to, values, out=to)
                 else:
                     to.add_(values)

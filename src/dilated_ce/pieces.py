@@ -66,10 +66,10 @@ def zeros(like: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.uint8) 
     return made
 
 
-def blocks(rows: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Parts of a tensor (N, n) to work on at a time: several rows, or a part of one."""
+def blocks(rows: Tensor, multiple: int = 1) -> Iterator[tuple[slice, slice]]:
+    """Parts of a tensor (N, n) to work on at a time: a multiple of rows, or a part of one."""
     size = piece(rows)
-    several = max(1, size // max(1, rows.shape[1]))
+    several = max(1, size // max(1, rows.shape[1]) // multiple * multiple)
     for which in pieces(rows.shape[0], several):
         for part in pieces(rows.shape[1], max(size, rows.shape[1]) if several > 1 else size):
             yield which, part

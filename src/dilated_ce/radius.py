@@ -44,7 +44,8 @@ def choose_radii(masks: Masks, spacing: Sequence[float]) -> tuple[tuple[float, .
         spacing: size of a voxel along each spatial axis.
 
     Returns:
-        The radii, and bool (len(radii), B, C): True at one radius of each mask.
+        The radii, ascending, and bool (len(radii) - 1, B, C): which masks have a larger one than
+        each of them.
     """
     planes = masks.planes
     size = planes[0].numel()
@@ -58,15 +59,19 @@ def choose_radii(masks: Masks, spacing: Sequence[float]) -> tuple[tuple[float, .
         if masks.inside is not None:  # the edge of what is not known is no border
             for face, one, other in small_parts(faces, *_neighbours(masks.inside, axis)):
                 face.bitwise_and_(one).bitwise_and_(other)
-    counts = masks.by_image(count_bits(bytes_.flatten(0, 1)).view(planes.ndim, -1, BITS)).float()
-    finest: float = min(spacing)
-    surface = torch.zeros_like(counts[0])
-    for area, voxel in zip(counts[1:], spacing, strict=True):
-        surface += area * (finest / voxel)
-    volume = counts[0] * long_axes(planes.shape[1:])
-    rungs = torch.arange(STEPS + 1, device=planes.device)[:, None, None]
-    half_way = LEAST * 2 ** (rungs[:-1] / 2 + 0.25)  # to the next rung, on the scale of logarithms
-    return ladder(spacing), (volume >= half_way * surface).sum(0) == rungs
+    by_bit = count_bits(bytes_.flatten(0, 1))
+    by_bit = by_bit.to(torch.float32, memory_format=torch.contiguous_format)
+    counts = masks.by_image(by_bit.view(planes.ndim, -1, BITS))
+    # Of the surface as if all faces were those of the first axis, which lie `thick` voxels apart.
+    thick = spacing[0] / min(spacing)
+    surface = counts[1]
+    for area, voxel in zip(counts[2:], spacing[1:], strict=True):
+        surface = surface.add(area, alpha=spacing[0] / voxel)
+    volume = counts[0] * (long_axes(planes.shape[1:]) * thick)
+    # Half-way to the next rung, on the scale of logarithms.
+    first = math.log2(LEAST) + 0.25
+    steps = torch.arange(first, first + STEPS / 2, 0.5, dtype=counts.dtype, device=planes.device)
+    return ladder(spacing), volume >= 2 ** steps[:, None, None] * surface
 
 
 def _neighbours(planes: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 Pure functions of small tensors. A class that is absent has the share 0 and takes no part.
 """
 
-import torch
 from torch import Tensor
 
 
@@ -14,10 +13,11 @@ def inverse_shares(volumes: Tensor) -> Tensor:
         volumes: of the dilated masks, in voxels, >= 0; floats of any shape.
 
     Examples:
+        >>> import torch
         >>> inverse_shares(torch.tensor([8.0, 2.0, 0.0]))
         tensor([0.1250, 0.5000, 0.0000])
     """
-    return torch.where(volumes > 0, 1 / volumes, 0)
+    return (1 / volumes).nan_to_num(posinf=0.0)
 
 
 def root_shares(volumes: Tensor, sizes: Tensor, axes: int) -> Tensor:
@@ -32,7 +32,8 @@ def root_shares(volumes: Tensor, sizes: Tensor, axes: int) -> Tensor:
         axes: the number d of axes with more than one voxel.
 
     Examples:
+        >>> import torch
         >>> root_shares(torch.tensor([[16.0, 4.0, 0.0]]), torch.tensor([16.0]), 2)
         tensor([[1., 2., 0.]])
     """
-    return torch.where(volumes > 0, (sizes[:, None] / volumes) ** (1 / max(axes, 1)), 0)
+    return ((sizes[:, None] / volumes) ** (1 / max(axes, 1))).nan_to_num(posinf=0.0)

@@ -132,18 +132,24 @@ def valid_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     return labels != ignore_index
 
 
+def known(labels: Tensor, valid: Tensor | None) -> Tensor:
+    """The labels, and class 0 where they are not valid."""
+    return labels if valid is None else labels * valid
+
+
 def check_labels(
     name: str, labels: Tensor, num_classes: int, ignore_index: int | None
-) -> Tensor | None:
+) -> tuple[Tensor, Tensor | None]:
     """Check that every label is a class or ignored.
 
     Returns:
-        Where they are valid, bool of the shape of `labels`; None if no label can be ignored.
+        The labels, and class 0 where they are ignored; and where they are valid, bool of the same
+        shape, or None if no label can be ignored.
     """
     highest = min(num_classes - 1, torch.iinfo(labels.dtype).max)
     valid = valid_voxels(labels, ignore_index)
-    in_range = (labels >= 0) & (labels <= highest)
-    allowed = in_range if valid is None else in_range | ~valid
+    classes = known(labels, valid)
+    allowed = classes.clamp(0, highest) == classes
     if not on_host(labels):
         _demand(allowed, f"{name}: a label lies outside 0 ... {num_classes - 1}.")
     elif not allowed.all():
@@ -161,7 +167,7 @@ def check_labels(
             f"{num_classes - 1} for {num_classes} class{'es' if num_classes > 1 else ''}{ignored}. "
             f"{hint}"
         )
-    return valid
+    return classes, valid
 
 
 def indices_of(target: Tensor) -> Tensor | None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dilated_ce.target import Target
+from dilated_ce.target import Target, known
 
 
 def weighted_cross_entropy(
@@ -47,7 +47,9 @@ def weighted_cross_entropy(
     truth = None if truth is None else truth.to(logits.dtype)
     if not (by_voxel or forward or learnt or torch.compiler.is_compiling()):
         apply: Any = _WeightedCrossEntropy.apply  # which PyTorch leaves without types
-        total: Tensor = apply(logits, labels, truth, weights, valid, label_smoothing)[0]
+        labels = None if labels is None else known(labels, valid)
+        ignored = None if valid is None else ~valid
+        total: Tensor = apply(logits, labels, truth, weights, ignored, label_smoothing)[0]
         return total
     if valid is not None:
         logits = torch.where(valid[:, None], logits, 0)
@@ -63,7 +65,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
 
     `(weights * F.cross_entropy(logits, target, reduction="none")).sum()` keeps three of them: the
     log-probabilities and two gradients. Here the log-probabilities of the forward pass become the
-    gradient, in place. Either labels or truth is None.
+    gradient, in place. Either labels, with a class where they are ignored, or truth is None.
     """
 
     generate_vmap_rule = True
@@ -74,28 +76,28 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         labels: Tensor | None,
         truth: Tensor | None,
         weights: Tensor,
-        valid: Tensor | None,
+        ignored: Tensor | None,
         label_smoothing: float,
     ) -> tuple[Tensor, Tensor]:
         log_p = F.log_softmax(logits, dim=1)
         if labels is not None:
-            fitting = log_p.gather(1, _known(labels, valid)[:, None])[:, 0]
+            fitting = log_p.gather(1, labels[:, None])[:, 0]
         else:
             assert truth is not None
             fitting = (truth * log_p).sum(1)
         if label_smoothing > 0:
             fitting.mul_(1 - label_smoothing).add_(log_p.mean(1), alpha=label_smoothing)
-        if valid is not None:  # 0 times infinity, where an ignored voxel is out of bounds
-            fitting.masked_fill_(~valid, 0)
+        if ignored is not None:  # 0 times infinity, where an ignored voxel is out of bounds
+            fitting.masked_fill_(ignored, 0)
         return 0 - fitting.mul_(weights).sum(), log_p  # for an empty batch 0, and not -0
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        logits, labels, truth, weights, valid, label_smoothing = inputs
+        logits, labels, truth, weights, ignored, label_smoothing = inputs
         _, log_p = output
         ctx.mark_non_differentiable(log_p)
         ctx.set_materialize_grads(False)  # no zeros for the gradient that log_p has not
-        ctx.save_for_backward(logits, labels, truth, weights, valid)
+        ctx.save_for_backward(logits, labels, truth, weights, ignored)
         ctx.log_p = log_p
         ctx.label_smoothing = label_smoothing
 
@@ -103,14 +105,14 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if gradient is None:
             return (None,) * 6
-        logits, labels, truth, weights, valid = ctx.saved_tensors
+        logits, labels, truth, weights, ignored = ctx.saved_tensors
         smoothing = ctx.label_smoothing
         weights = (weights * gradient)[:, None]
         if torch.is_grad_enabled():  # a second derivative is wanted
-            told = _smoothed(logits, labels, truth, valid, smoothing)
+            told = _smoothed(logits, labels, truth, smoothing)
             result = weights * (logits.softmax(1) * told.sum(1, keepdim=True) - told)
-            if valid is not None:
-                result = torch.where(valid[:, None], result, 0)
+            if ignored is not None:
+                result = result.masked_fill(ignored[:, None], 0)
             return result, *(None,) * 5
         # The first backward pass takes the log-probabilities; another one computes them anew.
         log_p, ctx.log_p = ctx.log_p, None
@@ -122,29 +124,19 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         if smoothing > 0:
             result.sub_(smoothing / logits.shape[1])
         if truth is None:
-            index = _known(labels, valid)[:, None]
+            index = labels[:, None]
             result.scatter_add_(1, index, result.new_full((), smoothing - 1).expand_as(index))
         result.mul_(weights)
-        if valid is not None:
-            result.masked_fill_(~valid[:, None], 0)
+        if ignored is not None:
+            result.masked_fill_(ignored[:, None], 0)
         return result, *(None,) * 5
 
 
-def _known(labels: Tensor, valid: Tensor | None) -> Tensor:
-    """The labels, and some class where they are ignored."""
-    return labels if valid is None else labels * valid
-
-
 def _smoothed(
-    logits: Tensor,
-    labels: Tensor | None,
-    truth: Tensor | None,
-    valid: Tensor | None,
-    smoothing: float,
+    logits: Tensor, labels: Tensor | None, truth: Tensor | None, smoothing: float
 ) -> Tensor:
     """The probabilities (B, C, *spatial) that the logits should have."""
     if truth is None:
         assert labels is not None
-        index = _known(labels, valid)[:, None]
-        truth = torch.zeros_like(logits).scatter_(1, index, 1.0)
+        truth = torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
     return truth.to(logits.dtype) * (1 - smoothing) + smoothing / logits.shape[1]

@@ -188,13 +188,13 @@ class WeightMap(NamedTuple):
     """The weights of voxels, up to the scale that gives them mean 1 over the batch."""
 
     values: Tensor  # (B, *spatial), of masks of their own (B, C, *spatial); 0 where ignored
-    scale: Tensor  # a scalar, or (C, 1, ...)
+    scale: Tensor | None  # a scalar, or (C, 1, ...); None if it is 1
     num_valid: Tensor  # voxels of the batch that count, over the number of processes: a scalar
     valid: Tensor | None  # which they are here; None where Python knows that all are
 
     def scaled(self) -> Tensor:
         """The map with mean 1."""
-        return self.values * self.scale
+        return self.values if self.scale is None else self.values * self.scale
 
     @staticmethod
     def of(
@@ -204,6 +204,7 @@ class WeightMap(NamedTuple):
         process_group: dist.ProcessGroup | None,
         total: Tensor | None = None,
         scale: Tensor | None = None,
+        scaled: bool = False,
     ) -> "WeightMap":
         """Find the scale of a map, and what else the mean of a loss needs.
 
@@ -214,25 +215,25 @@ class WeightMap(NamedTuple):
             process_group: that holds the other parts of the batch.
             total: the sum of the map, or of each channel, if it is known already.
             scale: the scale, if it is known already; both of the shape of `sizes`.
+            scaled: whether the map has mean 1 already.
         """
-        if total is None:
-            by_channel = values.movedim(1, 0) if len(sizes) > 1 else values[None]
-            total = by_channel.flatten(1).sum(1) if values.numel() else values.new_zeros(len(sizes))
-        sums = torch.stack([total, sizes.to(values.dtype)])
-        processes = 1
+        if scaled:
+            sums = sizes.to(values.dtype)[None]
+        else:
+            if total is None:
+                by_channel = values.movedim(1, 0) if len(sizes) > 1 else values[None]
+                by_channel = by_channel.flatten(1)
+                total = by_channel.sum(1) if values.numel() else values.new_zeros(len(sizes))
+            sums = torch.stack([sizes.to(values.dtype), total])
         if process_group is not None:
             dist.all_reduce(sums, group=process_group)
-            processes = dist.get_world_size(process_group)
-        total, num_valid = sums.unbind()
-        if scale is None:
-            scale = torch.where(total > 0, num_valid / total, 0)
-        axes = () if len(sizes) == 1 else (-1, *[1] * (values.ndim - 2))
-        return WeightMap(
-            values,
-            scale.view(axes),
-            num_valid.sum() / processes,
-            valid,
-        )
+        num_valid = sums[0].sum()
+        if process_group is not None:
+            num_valid = num_valid / dist.get_world_size(process_group)
+        if not scaled:
+            scale = (sums[0] / sums[1]).nan_to_num(0.0, 0.0) if scale is None else scale
+            scale = scale.view(() if len(sizes) == 1 else (-1, *[1] * (values.ndim - 2)))
+        return WeightMap(values, scale, num_valid, valid)
 
 
 @dataclass(frozen=True)
@@ -300,18 +301,20 @@ class Weighting:
         classes = 2 if self.by_channel else self.num_classes
         images = labels.movedim(1, 0).flatten(0, 1) if self.by_channel else labels
         radii = self.radii
+        adaptive = radii is None
         if radii is not None and self.by_channel:
             radii = tuple(radius for radius in radii for _ in range(classes))
         planes, volumes, sizes = dilate_masks(
             name, images, classes, radii, self.spacing, self.ignore_index
         )
         by_channel = (channels, labels.shape[0])  # images of each channel
+        counts = sizes.to(dtype)  # and not in the default dtype, which may be a half
 
         weight = None if self.weight is None else self.weight.to(images.device, dtype)
         scale = None
-        if self.radii is None:
+        if adaptive:
             axes = long_axes(images.shape[1:])
-            shares = root_shares(volumes.to(dtype), sizes.to(dtype), axes)
+            shares = root_shares(volumes.to(dtype), counts, axes)
         elif isinstance(self.volumes, Tensor):
             given = self.volumes.to(images.device, dtype).view(channels, classes)
             shares = inverse_shares(given)
@@ -321,10 +324,10 @@ class Weighting:
         elif self.volumes == "image":
             shares = inverse_shares(volumes.to(dtype))
         else:
-            counts = volumes.view(*by_channel, classes).sum(1)
+            of_batch = volumes.view(*by_channel, classes).sum(1)
             if self.process_group is not None:
-                dist.all_reduce(counts, group=self.process_group)
-            shares = inverse_shares(counts.to(dtype))
+                dist.all_reduce(of_batch, group=self.process_group)
+            shares = inverse_shares(of_batch.to(dtype))
         # From a row for each channel to a row for each image, unless one row is for all of them.
         shares = shares.view(channels, -1, classes)
         if weight is not None:
@@ -333,36 +336,37 @@ class Weighting:
             shares = shares.expand(-1, labels.shape[0], -1)
         table = shares.reshape(-1, classes)
 
-        values = look_up(planes, table, images.shape[0], images.shape[1:], self.radii is None)
-        sizes = sizes.view(by_channel).T  # (B, 1), or (B, C)
-        if self.by_channel:
-            values = values.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
-        here = sizes.sum()
-        all_valid = on_host(here) and int(here) == labels.numel()
-        valid = None if all_valid else valid_voxels(labels, self.ignore_index)
-        if self.radii is None:
-            values = _half_plain(values, sizes if self.by_channel else sizes[:, 0])
-            values = values if valid is None else values * valid
-            total = sizes.sum(0).to(dtype)
+        values = look_up(planes, table, images.shape[0], images.shape[1:], adaptive)
+        all_valid = on_host(sizes) and int(sizes.sum()) == labels.numel()
+        valid = None if all_valid else valid_voxels(images, self.ignore_index)
+        total = None
+        if adaptive:
+            _half_plain(values, counts, valid, weight is None)
         else:  # a sum over masks adds up to a sum over volumes
             total = (volumes.to(dtype) * table).view(channels, -1).sum(1)
-        sizes = sizes.sum(0)
-        return WeightMap.of(values, valid, sizes, self.process_group, total, scale)
+        if self.by_channel:
+            values = values.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
+            valid = (
+                None if valid is None else valid.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
+            )
+        sizes = sizes.view(by_channel).sum(1)
+        return WeightMap.of(values, valid, sizes, self.process_group, total, scale, adaptive)
 
 
-def _half_plain(values: Tensor, sizes: Tensor) -> Tensor:
-    """1/2 + 1/2 a / mean(a) in each image, or channel of one; 1 where a is 0 all over it.
+def _half_plain(values: Tensor, counts: Tensor, valid: Tensor | None, positive: bool) -> None:
+    """Make 1/2 + 1/2 a / mean(a) of a in each image, 1 where a is 0 all over it, 0 where ignored.
 
     Args:
-        values: a, 0 where ignored; overwritten.
-        sizes: valid voxels, of the shape of the first axes of `values`.
-
-    Returns:
-        The weights, 1 on average over the valid voxels; where ignored they are not 0.
+        values: a, 0 where ignored, (B, *spatial); overwritten.
+        counts: of valid voxels, (B,).
+        valid: which they are, bool; None if all are.
+        positive: whether a is more than 0 at all valid voxels.
     """
-    sums = values.flatten(sizes.ndim).sum(-1) if values.numel() else values.new_zeros(sizes.shape)
-    counts = sizes.to(values.dtype)  # and not in the default dtype, which may be a half
-    half = torch.where(sums > 0, counts / (2 * sums), 0)
-    plain = torch.where(sums > 0, 0.5, 1.0).to(values.dtype)
-    shape = (*sizes.shape, *[1] * (values.ndim - sizes.ndim))
-    return values.mul_(half.view(shape)).add_(plain.view(shape))
+    sums = values.flatten(1).sum(1)
+    shape = (-1, *[1] * (values.ndim - 1))
+    values.mul_((counts / (2 * sums)).nan_to_num(0.0, 0.0).view(shape))
+    if positive:
+        values.add_(0.5) if valid is None else values.add_(valid, alpha=0.5)
+        return
+    plain = torch.rsub(sums.sign(), 1, alpha=0.5).view(shape)
+    values.add_(plain if valid is None else plain * valid)

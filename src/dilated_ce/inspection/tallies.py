@@ -15,7 +15,7 @@ from scipy import ndimage
 from dilated_ce import dilate_labels
 from dilated_ce.masks import Masks
 from dilated_ce.radius import choose_radii
-from dilated_ce.target import valid_voxels
+from dilated_ce.target import known, valid_voxels
 
 # Foreground; background within the radius of it; background beyond.
 PLACES = ("foreground", "rim", "far")
@@ -138,9 +138,10 @@ def radii_by_image(
         array([[5.65685425, 4.        ]])
     """
     labels = torch.from_numpy(images)
-    masks = Masks.of(labels, valid_voxels(labels, ignore_index), num_classes)
-    radii, chosen = choose_radii(masks, spacing)
-    taken = np.tensordot(radii, chosen.numpy(), 1)
+    valid = valid_voxels(labels, ignore_index)
+    masks = Masks.of(known(labels, valid), valid, num_classes)
+    radii, larger = choose_radii(masks, spacing)
+    taken = np.array(radii)[larger.sum(0).numpy()]
     return np.where(masks.volumes().numpy() > 0, taken, 0.0)
 
 
