@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies evidence answers report-size results dist test-wheel test-lowest packaging clean preparing
+.PHONY: help demo test test-slow test-slurm check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies evidence answers report-size results dist test-wheel test-lowest packaging clean preparing training-speed
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -61,6 +61,9 @@ weight-map: $(VENV)/.installed-study ## train with the weight map in the loss an
 
 preparing: $(VENV)/.installed-study ## measure the preparation of cases beside plain reading and writing (ARGS="--number 30")
 	$(BIN)/python benchmarks/preparing.py $(ARGS)
+
+training-speed: $(VENV)/.installed-study ## measure steps per second and memory of runs beside a bare loop
+	$(BIN)/python benchmarks/training_speed.py $(ARGS)
 
 intervals: $(VENV)/.installed-study ## simulate how often the 95 % interval of a comparison holds the truth
 	$(BIN)/python benchmarks/coverage_of_intervals.py $(ARGS)

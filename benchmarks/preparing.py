@@ -22,9 +22,10 @@ import numpy as np
 import scipy.ndimage
 
 from dilated_ce.study import machine, processes
-from dilated_ce.study.api import Listener, prepare_data
+from dilated_ce.study.api import Listener, open_configured, opened
 from dilated_ce.study.data.arrays import PACKING
-from dilated_ce.study.data.reading import DataConfig, open_data
+from dilated_ce.study.data.reading import DataConfig
+from dilated_ce.study.settings.compare import CompareConfig
 
 RESULT = Path(__file__).parents[1] / "results" / "comparison" / "preparing.json"
 CLASSES = ("background", "organ", "tumour")
@@ -94,10 +95,13 @@ def main() -> None:
             list(pool.map(read_and_write, images, [root / "bare"] * len(images)))
             bare = time.perf_counter() - start
 
+        data = DataConfig(path=root / "data")
+        config = CompareConfig(data=data, losses=["ce"], out=root / "study")
+
         def prepare() -> float:
             start = time.perf_counter()
-            data = open_data(DataConfig(path=root / "data"))
-            prepare_data(data, root / "study", Listener())
+            with opened(config, open_configured, Listener()):
+                pass
             return time.perf_counter() - start
 
         first, second = prepare(), prepare()

@@ -1,5 +1,6 @@
 """The analysis of the evidence study, on scores that are made up: the words that they deserve."""
 
+import answer_tables
 import answers
 import claims
 import numpy as np
@@ -195,3 +196,26 @@ def test_every_arm_is_in_a_question():
     for group, (arms, _) in sets.GROUPS.items():
         asked = questions.QUESTIONS["main" if group == "long" else group]
         assert set(arms) <= {arm for q in asked for arm in (q.arm, q.reference)}
+
+
+def test_the_tables_of_the_pages(study, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["answers.py", "--group", "main", "long"])
+    answers.main()
+    monkeypatch.setattr(answer_tables, "EVIDENCE", study)
+    by_set = pd.read_csv(study / "by_set.csv").set_index(
+        ["group", "set", "question", "arm", "reference", "score"]
+    )
+    words = answer_tables.words_table().splitlines()
+    assert len(words) == 2 + 5  # four questions, and the last without the set of the search
+    assert words[2].startswith("| DBCE is better than balanced CE | **")
+    table = answer_tables.differences_table("adaptive-dbce-dice", "dice-ce")
+    one = by_set.loc[("main", "kvasir", "4", "adaptive-dbce-dice", "dice-ce", "dice")]
+    line = next(line for line in table.splitlines() if line.startswith("| Kvasir-SEG"))
+    assert f"| {100 * one['difference']:+.1f} ({100 * one['low']:+.1f} to" in line
+    assert "healthy" not in table
+    assert table.splitlines()[-1].startswith("| **over the sets** |")
+    scores = answer_tables.scores_table("dice", "long").splitlines()
+    assert scores[0] == "|  | Kvasir-SEG | BUSI |"
+    assert len(scores) == 2 + len(sets.MAIN)
+    chosen = answer_tables.choices_table()
+    assert "| CE | 0.003 | 0.003 | 0.003 |" in chosen

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from dilated_ce.study.data.cases import Case, CaseSource, DataSet, Split
+from dilated_ce.study.data.checking import check, look_at_cases
 
 SHAPES = {2: (48, 56), 3: (24, 28, 20)}
 
@@ -44,3 +45,8 @@ def make_dataset(dims=2, cases=8, validation=1, test=3, **facts):
             **facts,
         }
     )
+
+
+def check_cases(data, on_case=lambda: None):
+    """Read every case, and say all that is wrong."""
+    return check(data, look_at_cases(data, on_case))

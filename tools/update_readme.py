@@ -4,7 +4,9 @@ python tools/update_readme.py           rewrite what lies between the markers
 python tools/update_readme.py --check   fail if a page is not what the files say
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from marked import renew, row, write_or_check
@@ -198,6 +200,62 @@ def cost_line() -> str:
     )
 
 
+def _comparison(name: str) -> dict[str, Any]:
+    path = ROOT / "results" / "comparison" / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def training_table() -> str:
+    """Steps per second of runs, and the memory that they take."""
+    found = _comparison("training")
+    ratios = found["steps per second, over those of a bare loop"]
+    memory = found["peak MB of a run, by its cases"]
+    lines = [
+        f"On {found['cores']} CPU cores, PyTorch {found['torch']}; batches of 8 patches of 128² "
+        "(2D) and 4 of 48³ (3D), the default network. Steps per second, over those of a bare "
+        "PyTorch loop with its patches already in memory: "
+        + "; ".join(f"{what}: {ratio:.2f}" for what, ratio in ratios.items())
+        + ".",
+        "",
+        "Peak memory of a run: "
+        + ", ".join(f"{mb:,} MB with {cases} volumes" for cases, mb in memory.items())
+        + ".",
+        "",
+    ]
+    table = pd.DataFrame(found["runs at once"])
+    keys = ["precision", "forward"]
+    lines += [
+        row(["steps per second of all runs", *(f"{a}, {b}" for a, b in (
+            ("2D", "one run, 2 threads"), ("2D", "two runs, 1 thread each"),
+            ("3D", "one run, 2 threads"), ("3D", "two runs, 1 thread each")))]),
+        row(["---", *["---:"] * 4]),
+    ]  # fmt: skip
+    rates = table.set_index(["data", "runs at once", *keys])["steps per second of all"]
+    for how in dict.fromkeys(table[keys].itertuples(index=False, name=None)):
+        cells = [rates.get((data, number, *how)) for data in ("2D", "3D") for number in (1, 2)]
+        lines.append(row([", ".join(how), *("" if c is None else f"{c:.1f}" for c in cells)]))
+    return "\n".join(lines)
+
+
+def preparing_table() -> str:
+    """Seconds of a case before anything trains."""
+    found = _comparison("preparing")
+    lines = [
+        row([f"{found['volumes']} volumes of {found['side']}³ on {found['cores']} cores",
+             "seconds per case"]),
+        row(["---", "---:"]),
+    ]  # fmt: skip
+    for what, seconds in found["seconds per case"].items():
+        lines.append(row([what, f"{seconds:.2g}"]))
+    lines += [
+        "",
+        f"The first start takes {found['prepared over read and written']:.2f} times as long as "
+        f"reading and writing alone, the second {found['seconds of the second start']:.2g} s.",
+    ]
+    return "\n".join(lines)
+
+
 def parts() -> dict[str, dict[str, str]]:
     """The tables by page and by the name of their marker."""
     return {
@@ -209,6 +267,8 @@ def parts() -> dict[str, dict[str, str]]:
             "kinds": kinds_table(),
             "dilation": dilation_table(),
             "step": step_table(),
+            "training": training_table(),
+            "preparing": preparing_table(),
         },
     }
 

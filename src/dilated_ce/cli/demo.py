@@ -14,6 +14,7 @@ from dilated_ce.study.defaults import DEFAULT_LOSSES, folder_for
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
     from dilated_ce.study.data.cases import DataSet
+    from dilated_ce.study.data.checking import Looking
     from dilated_ce.study.settings.compare import CompareConfig
 
 LEARNING_RATE = 6e-3  # short training on few images bears a large one
@@ -113,14 +114,16 @@ def _default_folder(data: Path | None, synthetic: bool) -> Path:
     return Path("runs/demo-synthetic" if synthetic else "runs/demo")
 
 
-def _open(config: "CompareConfig", synthetic: bool, scale: float | None) -> "DataSet":
+def _open(
+    config: "CompareConfig", look: "Looking", synthetic: bool, scale: float | None
+) -> "DataSet":
     from dilated_ce.study.data.cases import DataError
     from dilated_ce.study.data.reading import open_data
     from dilated_ce.study.data.stare import open_stare
     from dilated_ce.study.data.synthetic import make_synthetic
 
     if config.data is not None:
-        return open_data(config.data)
+        return open_data(config.data, look)
     if synthetic:
         return make_synthetic()
     try:

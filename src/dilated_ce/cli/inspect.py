@@ -4,7 +4,7 @@ import errno
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ from dilated_ce.study.wording import escape
 if TYPE_CHECKING:
     from dilated_ce.inspection import Measured
     from dilated_ce.study.data.cases import DataSet
+    from dilated_ce.study.data.checking import Look
 
 
 def inspect(
@@ -103,7 +104,15 @@ def inspect(
     import pydantic
 
     from dilated_ce.study.data.cases import DataError
+    from dilated_ce.study.data.checking import look_at_cases
     from dilated_ce.study.data.reading import DataConfig, open_data
+
+    looks: dict[str, Look] = {}
+
+    def look(data: "DataSet") -> "Mapping[str, Look]":
+        with counting(console, "reading every case", len(data.cases)) as on_case:
+            looks.update(look_at_cases(data, on_case))
+        return looks
 
     chosen, radius_of_maps = _radii(radii), _radius_of_maps(weight_maps)
     try:
@@ -134,9 +143,17 @@ def inspect(
     given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
     folder = out or folder_for(data, "inspect-")
     with one_error(folder, DataError, kept=False):
-        opened = open_data(config)
         _check_writable(folder)
-        _inspect(opened, [str(data), *given], folder, chosen, max_cases, radius_of_maps)
+        opened = open_data(config, look)
+        _inspect(
+            opened,
+            looks or look(opened),
+            [str(data), *given],
+            folder,
+            chosen,
+            max_cases,
+            radius_of_maps,
+        )
 
 
 def _check_writable(folder: Path) -> None:
@@ -156,6 +173,7 @@ def _check_writable(folder: Path) -> None:
 
 def _inspect(
     data: "DataSet",
+    looks: "Mapping[str, Look]",
     arguments: Sequence[str],
     folder: Path,
     radii: Sequence[float] | None,
@@ -163,10 +181,9 @@ def _inspect(
     weight_maps: float | str | None,
 ) -> None:
     """Check, measure and show a data set; `arguments` are those that `compare` needs for it."""
-    from dilated_ce.study.data.checking import check_cases
+    from dilated_ce.study.data.checking import check
 
-    with counting(console, "reading every case", len(data.cases)) as on_case:
-        checked = check_cases(data, on_case)
+    checked = check(data, looks)
     console.print(
         f"[bold]{escape(data.name)}[/]: {len(data.cases)} cases. {escape(data.split)}",
         highlight=False,

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from dilated_ce.study.wording import escape
 
 # The study is imported when a command needs it: its libraries take seconds, `--help` must not.
 if TYPE_CHECKING:
-    from dilated_ce.study.api import Listener
+    from dilated_ce.study.api import Listener, OpenDataset
     from dilated_ce.study.data.cases import DataSet
+    from dilated_ce.study.data.checking import Look
     from dilated_ce.study.data.prepare import Prepared
     from dilated_ce.study.settings.compare import CompareConfig, NnunetCompareConfig
 
@@ -24,7 +25,7 @@ SOME_FAILED = 3  # exit code
 
 def carry_out_study(
     config: "CompareConfig",
-    open_dataset: "Callable[[CompareConfig], DataSet] | None" = None,
+    open_dataset: "OpenDataset | None" = None,
     dry_run: bool = False,
     fresh: bool = False,
 ) -> None:
@@ -56,16 +57,27 @@ def terminal() -> "Listener":
     return PrintingListener(console)
 
 
-def _dry_run(config: "CompareConfig", open_dataset: "Callable[[CompareConfig], DataSet]") -> None:
+def _dry_run(config: "CompareConfig", open_dataset: "OpenDataset") -> None:
     from dilated_ce.study import api
+    from dilated_ce.study.data.checking import look_at_cases
     from dilated_ce.study.folder import check_folder, locked
 
-    data, listener = open_dataset(config), terminal()
+    listener = terminal()
+    looks: dict[str, Look] = {}
+
+    def look(data: "DataSet") -> "Mapping[str, Look]":
+        check_folder(config, data)
+        api.check_losses(config, data)
+        with listener.counting("reading the cases", len(data.cases)) as on_case:
+            looks.update(look_at_cases(data, on_case))
+        return looks
+
+    data = open_dataset(config, look)
     check_folder(config, data)
     api.check_losses(config, data)
     with locked(config.out):
         listener.on_data(data)
-        with api.prepare_sample(config, data, listener) as (resolved, prepared):
+        with api.prepare_sample(config, data, listener, looks) as (resolved, prepared):
             api.try_out(resolved, data, prepared)
             _estimate(resolved, data, prepared)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dilated_ce.study.data.cases import DataError, DataSet, Split
-from dilated_ce.study.data.checking import CheckResult, Look, check, check_cases
-from dilated_ce.study.data.prepare import Prepared, prepare
+from dilated_ce.study.data.checking import CheckResult, Look, Looking, check, look_at_cases
+from dilated_ce.study.data.prepare import Prepared, prepare, prepare_cases
 from dilated_ce.study.data.reading import open_data
 from dilated_ce.study.description import describe, settings_in_words
 from dilated_ce.study.files import write_json, write_text
@@ -34,6 +34,8 @@ from dilated_ce.study.training.trial import batch_of, try_loss, try_network
 from dilated_ce.study.wording import count, listing
 
 SAMPLED = 4  # training cases that a dry run measures on
+PREPARED, PREPARING = "prepared", "reading and preparing the cases"
+OpenDataset = Callable[[CompareConfig, Looking], DataSet]
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Listener:
 
 def compare(
     config: CompareConfig,
-    open_dataset: Callable[[CompareConfig], DataSet] | None = None,
+    open_dataset: OpenDataset | None = None,
     listener: Listener | None = None,
     fresh: bool = False,
 ) -> Results:
@@ -77,7 +79,8 @@ def compare(
 
     Args:
         config: all settings; see `settings.file.build_config`.
-        open_dataset: gives the data; those at `config.data`.
+        open_dataset: gives the data, and may ask for a look at each case before they are split; by
+            default `open_configured`.
         listener: is told how it goes on.
         fresh: train again what is finished.
 
@@ -88,12 +91,7 @@ def compare(
         SettingsError, DataError, StudyError: what is wrong, and what to do.
     """
     listener = listener or Listener()
-    data = (open_dataset or open_configured)(config)
-    check_folder(config, data)
-    check_losses(config, data)
-    with locked(config.out):
-        listener.on_data(data)
-        prepared = prepare_data(data, config.out, listener, fresh)
+    with opened(config, open_dataset or open_configured, listener, fresh) as (data, prepared):
         try_out(config, data, prepared)
         results = Results()
         rates = search_rates(config, data, prepared, results, listener, fresh)
@@ -103,8 +101,38 @@ def compare(
     return results
 
 
-def open_configured(config: CompareConfig) -> DataSet:
-    """The data set that the settings name.
+@contextmanager
+def opened(
+    config: CompareConfig, open_dataset: OpenDataset, listener: Listener, fresh: bool = False
+) -> Iterator[tuple[DataSet, Prepared]]:
+    """The data and their prepared cases, in a folder that is kept for this process.
+
+    Each case is read once, even where the split is drawn by what the cases hold.
+
+    Raises:
+        SettingsError, DataError, StudyError: what is wrong, and what to do.
+    """
+    is_prepared = False
+
+    def look(data: DataSet) -> Mapping[str, Look]:
+        nonlocal is_prepared
+        check_folder(config, data)
+        check_losses(config, data)
+        with locked(config.out), listener.counting(PREPARING, len(data.cases)) as on_case:
+            records = prepare_cases(data, config.out / PREPARED, on_case, fresh)
+        is_prepared = True
+        return {name: record.look for name, record in records.items()}
+
+    data = open_dataset(config, look)
+    check_folder(config, data)
+    check_losses(config, data)
+    with locked(config.out):
+        listener.on_data(data)
+        yield data, prepare_data(data, config.out, listener, fresh and not is_prepared)
+
+
+def open_configured(config: CompareConfig, look: Looking = look_at_cases) -> DataSet:
+    """The data set that the settings name; see `open_data`.
 
     Raises:
         SettingsError: they name none.
@@ -112,7 +140,7 @@ def open_configured(config: CompareConfig) -> DataSet:
     """
     if config.data is None:
         raise SettingsError("data.path is missing; name a folder of data (--data).")
-    return open_data(config.data)
+    return open_data(config.data, look)
 
 
 def prepare_data(data: DataSet, out: Path, listener: Listener, fresh: bool = False) -> Prepared:
@@ -128,17 +156,26 @@ def prepare_data(data: DataSet, out: Path, listener: Listener, fresh: bool = Fal
         checked = check(data, looks)
         _refuse(data, checked)
 
-    with listener.counting("reading and preparing the cases", len(data.cases)) as on_case:
-        prepared = prepare(data, out / "prepared", on_case, fresh, check_all)
+    with listener.counting(PREPARING, len(data.cases)) as on_case:
+        prepared = prepare(data, out / PREPARED, on_case, fresh, check_all)
     listener.on_notes(checked.notes)
     return prepared
 
 
 @contextmanager
 def prepare_sample(
-    config: CompareConfig, data: DataSet, listener: Listener
+    config: CompareConfig,
+    data: DataSet,
+    listener: Listener,
+    looks: Mapping[str, Look] | None = None,
 ) -> Iterator[tuple[CompareConfig, Prepared]]:
     """Check every case, and prepare but a few, for as long as a dry run needs them.
+
+    Args:
+        config: all settings.
+        data: the cases.
+        listener: is told how it goes on.
+        looks: at each case, if there were any.
 
     Yields:
         The settings with the patches that all cases give, and the prepared cases.
@@ -146,8 +183,10 @@ def prepare_sample(
     Raises:
         DataError: with every problem of every case.
     """
-    with listener.counting("reading the cases", len(data.cases)) as on_case:
-        checked = check_cases(data, on_case)
+    if not looks:
+        with listener.counting("reading the cases", len(data.cases)) as on_case:
+            looks = look_at_cases(data, on_case)
+    checked = check(data, looks)
     _refuse(data, checked)
     listener.on_notes(checked.notes)
     fold = data.folds[0]

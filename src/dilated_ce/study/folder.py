@@ -103,6 +103,8 @@ def _data_in_the_way(data: DataSet, out: Path) -> list[str]:
 def _identity(config: CompareConfig, data: DataSet) -> Identity:
     path = None if config.data is None else config.data.path.resolve()
     cases = {name for fold in data.folds for part in vars(fold).values() for name in part}
+    if not data.folds:  # still to be drawn: of all cases
+        cases = {case.name for case in data.cases}
     return Identity(data.name, path, frozenset(cases), data.classes)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK
 from study.data.written import read
+from toy import check_cases
 
 from dilated_ce.study.data.cases import DataError, mask_of
-from dilated_ce.study.data.checking import check_cases
 
 SHAPE = (12, 10, 6)
 AFFINE = np.array([[0.9, 0, 0, -7], [0, -1.1, 0, 5], [0, 0, 2.5, 3], [0, 0, 0, 1]])

@@ -4,9 +4,9 @@ import unicodedata
 
 import pytest
 from study.data.written import disc, picture, read, write
+from toy import check_cases
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.checking import check_cases
 from dilated_ce.study.data.layout import IMAGES, MASK_ENDINGS, MASKS, PARTS
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from study.data.written import disc, labels_in, paletted, picture, read, rings, through_jpeg, write
+from toy import check_cases
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.checking import check_cases
 
 BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 128, 0)
 COUNT = 4

@@ -9,9 +9,9 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from toy import check_cases
 
 from dilated_ce.study.data.cases import Case, DataError
-from dilated_ce.study.data.checking import check_cases
 from dilated_ce.study.data.reading import DataConfig, open_data
 from dilated_ce.study.data.volumes import resample
 

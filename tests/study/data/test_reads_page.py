@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from study.data import test_description as volumes
 from study.data.written import disc, paletted, picture, read, rings, through_jpeg, write
+from toy import check_cases
 
 from dilated_ce.study.data.cases import DataError, mask_of
-from dilated_ce.study.data.checking import check_cases
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "data.md"
 COUNT = 4

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dilated_ce.study.data.cases import Case, DataError
-from dilated_ce.study.data.split import find_strata, make_folds
+from dilated_ce.study.data.cases import Case, CaseSource, DataError, DataSet
+from dilated_ce.study.data.checking import look_at_cases
+from dilated_ce.study.data.split import make_folds
+from dilated_ce.study.data.strata import find_strata
 
 NAMES = {name: name for name in "abcdefgh"}
 PATIENTS = {f"{patient}{scan}": patient for patient in "abcdef" for scan in range(2)}
@@ -70,13 +72,17 @@ def test_the_kinds_are_the_classes_and_thirds_of_the_size():
     def load(size, label=1):
         labels = np.zeros((10, 10), np.uint8)
         labels.flat[:size] = label
-        return lambda: Case("x", labels[None].astype(np.float32), labels)
+        image = np.random.default_rng(size).normal(size=(1, 10, 10)).astype(np.float32)
+        return lambda: Case("x", image, labels)
 
     def broken():
         raise DataError("no image")
 
     loads = {f"{size}": load(size) for size in (0, 1, 2, 30, 40, 80, 90)}
-    strata = find_strata({**loads, "other": load(3, 2), "broken": broken}, 3)
+    loads |= {"other": load(3, 2), "broken": broken}
+    cases = tuple(CaseSource(name, load, name) for name, load in loads.items())
+    data = DataSet("x", "", ("background", "a", "b"), ("grey",), 2, "px", None, cases, (), "")
+    strata = find_strata(look_at_cases(data))
     assert strata["0"] == "0; 0"
     assert strata["1"] == strata["2"] == "0,1; 1"
     assert strata["80"] == strata["90"] == "0,1; 3"

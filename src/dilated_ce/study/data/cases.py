@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE_INDEX = 255  # the label of voxels that nobody labelled, whatever their files have
+Parts = Mapping[str, Sequence[str]]  # names of cases by part
 MOST_REGIONS = 7  # a bit each, and no code is IGNORE_INDEX
 
 
@@ -155,6 +156,6 @@ class Found:
     unit: str
     ignore_index: int | None
     cases: tuple[FoundCase, ...]
-    parts: Mapping[str, Sequence[str]] | None  # as the folders are split
+    parts: Parts | None  # as the folders are split
     notes: tuple[str, ...] = ()
     overlapping: bool = False

@@ -21,6 +21,7 @@ from dilated_ce.study.data.split import PARTS
 from dilated_ce.study.processes import ProcessDiedError, spread
 from dilated_ce.study.wording import count, some
 
+Looking = Callable[[DataSet], Mapping[str, "Look"]]  # at every case, by its name
 SPLIT_ANEW = "; split the cases in another way, with --folds or --split"
 
 
@@ -81,8 +82,8 @@ def look_at(case: Case, expected: Expected) -> Look:
     )
 
 
-def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> CheckResult:
-    """Read every case once and list all that is wrong, with names; see `check`."""
+def look_at_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> dict[str, Look]:
+    """Read every case once, in processes if that takes long."""
     looks = {}
     try:
         for source, look in spread(partial(_read_and_look, Expected.of(data)), data.cases):
@@ -90,7 +91,7 @@ def check_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> Ch
             on_case()
     except ProcessDiedError as error:
         raise DataError(str(error)) from error
-    return check(data, looks)
+    return looks
 
 
 def _read_and_look(expected: Expected, source: CaseSource) -> Look:

@@ -270,6 +270,25 @@ def prepare(
     Raises:
         DataError: of `check`; by default with the first problem. Other cases stay prepared.
     """
+    records = prepare_cases(data, folder, on_case, fresh)
+    check({name: record.look for name, record in records.items()})
+    index = _index(data, Recipe.of(data, folder), records)
+    if _read_index(folder) != index:
+        write_json(folder / INDEX, index)
+    names = {record.origin[:16] for record in records.values()}
+    for path in folder.iterdir():
+        if OURS.fullmatch(path.name) and path.name[:16] not in names:
+            path.unlink(missing_ok=True)
+    return Prepared(folder)
+
+
+def prepare_cases(
+    data: DataSet, folder: Path, on_case: Callable[[], None] = lambda: None, fresh: bool = False
+) -> "dict[str, Record]":
+    """Prepare what is missing in `folder`, and give what is known of each case; see `prepare`.
+
+    How the cases are split does not matter.
+    """
     recipe = Recipe.of(data, folder)
     folder.mkdir(parents=True, exist_ok=True)
     records = {}
@@ -285,16 +304,7 @@ def prepare(
             on_case()
     except ProcessDiedError as error:
         raise DataError(str(error)) from error
-    records = {source.name: records[source.name] for source in data.cases}
-    check({name: record.look for name, record in records.items()})
-    index = _index(data, recipe, records)
-    if _read_index(folder) != index:
-        write_json(folder / INDEX, index)
-    names = {record.origin[:16] for record in records.values()}
-    for path in folder.iterdir():
-        if OURS.fullmatch(path.name) and path.name[:16] not in names:
-            path.unlink(missing_ok=True)
-    return Prepared(folder)
+    return {source.name: records[source.name] for source in data.cases}
 
 
 def _index(data: DataSet, recipe: Recipe, records: Mapping[str, Record]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +16,12 @@ from pydantic import (
     model_validator,
 )
 
-from dilated_ce.study.data.cases import DataError, DataSet, Found, num_labels
+from dilated_ce.study.data.cases import DataError, DataSet, Found, Parts
+from dilated_ce.study.data.checking import Looking, look_at_cases
 from dilated_ce.study.data.folders import open_folder
 from dilated_ce.study.data.nnunet_raw import open_nnunet_raw
-from dilated_ce.study.data.split import find_strata, make_folds
+from dilated_ce.study.data.split import make_folds
+from dilated_ce.study.data.strata import find_strata
 from dilated_ce.study.wording import some
 
 
@@ -113,8 +116,13 @@ class DataConfig(Strict):
         return self
 
 
-def open_data(config: DataConfig) -> DataSet:
+def open_data(config: DataConfig, look: Looking = look_at_cases) -> DataSet:
     """Find the cases of a data set and split them; images are read later, one by one.
+
+    Args:
+        config: where they are, and how they are read.
+        look: looks at every case; it is asked where a split is to be drawn, as parts are to be
+            alike in their classes and sizes. Its data set has no folds yet.
 
     Raises:
         DataError: with everything that is wrong with the files and the split.
@@ -125,12 +133,22 @@ def open_data(config: DataConfig) -> DataSet:
         dilated_ce.study.data.cases.DataError: nowhere is no folder.
     """
     try:
-        return _open(config)
+        data, parts = _find(config)
     except OSError as error:  # such as a folder that may not be read, or a name that is too long
         raise DataError(f"the data cannot be read: {error}") from error
+    folds, split = make_folds(
+        {case.name: case.group for case in data.cases},
+        parts,
+        config.split_file,
+        config.folds,
+        strata=lambda: find_strata(look(data)),
+        seed=config.split_seed,
+    )
+    return replace(data, folds=folds, split=split)
 
 
-def _open(config: DataConfig) -> DataSet:
+def _find(config: DataConfig) -> tuple[DataSet, Parts | None]:
+    """The data set, still without folds, and the parts that its folders are."""
     folder = config.path
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder.")
@@ -163,18 +181,7 @@ def _open(config: DataConfig) -> DataSet:
             raise DataError(f"{folder}: data.{option} is not for data of this format{instead}.")
     _check_names(folder, found)
     groups = _groups([case.name for case in found.cases], config.group_by)
-    folds, split = make_folds(
-        groups,
-        found.parts,
-        config.split_file,
-        config.folds,
-        strata=lambda: find_strata(
-            {case.name: case.load for case in found.cases},
-            num_labels(len(found.classes), found.overlapping),
-        ),
-        seed=config.split_seed,
-    )
-    return DataSet(
+    data = DataSet(
         name=folder.resolve().name,
         source=found.source,
         classes=found.classes,
@@ -183,13 +190,14 @@ def _open(config: DataConfig) -> DataSet:
         unit=found.unit,
         ignore_index=found.ignore_index,
         cases=tuple(case.in_group(groups[case.name]) for case in found.cases),
-        folds=folds,
-        split=split,
+        folds=(),
+        split="",
         notes=found.notes,
         overlapping=found.overlapping,
         scale=config.scale,
         spacing=config.spacing,
     )
+    return data, found.parts
 
 
 def _check_names(folder: Path, found: Found) -> None:

@@ -6,23 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from dilated_ce.study import yaml_text
-from dilated_ce.study.data.cases import Case, DataError, Split
+from dilated_ce.study.data.cases import DataError, Parts, Split
 from dilated_ce.study.wording import listing, some
 
 PARTS = ("train", "validation", "test")
 TEST_PART, VALIDATION_PART = 4, 5  # a fourth of the groups, and a fifth of the others
-SIZES = 3  # thirds of the cases by the size of their foreground
 Strata = Callable[[], Mapping[str, str]]
 
 
 def make_folds(
     groups: Mapping[str, str],
-    parts: Mapping[str, Sequence[str]] | None,
+    parts: Parts | None,
     split_file: Path | None = None,
     num_folds: int | None = None,
     *,
@@ -46,7 +43,7 @@ def make_folds(
         parts: names of cases by part.
         split_file: JSON or YAML.
         num_folds: of a cross-validation.
-        strata: gives the kind of each case, of which every part has its share; see `find_strata`.
+        strata: gives the kind of each case, of which every part has its share; see `strata`.
             It is asked only where something is drawn.
         seed: of what is drawn.
 
@@ -80,28 +77,6 @@ def make_folds(
         )
     test = draw.folds(sorted(groups), min(TEST_PART, number))[0]
     return (_split(draw, None, test),), f"A fourth of the groups is for testing; {draw}."
-
-
-def find_strata(loads: Mapping[str, Callable[[], Case]], num_labels: int) -> dict[str, str]:
-    """The kind of each case: which classes it holds, and which third its foreground is in by size.
-
-    Reads every case. One that cannot be read is of no kind; the checks of all cases tell of it.
-    """
-    present: dict[str, str] = {}
-    shares: dict[str, float] = {}
-    for name, load in loads.items():
-        try:
-            labels = load().labels
-        except DataError:
-            present[name] = "unread"
-            continue
-        counts = np.bincount(labels.ravel(), minlength=256)[:num_labels]
-        present[name] = ",".join(map(str, np.flatnonzero(counts)))
-        shares[name] = float(counts[1:].sum() / max(1, counts.sum()))
-    sizes = pd.Series(shares, dtype=float)
-    ranks = sizes[sizes > 0].rank(method="first", pct=True)
-    thirds = np.ceil(ranks * SIZES).astype(int)
-    return {name: f"{kind}; {thirds.get(name, 0)}" for name, kind in present.items()}
 
 
 class _Draw:
