@@ -18,7 +18,7 @@ def config(out, **settings):
 
 
 def test_a_study_in_python(tmp_path, capsys):
-    results = compare(config(tmp_path), lambda config: make_dataset())
+    results = compare(config(tmp_path), lambda *_: make_dataset())
     assert [str(run.loss) for run in results.runs] == ["ce", "dice"]
     assert (tmp_path / "report.html").exists()
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -32,7 +32,7 @@ def test_rates_are_searched_on_every_fold(tmp_path):
     other = type(split)(split.train[1:], split.train[:1], split.validation)
     data = make_dataset(folds=(split, other))
     settings = config(tmp_path, losses=["ce"], tune={"factors": (0.5, 1, 2), "steps": 1})
-    results = compare(settings, lambda config: data)
+    results = compare(settings, lambda *_: data)
     assert {(run.fold, run.info["fold"]) for run in results.trials} == {(0, 0), (1, 1)}
     for run in results.trials:
         judged = set(run.cases["case"])
@@ -42,6 +42,6 @@ def test_rates_are_searched_on_every_fold(tmp_path):
 
 
 def test_a_folder_is_one_studys(tmp_path):
-    compare(config(tmp_path), lambda config: make_dataset())
+    compare(config(tmp_path), lambda *_: make_dataset())
     with pytest.raises(StudyError, match="holds a study of other data"):
-        compare(config(tmp_path), lambda config: make_dataset(name="others"))
+        compare(config(tmp_path), lambda *_: make_dataset(name="others"))

@@ -25,7 +25,7 @@ def test_they_train_and_are_short(tmp_path, monkeypatch):
         statistics={"resamples": 200},
         out=tmp_path / "out",
     )
-    results = api.compare(config, lambda _: make_dataset())
+    results = api.compare(config, lambda *_: make_dataset())
     assert not results.failures
     plain, poly = (run.losses["loss"] for run in results.runs)
     assert plain[0] == poly[0]  # before its term has grown

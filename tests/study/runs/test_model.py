@@ -108,7 +108,7 @@ def test_a_study_that_keeps_nothing_has_its_report_and_says_so_when_more_is_aske
         out=tmp_path / "out",
         keep="none",
     )
-    results = api.compare(config, lambda _: make_dataset())
+    results = api.compare(config, lambda *_: make_dataset())
     assert not results.failures
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
 
@@ -119,7 +119,7 @@ def test_a_study_that_keeps_nothing_has_its_report_and_says_so_when_more_is_aske
             self.heard.extend(notes)
 
     more = config.model_copy(update={"keep": "all"})
-    api.compare(more, lambda _: make_dataset(), Notes())
+    api.compare(more, lambda *_: make_dataset(), Notes())
     (note,) = (note for note in Notes.heard if "finished before" in note)
     assert note.startswith("2 runs finished before, with less kept than keep: all asks for")
 
