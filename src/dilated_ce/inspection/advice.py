@@ -81,7 +81,8 @@ def advise(data: DataSet, measured: Measured) -> Advice:
     losses = ["ce", "dice-ce"]
     if radii:
         losses += ["adaptive-dbce", "adaptive-dbce-dice"]
-        losses += [f"dbce-dice:radius={radius / measured.voxel_size:.3g}" for radius in radii]
+        in_voxels = [round(radius / measured.voxel_size, 2) for radius in radii]
+        losses += [f"dbce-dice:radius={radius:g}" for radius in in_voxels]
     points = [
         *_start(data, measured, depth, radii),
         *_border(),
