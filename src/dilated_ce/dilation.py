@@ -286,7 +286,8 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
         dilated = zeros(planes, made, torch.int64)
     # The same byte 8 times.
     wide = None if bits is None else (bits * 0x0101_0101_0101_0101)[..., None]
-    for which, part in _parts(source, length, border + gap, reach_x + lines * reach_z):
+    halo = 2 * border if lines else 0
+    for which, part in _parts(source, length, border + gap, reach_x + lines * reach_z, halo):
         near = source[which].narrow(
             1, part.start, gap + border + part.stop - part.start + border + gap
         )
@@ -357,7 +358,9 @@ def _pile_up(
     return stack[0]
 
 
-def _parts(source: Tensor, length: int, border: int, reach: int) -> Iterator[tuple[slice, slice]]:
+def _parts(
+    source: Tensor, length: int, border: int, reach: int, halo: int
+) -> Iterator[tuple[slice, slice]]:
     """Parts of planes to work on at a time: several of these, or an equal share of one.
 
     Args:
@@ -365,13 +368,15 @@ def _parts(source: Tensor, length: int, border: int, reach: int) -> Iterator[tup
         length: of a plane, in bytes.
         border: bytes that a part needs on either side, and which it should be longer than.
         reach: the number of copies of a part that are made.
+        halo: bytes around a part that are worked on, too.
     """
     room = WORD * piece(source)
     if source.device.type != "cpu":
         room //= WORD * (reach + 3)
-    together = max(1, room // min(length, max(8 * border, WORD)))
+    together = max(1, room // (min(length, max(8 * border, WORD)) + halo))
     for which in pieces(source.shape[0], together):
-        number = -(-length * (which.stop - which.start) // room)
+        planes = which.stop - which.start
+        number = -(-length * planes // max(room - halo * planes, room // 2))
         for part in pieces(length, _whole_words(-(-length // number))):
             yield which, part
 
