@@ -1,8 +1,11 @@
 import pytest
+from toy_runs import Notes
 
 from dilated_ce.study.nnunet.unit import Length
+from dilated_ce.study.runs import ray_cluster
 from dilated_ce.study.runs.ray_nodes import Cluster, Needs, Node, needs_of, no_room
 from dilated_ce.study.runs.settings import ExecutionConfig
+from dilated_ce.study.runs.store import StudyError
 from dilated_ce.study.training.settings import ResolvedTraining
 
 BIG, SMALL = {"CPU": 16.0, "GPU": 2.0, "memory": 64e9}, {"CPU": 6.0, "GPU": 2.0, "memory": 8e9}
@@ -81,3 +84,55 @@ def test_what_is_said_where_there_is_no_room():
 def test_memory_is_asked_of_ray():
     assert Needs(2, 1, 5).options() == {"num_cpus": 2, "num_gpus": 1, "memory": 5}
     assert Needs(2, 0).options() == {"num_cpus": 2, "num_gpus": 0}
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Whether there is room for a run with a GPU, in clusters that are looked at one by one."""
+
+    def make(*clusters, wait=None):
+        seen, notes = iter(clusters), Notes()
+        monkeypatch.setattr(ray_cluster, "look", lambda ray: next(seen))
+        monkeypatch.setattr(ray_cluster._Room, "_ask_for_one", lambda self: None)
+        execution = ExecutionConfig(engine="ray", wait=wait)
+        return ray_cluster._Room(None, Needs(4, 1), execution, notes), notes
+
+    return make
+
+
+def test_a_fixed_cluster_without_room_is_an_error_at_once(room):
+    there, notes = room(cluster(HEAD))
+    with pytest.raises(StudyError, match="4 CPUs and 1 GPU of one machine"):
+        there.is_there()
+    assert not notes.notes
+
+
+def test_a_cluster_that_grows_is_waited_for(room):
+    there, notes = room(cluster(kinds=[BIG]), cluster(kinds=[BIG]), cluster(BIG, kinds=[BIG]))
+    assert [there.is_there() for _ in range(3)] == [False, False, True]
+    (note,) = notes.notes
+    assert note.endswith("has room for a run (4 CPUs and 1 GPU) now; waiting for one")
+    assert notes.states == ["waiting for a machine with 4 CPUs and 1 GPU", ""]
+
+
+def test_a_kind_that_is_too_small_is_not_waited_for(room):
+    with pytest.raises(StudyError):
+        room(cluster(kinds=[HEAD]))[0].is_there()
+
+
+def test_machines_are_waited_for_as_long_as_is_said(room, monkeypatch):
+    there, notes = room(*[cluster(HEAD)] * 3, wait=30)
+    clock = iter([0, 0, 1799, 1801])
+    monkeypatch.setattr(ray_cluster.time, "monotonic", lambda: next(clock))
+    assert not there.is_there()
+    assert not there.is_there()
+    with pytest.raises(StudyError, match="30 minutes later, too"):
+        there.is_there()
+    assert notes.notes[0].endswith("waiting for one for 30 minutes")
+
+
+def test_a_lost_machine_is_told(room):
+    there, notes = room(cluster(BIG, SMALL), cluster(BIG))
+    assert there.is_there()
+    assert there.is_there()
+    assert notes.notes == ["node1 is lost; its runs go on elsewhere from their checkpoints"]

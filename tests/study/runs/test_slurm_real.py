@@ -8,7 +8,7 @@ import time
 import pytest
 from toy_runs import Notes, tables, unit_maker
 
-from dilated_ce.study.runs import slurm
+from dilated_ce.study.runs import slurm, slurm_queue
 from dilated_ce.study.runs.local import carry_out
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.store import Failure, Run, StudyError
@@ -73,8 +73,10 @@ def test_a_job_that_makes_room_goes_on_from_its_checkpoint(tmp_path):
     def preempt():
         number = job_of(there)
         subprocess.run(["scancel", "--signal=USR2", number], check=True)
-        time.sleep(3)  # a job that was put back waits for two minutes before it may begin
-        subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], check=False)
+        while not slurm_queue.jobs_named(slurm.name_of(there.runs.parent / "slurm"))[number].waits:
+            time.sleep(0.2)
+        # A job that was put back waits for two minutes before it may begin.
+        subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], check=True)
 
     thread = later(preempt)
     notes = Notes()

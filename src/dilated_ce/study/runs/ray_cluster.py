@@ -79,9 +79,9 @@ def _connected(execution: ExecutionConfig) -> Iterator[Any]:
             logging_level="error",
         )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise StudyError(
-            f"no Ray cluster at {execution.address or 'this machine'}: {error}"
-        ) from error
+        where = execution.address or "this machine"
+        why = f"{error.__cause__ or ''}".strip().splitlines()[:1]  # such as a missing token
+        raise StudyError(f"no Ray cluster at {where}: {'; '.join([str(error), *why])}") from error
     try:
         yield ray
     finally:
