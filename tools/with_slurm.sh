@@ -65,6 +65,9 @@ EOF
 export SLURM_CONF=$folder/slurm.conf
 
 stop() {
+  # Jobs would outlive the daemons.
+  scancel --user="$(id -un)" 2>/dev/null || true
+  for _ in $(seq 100); do [ -n "$(squeue --noheader 2>/dev/null)" ] || break; sleep 0.1; done
   for name in slurmd slurmctld munge/munged; do
     if [ ! -f "$folder/$name.pid" ]; then continue; fi
     process=$(cat "$folder/$name.pid")
