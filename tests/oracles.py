@@ -79,7 +79,7 @@ def scaled(raw, valid):
     return raw * (valid.sum() / total) if total > 0 else raw
 
 
-def weights(
+def balanced_weights(
     labels,
     radius,
     num_classes,
@@ -134,7 +134,9 @@ def weighted_loss(logits: Tensor, labels: Tensor, weights, ignore_index=None) ->
 
 def loss(logits: Tensor, labels: Tensor, radius, ignore_index=None, **options) -> Tensor:
     """Dilated balanced cross entropy in double precision."""
-    w = weights(labels.numpy(), radius, logits.shape[1], ignore_index=ignore_index, **options)
+    w = balanced_weights(
+        labels.numpy(), radius, logits.shape[1], ignore_index=ignore_index, **options
+    )
     return weighted_loss(logits, labels, w, ignore_index)
 
 

@@ -72,7 +72,7 @@ def expected(labels, num_classes, rule, dtype=np.float64):
     if rule["radius"] is not None:
         options |= {"radius": rule["radius"], "volumes": rule["volumes"]}
     if dtype is np.float64:
-        weigh = oracles.adaptive_weights if rule["radius"] is None else oracles.weights
+        weigh = oracles.adaptive_weights if rule["radius"] is None else oracles.balanced_weights
         return weigh(labels, num_classes=num_classes, **options)
     adaptive = rule["radius"] is None
     weigh = adaptive_dilated_weights if adaptive else dilated_balanced_weights

@@ -50,7 +50,9 @@ def channel_maps(target, radii, ignore_index, **options):
             continue
         own = volumes if isinstance(volumes, str) else volumes[c]
         maps.append(
-            oracles.weights(labels, radii[c], 2, ignore_index=ignore_index, volumes=own, **options)
+            oracles.balanced_weights(
+                labels, radii[c], 2, ignore_index=ignore_index, volumes=own, **options
+            )
         )
     return torch.from_numpy(np.stack(maps, axis=1))
 
@@ -268,7 +270,7 @@ class TestSoftTargets:
     def test_masks_of_the_most_probable_class_and_the_cross_entropy_of_all(self, reduction):
         labels, _, probabilities = self.soft()
         logits = torch.randn(2, 3, 7, 6, dtype=torch.float64, generator=torch.manual_seed(1))
-        weights = torch.from_numpy(oracles.weights(labels.numpy(), 1.5, 3))
+        weights = torch.from_numpy(oracles.balanced_weights(labels.numpy(), 1.5, 3))
         expected = weights * -(probabilities * logits.log_softmax(1)).sum(1)
         expected = {"mean": expected.mean(), "sum": expected.sum(), "none": expected}[reduction]
         ours = dilated_balanced_cross_entropy(logits, probabilities, 1.5, reduction=reduction)

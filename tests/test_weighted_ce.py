@@ -142,7 +142,9 @@ def expected_weights(name, labels, num_classes=3):
     if name == "adaptive":
         weights = oracles.adaptive_weights(labels, num_classes, ignore_index=-100)
     else:
-        weights = oracles.weights(labels, 1.5, num_classes, volumes=name, ignore_index=-100)
+        weights = oracles.balanced_weights(
+            labels, 1.5, num_classes, volumes=name, ignore_index=-100
+        )
     return torch.from_numpy(weights)
 
 

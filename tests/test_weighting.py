@@ -49,7 +49,7 @@ def test_balanced_weights_are_the_formula(data):
         options["weight"] = class_weights(data.draw, case.num_classes)
     radius = data.draw(strategies.radii())
     ours = dilated_balanced_weights(case.labels, radius, num_classes=case.num_classes, **options)
-    reference = oracles.weights(case.labels, radius, case.num_classes, **options)
+    reference = oracles.balanced_weights(case.labels, radius, case.num_classes, **options)
     assert ours.dtype == torch.float32
     np.testing.assert_allclose(ours.numpy(), reference, rtol=2e-5)
 
@@ -238,7 +238,7 @@ def test_many_classes(num_classes):
     labels = torch.randint(0, num_classes, (3, 14, 15), generator=torch.manual_seed(0))
     for scope in oracles.SCOPES:
         ours = dilated_balanced_weights(labels, 1.5, num_classes=num_classes, volumes=scope)
-        reference = oracles.weights(labels, 1.5, num_classes, volumes=scope)
+        reference = oracles.balanced_weights(labels, 1.5, num_classes, volumes=scope)
         np.testing.assert_allclose(ours, reference, rtol=1e-5)
     ours = adaptive_dilated_weights(labels, num_classes=num_classes)
     np.testing.assert_allclose(ours, oracles.adaptive_weights(labels, num_classes), rtol=1e-5)
