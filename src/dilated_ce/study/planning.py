@@ -8,7 +8,7 @@ import numpy as np
 from dilated_ce.study.data.cases import DataSet
 from dilated_ce.study.data.prepare import Prepared
 from dilated_ce.study.runs.local import Outcome
-from dilated_ce.study.runs.sharing import loaders_of_a_run, threads_of_a_run
+from dilated_ce.study.runs.sharing import threads_of_a_run
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.runs.threads import threads_elsewhere
 from dilated_ce.study.runs.unit import Unit
@@ -50,11 +50,7 @@ def resolve(
         raise SettingsError(
             f"training.patch_size: got {len(patch)} sides, expected one or {dims} for {dims}D data."
         )
-    elsewhere = threads is not None
     threads = threads or training.threads or threads_of_a_run(training, runs)
-    loaders = training.loaders
-    if loaders is None:
-        loaders = loaders_of_a_run(training, threads, elsewhere)
     return ResolvedTraining.model_validate(
         {
             **training.model_dump(),
@@ -62,7 +58,6 @@ def resolve(
             "batch_size": training.batch_size or BATCH_SIZES[dims] * training.devices,
             "learning_rate": training.learning_rate or LEARNING_RATES[training.optimizer],
             "threads": threads,
-            "loaders": loaders,
         }
     )
 

@@ -4,7 +4,6 @@ from dilated_ce.study import machine
 from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.sharing import (
     gpus_of_runs,
-    loaders_of_a_run,
     runs_at_once,
     threads_of_a_run,
 )
@@ -54,14 +53,6 @@ def test_each_gpu_has_a_run(with_machine, gpus, devices, threads, of_each):
     assert threads_of_a_run(TrainingConfig(), 10) == threads
     at_once = runs_at_once(training, ExecutionConfig())
     assert gpus_of_runs(training, at_once) == (of_each or [str(n) for n in range(32)])
-
-
-def test_patches_are_loaded_beside_a_gpu_alone(with_machine):
-    with_machine(16)
-    assert loaders_of_a_run(TrainingConfig(), 16) == 0
-    with_machine(16, gpus=1)
-    assert [loaders_of_a_run(TrainingConfig(), threads) for threads in (1, 3, 16)] == [0, 2, 4]
-    assert loaders_of_a_run(TrainingConfig(device="cpu"), 16) == 0
 
 
 def test_runs_may_share_gpus_where_that_is_asked_for(with_machine):

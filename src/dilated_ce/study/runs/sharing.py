@@ -10,8 +10,6 @@ from dilated_ce.study.runs.settings import ExecutionConfig
 from dilated_ce.study.runs.threads import given_threads
 from dilated_ce.study.training.settings import ResolvedTraining, TrainingConfig
 
-MOST_LOADERS = 4
-
 
 def threads_of_a_run(training: TrainingConfig, runs: int) -> int:
     """The CPU threads of each process of a run on this machine, where the user leaves them open.
@@ -30,15 +28,6 @@ def threads_of_a_run(training: TrainingConfig, runs: int) -> int:
     if on_gpu(training):
         return max(1, cores // max(1, len(machine.gpus())))
     return max(1, cores // (max(1, runs) * training.devices))
-
-
-def loaders_of_a_run(training: TrainingConfig, threads: int, elsewhere: bool = False) -> int:
-    """The processes that load patches for a run, where the user leaves them open.
-
-    A GPU would wait for patches. On a CPU they take from the training what they give.
-    """
-    gpu = training.device != "cpu" if elsewhere else on_gpu(training)
-    return min(MOST_LOADERS, threads - 1) if gpu else 0
 
 
 def runs_at_once(training: ResolvedTraining, execution: ExecutionConfig) -> int:

@@ -89,10 +89,8 @@ class TrainingConfig(Strict):
         le=1024,
         description="CPU threads of a run: OMP_NUM_THREADS, or the cores over the number of runs",
     )
-    loaders: int | None = Field(
-        default=None,
-        ge=0,
-        description="processes that load patches; up to 4 of a GPU's part of the cores, else none",
+    loaders: int = Field(
+        default=0, ge=0, description="processes that load patches, for a GPU that waits for them"
     )
     evaluations: int = Field(
         default=5, ge=1, description="points of the learning curve, and checkpoints, of each run"
@@ -171,7 +169,6 @@ class ResolvedTraining(TrainingConfig):
     patch_size: tuple[int, ...]
     learning_rate: float
     threads: int
-    loaders: int = 0
 
 
 class TuneConfig(Strict):
