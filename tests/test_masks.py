@@ -6,7 +6,6 @@ import torch
 
 from dilated_ce import pieces as module
 from dilated_ce.masks import BITS, Masks, count_bits, countable, look_up, unpack
-from dilated_ce.pieces import blocks, pieces
 
 CLASSES = [1, 2, 3, 4, 5, 8, 9, 16, 17]
 REDUCE = {False: np.sum, True: np.max}  # largest or sum
@@ -114,18 +113,3 @@ def test_volumes_are_whole_numbers_and_planes_bytes(voxels):
     assert volumes.tolist() == [[voxels, 0, 0]] * 2
     inside = Masks.of(labels, labels == 0, 3).inside
     assert masks.planes.dtype == inside.dtype == torch.uint8
-
-
-@pytest.mark.parametrize("shape", [(1, 100), (7, 10), (3, 64), (5, 0), (0, 9), (2, 33)])
-@pytest.mark.parametrize("size", [1, 32, 1000])
-def test_blocks_cover_every_element_once_and_are_no_larger(monkeypatch, shape, size):
-    monkeypatch.setattr(module, "PIECE", size)
-    seen = torch.zeros(shape, dtype=torch.int)
-    for which, part in blocks(seen):
-        seen[which, part] += 1
-        assert seen[which, part].numel() <= size
-    assert (seen == 1).all()
-
-
-def test_pieces_of_nothing():
-    assert list(pieces(0, 4)) == list(pieces(0, 0)) == []

@@ -336,7 +336,7 @@ def _pile_up(
     """
     depth = 1 + max(slices.last for disc in balls for slices in disc.slices)
     stack = rows[0].new_empty(depth, *rows[0].shape)
-    together = max(1, piece(stack) // rows[0].numel())
+    together = piece(stack) // rows[0].numel()
     for _, ((_, half),), slices in balls:
         for ball, first, last, new in slices:
             own: Any = -1 if ball == 0 or wide is None else wide[ball - 1]
@@ -394,7 +394,7 @@ def _grow_rows(near: Tensor, reach: int) -> list[Tensor]:
         row = torch.empty_like(near, memory_format=torch.contiguous_format)
         shorter, longer = rows[half - move].view(_WIDTHS[move]), row.view(_WIDTHS[move])
         inner = longer.shape[1] - 2
-        for part in pieces(inner, max(1, piece(near) // near.shape[0])):
+        for part in pieces(inner, piece(near) // near.shape[0]):
             count = part.stop - part.start
             to = longer.narrow(1, part.start + 1, count)
             right = shorter.narrow(1, part.start + 2, count)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dilated_ce.operators import operator
-from dilated_ce.pieces import blocks, copy, piece, pieces
+from dilated_ce.pieces import blocks, copy, piece, pieces, small_parts
 
 BITS = 8
 SIDE_BY_SIDE = 64  # words that are added at once when bits are counted
@@ -166,24 +166,24 @@ def count_bits(planes: Tensor) -> Tensor:
     if size > rows.shape[1]:
         padded = rows.new_empty(len(rows), size)
         copy(padded.narrow(1, 0, rows.shape[1]), rows)
-        padded.narrow(1, rows.shape[1], size - rows.shape[1]).zero_()
+        for (rest,) in small_parts(padded.narrow(1, rows.shape[1], size - rows.shape[1])):
+            rest.zero_()
         rows = padded
     width = SIDE_BY_SIDE
-    words = rows.contiguous().view(torch.int64).view(len(rows), -1, 15, width)
+    words = rows.contiguous().view(torch.int64).view(-1, 15, width)  # of all rows, one by one
     every_4th, low_half = 0x1111_1111_1111_1111, 0x0F0F_0F0F_0F0F_0F0F
-    shifts = torch.arange(4, device=planes.device).view(4, 1, 1, 1, 1)
-    sums = words.new_empty(4, len(rows), words.shape[1], width)
-    for part in pieces(words.shape[1], piece(rows) // (4 * len(rows) * 15 * width) or 1):
-        torch.sum((words[:, part] >> shifts) & every_4th, 3, out=sums[:, :, part])
+    shifts = torch.arange(4, device=planes.device).view(4, 1, 1, 1)
+    sums = words.new_empty(4, len(words), width)
+    for part in pieces(len(words), piece(rows) // (4 * 15 * width)):
+        torch.sum((words[part] >> shifts) & every_4th, 2, out=sums[:, part])
     # The low and the high half of each byte count bits of their own.
-    counts: list[Tensor] = []
     shifts = 4 * shifts[:2, ..., None]
-    by_17 = sums.view(4, len(rows), -1, 17, width)
-    for part in pieces(by_17.shape[2], piece(rows) // (8 * len(rows) * 17 * width) or 1):
-        bytes_ = ((by_17[:, :, part] >> shifts) & low_half).sum(4).view(torch.uint8)
-        counts.append(bytes_.sum((3, 4)))
-    total = counts[0] if len(counts) == 1 else torch.stack(counts).sum(0)
-    return total.flatten(0, 1).T
+    by_17 = sums.view(4, -1, 17, width)
+    counts = words.new_empty(2, 4, by_17.shape[1])
+    for part in pieces(by_17.shape[1], piece(rows) // (8 * 17 * width)):
+        bytes_ = ((by_17[:, part] >> shifts) & low_half).sum(3).view(torch.uint8)
+        torch.sum(bytes_, 3, out=counts[:, :, part])
+    return counts.view(BITS, len(rows), -1).sum(2).T
 
 
 @operator(

@@ -23,13 +23,14 @@ def piece(tensor: Tensor) -> int:
 
 
 def pieces(length: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most `size` elements, the last one shorter.
+    """Consecutive slices of at most `size` elements, but of one at least; the last one shorter.
 
     Examples:
         >>> list(pieces(5, 2))
         [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    return (slice(start, min(start + size, length)) for start in range(0, length, max(size, 1)))
+    size = max(size, 1)
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
 def small_parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
