@@ -206,8 +206,16 @@ def test_the_tables_of_the_pages(study, monkeypatch):
         ["group", "set", "question", "arm", "reference", "score"]
     )
     words = answer_tables.words_table().splitlines()
-    assert len(words) == 2 + 5  # four questions, and the last without the set of the search
-    assert words[2].startswith("| DBCE is better than balanced CE | **")
+    assert words[0].startswith("|  | DBCE is better than balanced CE | ")
+    assert words[0].count("|") == 2 + 1 + 4  # four questions, the last without kvasir as well
+    said = pd.read_csv(study / "answers.csv").query("group == 'main'")["word"]
+    assert words[2] == f"| the word | {' | '.join(f'**{word}**' for word in said)} |"
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in words[2:]}
+    over = pd.read_csv(study / "over_sets.csv").set_index(
+        ["group", "over", "arm", "reference", "score"]
+    )
+    of = over.loc[("main", "without kvasir", "adaptive-dbce-dice", "dice-ce", "hd95")]
+    assert rows["| HD95, % (less is better)"][4].startswith(f"{100 * of['difference']:+.1f} (")
     table = answer_tables.differences_table("adaptive-dbce-dice", "dice-ce")
     one = by_set.loc[("main", "kvasir", "4", "adaptive-dbce-dice", "dice-ce", "dice")]
     line = next(line for line in table.splitlines() if line.startswith("| Kvasir-SEG"))

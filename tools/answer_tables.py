@@ -38,10 +38,12 @@ ARMS = {
 SCORES = {
     "dice": "Dice",
     "nsd": "surface Dice",
-    "hd95": "HD95",
+    "hd95": "HD95, % (less is better)",
+    "recall": "recall",
+    "precision": "precision",
     "lesion_recall": "lesion recall",
     "lesion_precision": "lesion precision",
-    "ece": "calibration error",
+    "ece": "calibration error (less is better)",
 }
 CLAIMS = {
     "1": "DBCE is better than balanced CE",
@@ -59,111 +61,100 @@ def read(name: str) -> pd.DataFrame:
 
 NUMBERS = (
     *("difference", "error", "low", "high", "low_of_next", "high_of_next", "between"),
-    *("mean", "of_reference", "patients", "sets", "together", *SCORES, "recall", "precision"),
+    *("mean", "of_reference", "patients", "sets", "together", *SCORES),
     *("lesion_f1", "false_alarm", "rate"),
 )
 
 
-def points(of: pd.Series, low: str = "low", high: str = "high") -> str:
-    """A difference of fractions in points, with its interval."""
-    return f"{100 * of['difference']:+.1f} ({100 * of[low]:+.1f} to {100 * of[high]:+.1f})"
+def on_sets(arm: str, reference: str, group: str = "main") -> pd.DataFrame:
+    """The differences of two arms on every data set, by set and score."""
+    return _of_pair(read("by_set"), arm, reference, group).set_index(["set", "score"])
 
 
-def in_unit(of: pd.Series) -> str:
-    """A difference in the unit of the data, with its interval."""
-    return f"{of['difference']:+.1f} ({of['low']:+.1f} to {of['high']:+.1f})"
+def over_sets(arm: str, reference: str, group: str = "main", over: str = "all") -> pd.DataFrame:
+    """The mean differences of two arms over data sets, by score."""
+    table = _of_pair(read("over_sets"), arm, reference, group)
+    return table[table["over"] == over].set_index("score")
 
 
-def words_table(group: str = "main") -> str:
-    """The claims, each with its word, what it rests on, and what got worse."""
-    answers, pooled, on_sets = read("answers"), read("over_sets"), read("by_set")
-    head = ["", "the word", *SCORES.values(), "false alarms, healthy", "Dice on one more set"]
-    lines = [row(head), row(["---", "---", *["---:"] * (len(head) - 2)])]
+def _of_pair(table: pd.DataFrame, arm: str, reference: str, group: str) -> pd.DataFrame:
+    of = (table["group"] == group) & (table["arm"] == arm) & (table["reference"] == reference)
+    return table[of]
+
+
+def points(table: pd.DataFrame, of: object, factor: float = 100) -> str:
+    """A difference with its interval: of fractions in points, of distances in their unit."""
+    if of not in table.index:
+        return ""
+    one = factor * table.loc[of, ["difference", "low", "high"]].astype(float)
+    return f"{one['difference']:+.1f} ({one['low']:+.1f} to {one['high']:+.1f})"
+
+
+def as_table(columns: list[str], rows: Iterable[list[str]]) -> str:
+    """A table in Markdown, whose first column is of words."""
+    return "\n".join([row(columns), row(["---", *["---:"] * (len(columns) - 1)]), *map(row, rows)])
+
+
+def words_table(group: str = "main", scores: Iterable[str] = SCORES) -> str:
+    """The questions as columns: the word of each, what it rests on, and what got worse."""
+    answers, columns = read("answers"), []
     for said in answers[answers["group"] == group].itertuples():
-        of = _of(pooled, group, said.question, said.arm, said.reference)
-        of = of[of["over"] == said.over].set_index("score")
-        alarms = _of(on_sets, group, said.question, said.arm, said.reference)
-        alarms = alarms[(alarms["set"] == "healthy") & (alarms["score"] == "false_alarm")]
-        claim = CLAIMS[said.question] + (f", {said.over}" if said.over != "all" else "")
-        word = f"**{said.word}**" + (f"; against: {_titles(said.against)}" if said.against else "")
-        lines.append(
-            row(
-                [
-                    claim,
-                    word,
-                    *(points(of.loc[score]) + ("%" if score == "hd95" else "")
-                      if score in of.index else "" for score in SCORES),
-                    points(alarms.iloc[0]) if len(alarms) else "",
-                    f"{100 * of.loc['dice', 'low_of_next']:+.1f} to "
-                    f"{100 * of.loc['dice', 'high_of_next']:+.1f}",
-                ]
-            )
-        )  # fmt: skip
-    return "\n".join(lines)
+        means = over_sets(said.arm, said.reference, group, said.over)
+        low, high = 100 * means.loc["dice", ["low_of_next", "high_of_next"]].astype(float)
+        columns.append(
+            [
+                CLAIMS[said.question] + (f" ({said.over})" if said.over != "all" else ""),
+                f"**{said.word}**",
+                ", ".join(SETS[name] for name in said.against.split()) or "none",
+                *(points(means, score) for score in scores),
+                points(on_sets(said.arm, said.reference, group), ("healthy", "false_alarm")),
+                f"{low:+.1f} to {high:+.1f}",
+            ]
+        )
+    titles = ["", "the word", "sets against it", *(SCORES[score] for score in scores),
+              "false alarms in healthy cases", "Dice on one more set, expected"]  # fmt: skip
+    first, *rest = ([title, *cells] for title, *cells in zip(titles, *columns, strict=True))
+    return as_table(first, rest)
 
 
 def differences_table(arm: str, reference: str, group: str = "main") -> str:
     """One arm against another on each data set, and over them."""
-    on_sets, pooled = read("by_set"), read("over_sets")
-    lines = [row(["", *SCORES.values()]), row(["---", *["---:"] * len(SCORES)])]
-    found = on_sets[(on_sets["group"] == group) & (on_sets["arm"] == arm)
-                    & (on_sets["reference"] == reference)]  # fmt: skip
+    titles = [title.replace("HD95, %", "HD95") for title in SCORES.values()]
+    found, means = on_sets(arm, reference, group), over_sets(arm, reference, group)
+    rows = []
     for name, title in SETS.items():
-        of = found[found["set"] == name].drop_duplicates("score").set_index("score")
-        if of.empty or name == "healthy":
-            continue
-        show = {score: in_unit if score == "hd95" else points for score in SCORES}
-        lines.append(row([title, *(show[s](of.loc[s]) if s in of.index else "" for s in SCORES)]))
-    over = pooled[(pooled["group"] == group) & (pooled["arm"] == arm)
-                  & (pooled["reference"] == reference) & (pooled["over"] == "all")]  # fmt: skip
-    of = over.drop_duplicates("score").set_index("score")
-    cells = [points(of.loc[s]) + ("%" if s == "hd95" else "") if s in of.index else ""
-             for s in SCORES]  # fmt: skip
-    lines.append(row(["**over the sets**", *cells]))
-    return "\n".join(lines)
+        if name in found.index and name != "healthy":
+            cells = [points(found, (name, score), 1 if score == "hd95" else 100)
+                     for score in SCORES]  # fmt: skip
+            rows.append([title, *cells])
+    cells = [points(means, score) + ("%" if score == "hd95" else "") for score in SCORES]
+    return as_table(["", *titles], [*rows, ["**over the sets**", *cells]])
 
 
-def scores_table(score: str, group: str = "main", arms: Iterable[str] | None = None) -> str:
-    """The mean of a score of every arm on every data set."""
+def scores_table(score: str, group: str = "main", arms: Iterable[str] = ARMS) -> str:
+    """The mean of a score of every arm on every data set that has it."""
     table = read("scores")
-    table = table[table["group"] == group].set_index(["set", "arm"])
-    names = [name for name in SETS if name in table.index.get_level_values("set")]
-    there = table.index.get_level_values("arm")
-    kept = [arm for arm in (arms or ARMS) if arm in there]
-    factor = 1 if score == "hd95" else 100
-    lines = [row(["", *(SETS[n] for n in names)]), row(["---", *["---:"] * len(names)])]
-    for arm in kept:
-        values = [table[score].get((name, arm)) for name in names]
-        lines.append(row([ARMS[arm], *("" if pd.isna(v) else f"{factor * v:.1f}" for v in values)]))
-    return "\n".join(lines)
+    means = table[table["group"] == group].pivot_table(score, "arm", "set") * (
+        1 if score == "hd95" else 100
+    )
+    names = [name for name in SETS if name in means]
+    rows = [[ARMS[arm], *(f"{means.loc[arm, name]:.1f}" for name in names)]
+            for arm in arms if arm in means.index]  # fmt: skip
+    return as_table(["", *(SETS[name] for name in names)], rows)
 
 
 def choices_table() -> str:
     """The radius and the learning rate that each arm took on each data set."""
-    table = read("choices")
-    names = [name for name in SETS if name in set(table["set"])]
-    lines = [row(["", *(SETS[n] for n in names)]), row(["---", *["---:"] * len(names)])]
-    taken = table.set_index(["arm", "set"])
-    for arm in [arm for arm in ARMS if arm in set(table["arm"])]:
-        cells = []
-        for name in names:
-            one = taken.loc[(arm, name)] if (arm, name) in taken.index else None
-            radius = "" if one is None or "radius=" not in one["loss"] else (
-                f"R = {one['loss'].split('radius=')[1].split(':')[0]}, "
-            )  # fmt: skip
-            cells.append("" if one is None else f"{radius}{one['rate']:g}")
-        lines.append(row([ARMS[arm], *cells]))
-    return "\n".join(lines)
+    taken = read("choices").set_index(["arm", "set"])
+    names = [name for name in SETS if name in taken.index.get_level_values("set")]
+    rows = []
+    for arm in [arm for arm in ARMS if arm in taken.index]:
+        cells = [_choice(taken.loc[(arm, name)]) if (arm, name) in taken.index else ""
+                 for name in names]  # fmt: skip
+        rows.append([ARMS[arm], *cells])
+    return as_table(["", *(SETS[name] for name in names)], rows)
 
 
-def _of(table: pd.DataFrame, group: str, question: str, arm: str, reference: str) -> pd.DataFrame:
-    return table[
-        (table["group"] == group)
-        & (table["question"] == question)
-        & (table["arm"] == arm)
-        & (table["reference"] == reference)
-    ]
-
-
-def _titles(names: str) -> str:
-    return ", ".join(SETS[name] for name in names.split())
+def _choice(taken: pd.Series) -> str:
+    _, _, radius = taken["loss"].partition("radius=")
+    return (f"R = {radius}, " if radius else "") + f"{taken['rate']:g}"
