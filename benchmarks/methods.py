@@ -23,7 +23,7 @@ from dilated_ce import (
     dilate_labels,
     dilated_balanced_cross_entropy,
 )
-from dilated_ce.dilation import dilate
+from dilated_ce.growing import dilate
 from dilated_ce.masks import Masks
 
 Method = Callable[[], object]

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from dilated_ce.study import machine
 from dilated_ce.study.api import Listener, prepare_data
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.data.reading import DataConfig, open_data
 from dilated_ce.study.planning import resolve
 from dilated_ce.study.training.fit import Plan, build_optimizer, build_schedule, fit

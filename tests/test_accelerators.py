@@ -16,7 +16,7 @@ from dilated_ce import (
     dilate_labels,
     dilated_balanced_cross_entropy,
     dilated_balanced_weights,
-    dilation,
+    growing,
     pieces,
 )
 
@@ -264,7 +264,7 @@ def scratch(shape, radius, around):
     length = 8 * (math.prod(shape[1:-1]) * line // 8)
     border = 8 * ((radius * line + radius) // 8 + 1)
     halo = 2 * border * around
-    for which, part in dilation._parts(source, length, border, radius, halo):
+    for which, part in growing._parts(source, length, border, radius, halo):
         size = (which.stop - which.start) * (part.stop - part.start + 2 * border)
         lengths.append(size * (radius + 3))
     return max(lengths)

@@ -20,7 +20,7 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.data.stare import open_stare
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.scores.table import read_cases

@@ -37,7 +37,7 @@ from sets import (
 
 from dilated_ce.study.api import Listener, prepare_data
 from dilated_ce.study.data.cases import DataSet, Split
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.files import write_csv
 from dilated_ce.study.planning import resolve
 from dilated_ce.study.runs.local import carry_out

@@ -1,24 +1,15 @@
-"""Exact dilation of class masks by Euclidean balls, for all classes at once.
+"""From labels to dilated class masks: the function for users, and the operator of the losses.
 
-How it works. Masks are bits, 8 in a byte (`masks.py`), so that an OR of shifted planes dilates 8
-masks by any structuring element. Lines and slices get as many empty voxels behind them as the ball
-reaches, so that a shift along any axis is a shift of one long row: what leaves a line falls into
-the gap. A ball is a stack of discs and a disc is a stack of rows (`ball.py`). Each row is made of
-shorter ones, and each disc of the disc before it and the rows that are longer; it goes to every
-slice of a ball that it is. Balls of several radii share all of this: each holds the smaller ones,
-and a mask takes part in those up to its own radius, by an AND with a byte that lies on the device.
-Nothing is a float, nothing is read back from the device, and the result is exact.
+`growing.py` has the dilation itself.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from dilated_ce.ball import Disc, Shape, Spacing, discs, norm
+from dilated_ce.growing import dilate
 from dilated_ce.masks import Masks, unpack
 from dilated_ce.operators import operator
 from dilated_ce.options import (
@@ -28,14 +19,12 @@ from dilated_ce.options import (
     check_ignore_index,
     check_num_classes,
 )
-from dilated_ce.pieces import copy, piece, pieces, zeros
+from dilated_ce.pieces import pieces
 from dilated_ce.radius import choose_radii
 from dilated_ce.target import as_labels, check_labels, on_host
 
-WORD = 8  # bytes
 # Bytes that the bits of the images at hand may take, with all copies; beyond it they go in turns.
 SCRATCH = 2**29
-_WIDTHS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, WORD: torch.int64}
 
 
 def dilate_labels(
@@ -215,196 +204,3 @@ def _checked_masks(
             pass
     classes, valid = check_labels(name, labels, num_classes, ignore_index)
     return Masks.of(classes, valid, num_classes), valid
-
-
-def dilate(
-    masks: Masks, radii: Sequence[float], larger: Tensor | None, spacing: Sequence[float]
-) -> Masks:
-    """The masks, each dilated by the ball of its radius.
-
-    Args:
-        masks: as they are.
-        radii: of the balls, ascending.
-        larger: which masks have a larger radius than each but the last, bool
-            (len(radii) - 1, B, C); None if there is only one radius.
-        spacing: size of a voxel along each spatial axis.
-    """
-    # All are (depth, height, width). An image has a depth of 1; but where it has several balls, its
-    # rows are the slices of which each mask takes those of its own ball, and its height is 1.
-    ones = (1,) * (3 - len(spacing))
-    shape: Shape = (*ones, *masks.planes.shape[1:])
-    voxel: Spacing = (*(1.0 for _ in ones), *spacing)  # type: ignore[assignment]
-    if larger is not None and len(ones) == 1:
-        shape, voxel = (shape[1], 1, shape[2]), (voxel[1], 1.0, voxel[2])
-    planes = masks.planes.view(-1, *shape)
-    bits = None if larger is None else masks.select(larger)
-    diagonal = norm(shape[0] - 1, shape[1] - 1, shape[2] - 1, voxel)
-    local = tuple(radius for radius in radii if radius < diagonal)
-    if local:
-        dilated = _dilate_by(discs(local, voxel, shape), planes, bits)
-    else:
-        dilated = torch.zeros_like(planes)
-    if len(local) < len(radii):  # the others reach over the whole image
-        own = masks.select(masks.volumes() > 0)
-        if local:
-            assert bits is not None
-            own = own & bits[len(local) - 1]
-        dilated |= own.to(torch.uint8).view(-1, 1, 1, 1)
-    return replace(masks, planes=dilated.view(masks.planes.shape))
-
-
-def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Tensor:
-    """Dilate planes (P, D, H, W) by the balls whose slices these discs are.
-
-    Args:
-        balls: the discs.
-        planes: of the masks.
-        bits: the bits of each plane that belong to a larger ball than each, int64 (balls - 1, P);
-            None for one ball.
-    """
-    num_planes, depth, height, width = planes.shape
-    reach_x = max(half for disc in balls for _, half in disc.rows)
-    reach_y = max(dy for disc in balls for dy, _ in disc.rows)
-    reach_z = max(slices.last for disc in balls for slices in disc.slices)
-    # Bytes, all of them whole words. `gap` on either side holds what leaves a line.
-    gap = _whole_words(reach_x)
-    line = _whole_words(width + reach_x)
-    area = (height + (reach_y if depth > 1 else 0)) * line
-    length = depth * area
-    # What a part needs of others, on either side: of lines all that the ball reaches. Slices of a
-    # volume are too large for that, and go to others instead; `room` holds what leaves the volume.
-    lines = height == 1 and depth > 1
-    border = (reach_z if lines else reach_y) * line
-    room = 0 if lines else reach_z * area // WORD
-    source = zeros(planes, (num_planes, gap + border + length + border + gap))
-    inner = source.narrow(1, gap + border, length).view(num_planes, depth, -1, line)
-    copy(inner[:, :, :height, :width], planes)
-    made = (num_planes, room + length // WORD + room)
-    if lines:
-        dilated = planes.new_empty(made, dtype=torch.int64)
-    else:
-        dilated = zeros(planes, made, torch.int64)
-    # The same byte 8 times.
-    wide = None if bits is None else (bits * 0x0101_0101_0101_0101)[..., None]
-    halo = 2 * border if lines else 0
-    for which, part in _parts(source, length, border + gap, reach_x + lines * reach_z, halo):
-        near = source[which].narrow(
-            1, part.start, gap + border + part.stop - part.start + border + gap
-        )
-        rows = [
-            row.narrow(1, gap, row.shape[1] - 2 * gap).view(torch.int64)
-            for row in _grow_rows(near, reach_x)
-        ]
-        start, size = part.start // WORD, (part.stop - part.start) // WORD
-        if lines:
-            own = None if wide is None else wide[:, which]
-            piled = _pile_up(rows, balls, own, line // WORD)
-            dilated[which].narrow(1, start, size).copy_(piled.narrow(1, border // WORD, size))
-            continue
-        disc = dilated.new_zeros(near.shape[0], size)
-        for from_nothing, longer, slices in balls:
-            if from_nothing:
-                disc.zero_()
-            for dy, half in longer:
-                for shift in {dy, -dy}:
-                    disc.bitwise_or_(rows[half].narrow(1, (border + shift * line) // WORD, size))
-            for ball, first, last, _ in slices:
-                mine = disc if ball == 0 or wide is None else disc & wide[ball - 1, which]
-                for dz in range(first, last + 1):
-                    for shift in {dz, -dz}:
-                        to = dilated[which].narrow(1, room + start + shift * area // WORD, size)
-                        to.bitwise_or_(mine)
-    found = dilated.view(torch.uint8).narrow(1, room * WORD, length)
-    result = torch.empty_like(planes)
-    copy(result, found.view(num_planes, depth, -1, line)[:, :, :height, :width])
-    return result
-
-
-def _pile_up(
-    rows: Sequence[Tensor], balls: Sequence[Disc], wide: Tensor | None, line: int
-) -> Tensor:
-    """Words (P, n) dilated by the balls whose slices are single rows.
-
-    The k-th slice has to move by k lines, up and down. As each slice holds those behind it, pairs
-    of them can be put together first, and then pairs of pairs.
-
-    Args:
-        rows: the words, dilated by rows of the half-lengths 0, 1, 2 ...
-        balls: as discs of one row each.
-        wide: the bits that belong to each ball but the first, (balls - 1, P, 1); None for one ball.
-        line: words from a line to the next.
-    """
-    depth = 1 + max(slices.last for disc in balls for slices in disc.slices)
-    stack = rows[0].new_empty(depth, *rows[0].shape)
-    together = piece(stack) // rows[0].numel()
-    for _, ((_, half),), slices in balls:
-        for ball, first, last, new in slices:
-            own: Any = -1 if ball == 0 or wide is None else wide[ball - 1]
-            mine = rows[half] if new else rows[half] & own
-            for part in pieces(last + 1 - first, together):
-                to = stack[first : last + 1][part]
-                if new:
-                    torch.bitwise_and(mine.expand_as(to), own, out=to)
-                else:
-                    to.bitwise_or_(mine)
-    while len(stack) > 1:
-        even, odd = stack[: len(stack) - 1 : 2], stack[1::2]
-        size = stack.shape[2] - line
-        for part in pieces(len(odd), together):
-            for here, there in ((line, 0), (0, line)):
-                moved = odd[part].narrow(2, there, size)
-                even[part].narrow(2, here, size).bitwise_or_(moved)
-        stack, line = stack[::2], 2 * line
-    return stack[0]
-
-
-def _parts(
-    source: Tensor, length: int, border: int, reach: int, halo: int
-) -> Iterator[tuple[slice, slice]]:
-    """Parts of planes to work on at a time: several of these, or an equal share of one.
-
-    Args:
-        source: of the planes.
-        length: of a plane, in bytes.
-        border: bytes that a part needs on either side, and which it should be longer than.
-        reach: the number of copies of a part that are made.
-        halo: bytes around a part that are worked on, too.
-    """
-    room = WORD * piece(source)
-    if source.device.type != "cpu":
-        room //= WORD * (reach + 3)
-    together = max(1, room // (min(length, max(8 * border, WORD)) + halo))
-    for which in pieces(source.shape[0], together):
-        planes = which.stop - which.start
-        number = -(-length * planes // max(room - halo * planes, room // 2))
-        for part in pieces(length, _whole_words(-(-length // number))):
-            yield which, part
-
-
-def _grow_rows(near: Tensor, reach: int) -> list[Tensor]:
-    """Bytes (P, n) dilated by rows of the half-lengths 0 to `reach`.
-
-    Two rows of the half-length h - a, moved apart by a each way, make one of h if a is at most
-    h - a. Moves by 2, 4 and 8 bytes are moves by one number that is as wide. As many bytes as the
-    half-length are wrong at both ends, as they lack neighbours.
-    """
-    rows = [near]
-    for half in range(1, reach + 1):
-        move = next(move for move in (8, 4, 2, 1) if 2 * move <= half or move == 1)
-        row = torch.empty_like(near, memory_format=torch.contiguous_format)
-        shorter, longer = rows[half - move].view(_WIDTHS[move]), row.view(_WIDTHS[move])
-        inner = longer.shape[1] - 2
-        for part in pieces(inner, piece(near) // near.shape[0]):
-            count = part.stop - part.start
-            to = longer.narrow(1, part.start + 1, count)
-            right = shorter.narrow(1, part.start + 2, count)
-            torch.bitwise_or(shorter.narrow(1, part.start, count), right, out=to)
-            if half == 1:
-                to.bitwise_or_(shorter.narrow(1, part.start + 1, count))
-        rows.append(row)
-    return rows
-
-
-def _whole_words(size: int) -> int:
-    """The next multiple of a word."""
-    return -(-size // WORD) * WORD

@@ -7,7 +7,8 @@ from toy import make_dataset
 import dilated_ce
 from dilated_ce.study import machine
 from dilated_ce.study.data.cases import Split
-from dilated_ce.study.data.prepare import Prepared, prepare
+from dilated_ce.study.data.prepare import prepare
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.planning import best_rates, edges, plan_trials, plan_units, resolve
 from dilated_ce.study.runs import unit as unit_module
 from dilated_ce.study.runs.store import Failure

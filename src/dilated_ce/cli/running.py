@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dilated_ce.study.api import Listener, OpenDataset
     from dilated_ce.study.data.cases import DataSet
     from dilated_ce.study.data.checking import Look
-    from dilated_ce.study.data.prepare import Prepared
+    from dilated_ce.study.data.prepared import Prepared
     from dilated_ce.study.settings.compare import CompareConfig, NnunetCompareConfig
 
 SOME_FAILED = 3  # exit code

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 from dilated_ce.study.data.cases import DataError, DataSet, Split
 from dilated_ce.study.data.checking import CheckResult, Look, Looking, check, look_at_cases
-from dilated_ce.study.data.prepare import Prepared, prepare, prepare_cases
+from dilated_ce.study.data.prepare import prepare, prepare_cases
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.data.reading import open_data
 from dilated_ce.study.description import describe, settings_in_words
 from dilated_ce.study.files import write_json, write_text

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dilated_ce.study.data.cases import DataSet
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.planning import resolve
 from dilated_ce.study.runs.store import Run
 from dilated_ce.study.runs.unit import Unit, versions

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dilated_ce.study.data.cases import DataSet
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.runs.local import Outcome
 from dilated_ce.study.runs.sharing import threads_of_a_run
 from dilated_ce.study.runs.store import Run

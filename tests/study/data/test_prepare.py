@@ -12,13 +12,9 @@ from toy import make_case, make_dataset
 from dilated_ce.study import machine, processes
 from dilated_ce.study.data import prepare as prepare_module
 from dilated_ce.study.data.cases import Case, CaseSource, DataError, Split
-from dilated_ce.study.data.prepare import (
-    MOST_CENTRES,
-    Prepared,
-    Recipe,
-    prepare,
-    strange_files,
-)
+from dilated_ce.study.data.intensities import normalise
+from dilated_ce.study.data.prepare import MOST_CENTRES, Recipe, prepare, strange_files
+from dilated_ce.study.data.prepared import Prepared
 
 
 def read(path):
@@ -68,7 +64,7 @@ def test_normalised_as_monai_does_and_alike_with_any_number_of_threads(tmp_path)
 
 
 def test_a_constant_channel_becomes_zero():
-    assert not prepare_module.normalise(np.full((1, 20, 30), 7, np.float32), []).any()
+    assert not normalise(np.full((1, 20, 30), 7, np.float32), []).any()
 
 
 def test_centres_are_voxels_of_their_class(tmp_path):

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from dilated_ce import cli
 from dilated_ce.study import api
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.prepare import Prepared, prepare
+from dilated_ce.study.data.prepare import prepare
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.data.reading import DataConfig, open_data
 from dilated_ce.study.data.unlabelled import PALETTE
 from dilated_ce.study.planning import plan_units

@@ -16,19 +16,16 @@ import hashlib
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from dilated_ce.study.data.arrays import in_order, open_array, read_array, write_array
+from dilated_ce.study.data.arrays import in_order, read_array, write_array
 from dilated_ce.study.data.cases import (
-    Case,
     CaseSource,
     DataError,
     DataSet,
@@ -36,80 +33,17 @@ from dilated_ce.study.data.cases import (
     num_labels,
 )
 from dilated_ce.study.data.checking import Expected, Look, look_at
+from dilated_ce.study.data.intensities import ct_scaling, normalise, sample_ct
+from dilated_ce.study.data.prepared import INDEX, PARTS, Prepared
 from dilated_ce.study.files import fingerprint, write_json
 from dilated_ce.study.processes import ProcessDiedError, spread
 
 VERSION = 6  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
-SAMPLED_VALUES = 5000  # of CT, per case
-PIECE = 2**16  # voxels
-INDEX = "index.json"
-PARTS = ("image.b2nd", "labels.b2nd", "centres.npy", "ct.npy")
 OURS = re.compile(
     r"[0-9a-f]{16}(\.json|_(image|labels)\.b2nd|_(centres|ct)\.npy)|\.[0-9a-f]{16}.*\.partial"
 )
 BESIDE = re.compile(r"index\.json|\.index\.json.*\.partial|\.DS_Store|\.nfs\w+|Thumbs\.db")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The prepared cases in a folder."""
-
-    folder: Path
-
-    @cached_property
-    def index(self) -> dict[str, Any]:
-        """The contents of `index.json`."""
-        return json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
-
-    @property
-    def digest(self) -> str:
-        """A hash of every voxel, label, centre and spacing."""
-        return str(self.index["digest"])
-
-    @property
-    def num_classes(self) -> int:
-        """The number of classes, with the background."""
-        return len(self.index["classes"])
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether a voxel may be of several classes; its labels are codes then (see `mask_of`)."""
-        return bool(self.index["overlapping"])
-
-    @property
-    def num_outputs(self) -> int:
-        """The channels of a network: the classes, or those that overlap, without background."""
-        return self.num_classes - self.overlapping
-
-    def load(self, name: str) -> Case:
-        """One case, normalised, in memory."""
-        image, labels = (read_array(self._path(name, part)) for part in PARTS[:2])
-        return Case(name, image, labels, tuple(self.index["cases"][name]["spacing"]))
-
-    def open(self, name: str) -> tuple[blosc2.NDArray, blosc2.NDArray]:
-        """The image (channels, *spatial) and the labels (*spatial), read where they are indexed."""
-        image, labels = (open_array(self._path(name, part)) for part in PARTS[:2])
-        return image, labels
-
-    def scale(self, image: NDArray[np.float32], fold: int) -> NDArray[np.float32]:
-        """An image (channels, *spatial) with its CT as the training cases of a fold have it."""
-        return scale_ct(image, self.index["ct"][fold])
-
-    def load_scaled(self, name: str, fold: int) -> Case:
-        """One case as a network of the fold takes it."""
-        case = self.load(name)
-        if not self.index["ct"][fold]:
-            return case
-        return replace(case, image=self.scale(case.image.astype(np.float32), fold))
-
-    def centres(self, name: str) -> NDArray[np.int32]:
-        """Foreground voxels of a case (n, 1 + axes): the class, in order, and the place."""
-        centres: NDArray[np.int32] = open_array(self._path(name, "centres.npy"))
-        return centres
-
-    def _path(self, name: str, part: str) -> Path:
-        return self.folder / f"{self.index['cases'][name]['file']}_{part}"
 
 
 @dataclass(frozen=True)
@@ -168,7 +102,7 @@ class Recipe:
             in_order(normalise(case.image, self.ct)),
             case.labels,
             _centres(case.labels, len(self.classes), self.overlapping),
-            _sample(case, self.ct, highest),
+            sample_ct(case, self.ct, highest),
         )
         paths = self.paths(origin)
         for path, values in zip(paths, arrays, strict=True):
@@ -323,7 +257,7 @@ def _index(data: DataSet, recipe: Recipe, records: Mapping[str, Record]) -> dict
             name: dict(zip(recipe.ct, np.load(recipe.paths(record.origin)[3]), strict=True))
             for name, record in records.items()
         }
-        scaling = [_ct_scaling(fold.train, values_of) for fold in data.folds]
+        scaling = [ct_scaling(fold.train, values_of) for fold in data.folds]
     contents = [
         [name, entry["group"], entry["spacing"], records[name].digest]
         for name, entry in entries.items()
@@ -361,78 +295,6 @@ def strange_files(folder: Path) -> list[Path]:
     if any(map(OURS.fullmatch, names)):
         names = [name for name in names if not (OURS.fullmatch(name) or BESIDE.fullmatch(name))]
     return [folder / name for name in names]
-
-
-def _sample(case: Case, channels: Iterable[int], num_labels: int) -> NDArray[np.float32]:
-    """Values of the foreground in the channels that are CT (channels, n), drawn once."""
-    channels = list(channels)
-    if not channels:
-        return np.empty((0, 0), np.float32)
-    places = np.flatnonzero((case.labels > 0) & (case.labels < num_labels))
-    random = np.random.default_rng(0)
-    return np.stack(
-        [
-            random.choice(case.image[channel].ravel()[places], SAMPLED_VALUES)
-            if places.size
-            else np.empty(0, np.float32)
-            for channel in channels
-        ]
-    ).astype(np.float32)
-
-
-def _ct_scaling(
-    train: Iterable[str], values_of: Mapping[str, Mapping[int, NDArray]]
-) -> dict[str, list[float]]:
-    """Lower and upper clip, mean and standard deviation of each channel that is CT."""
-    samples: dict[int, list[NDArray]] = {}
-    for name in train:
-        for channel, values in values_of[name].items():
-            if values.size:
-                samples.setdefault(channel, []).append(values)
-    scaling = {}
-    for channel, parts in samples.items():
-        values = np.concatenate(parts).astype(np.float64)
-        low, high = np.percentile(values, (0.5, 99.5))
-        deviation = max(float(values.std()), 1e-8)
-        scaling[str(channel)] = [float(low), float(high), float(values.mean()), deviation]
-    return scaling
-
-
-def scale_ct(
-    image: NDArray[np.float32], scaling: Mapping[str, Sequence[float]]
-) -> NDArray[np.float32]:
-    """An image (channels, *spatial) with the channels in `scaling` clipped and scaled.
-
-    By channel: lower and upper clip, mean and standard deviation.
-    """
-    scaled = image
-    for channel, (low, high, mean, deviation) in scaling.items():
-        scaled = scaled.copy() if scaled is image else scaled
-        values = image[int(channel)]
-        scaled[int(channel)] = (values.clip(low, high) - mean) / deviation
-    return scaled
-
-
-def normalise(image: NDArray[np.float32], ct: Iterable[int]) -> NDArray[np.float16]:
-    """An image (channels, *spatial) with each channel at mean 0, deviation 1, but those of CT."""
-    normalised = np.empty_like(image, np.float16)  # in the same order of axes, which is fast
-    largest = float(np.finfo(np.float16).max)
-    for channel, values in enumerate(image):
-        if channel in ct:  # in Hounsfield units, of which 16 bits hold the whole ones up to 2048
-            normalised[channel] = values.clip(-largest, largest)
-            continue
-        # MONAI's NormalizeIntensity sums in float32, in an order that depends on the number of
-        # threads: the last digit is enough to make the data count as changed.
-        voxels = values.ravel("K")
-        # Piece by piece, which the cache holds.
-        pieces = [slice(start, start + PIECE) for start in range(0, voxels.size, PIECE)]
-        mean = sum(float(voxels[p].sum(dtype=np.float64)) for p in pieces) / voxels.size
-        squares = sum(float(np.square(voxels[p] - mean, dtype=np.float64).sum()) for p in pieces)
-        deviation = (squares / voxels.size) ** 0.5 or 1.0
-        scaled = normalised[channel].ravel("K")
-        for p in pieces:
-            scaled[p] = (voxels[p] - mean) / deviation
-    return normalised
 
 
 def _centres(labels: NDArray[np.uint8], num_classes: int, overlapping: bool) -> NDArray[np.int32]:

@@ -14,7 +14,7 @@ from statistics import mean
 import torch
 
 from dilated_ce.study import machine
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.runs.at_once import do_at_once
 from dilated_ce.study.runs.attempt import attempt
 from dilated_ce.study.runs.judging import judge

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dilated_ce.study import processes
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.scores.calibration import calibration_errors
 from dilated_ce.study.scores.lesions import lesion_table
 from dilated_ce.study.scores.score import score_case

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.prepare import Prepared, normalise, scale_ct
+from dilated_ce.study.data.intensities import normalise, scale_ct
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.data.unlabelled import Unlabelled, find_unlabelled, write_labels
 from dilated_ce.study.files import write_json
 from dilated_ce.study.runs.store import WEIGHTS

@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 import dilated_ce
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.files import fingerprint, sha256, whole_folder, write_csv, write_json
 from dilated_ce.study.runs.judging import judge
 from dilated_ce.study.runs.model import save_model

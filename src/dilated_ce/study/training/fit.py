@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.training.infer import mean_dice, predict
 from dilated_ce.study.training.loggers import (
     Logging,

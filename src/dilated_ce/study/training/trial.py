@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dilated_ce.study import machine
-from dilated_ce.study.data.prepare import Prepared
+from dilated_ce.study.data.prepared import Prepared
 from dilated_ce.study.training.loss_parts import Setting, set_progress, target_of
 from dilated_ce.study.training.loss_spec import LossSpec, source_file
 from dilated_ce.study.training.network_spec import parse_network
