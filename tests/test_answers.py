@@ -1,5 +1,6 @@
 """The analysis of the evidence study, on scores that are made up: the words that they deserve."""
 
+import answer_figures
 import answer_tables
 import answers
 import claims
@@ -131,6 +132,10 @@ def test_means_over_sets_leave_out_the_healthy_one_and_take_distances_as_shares(
     assert alone.loc["dice", "low"] > pooled.loc["dice", "low"]
 
 
+def part_of_one(arm, random):
+    return random.uniform(0.4, 0.8)
+
+
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """The tables of three small data sets, of which one is cross-validated."""
@@ -150,7 +155,8 @@ def study(tmp_path, monkeypatch):
         for file, seeds in (("cases.csv", 5), ("cases_long.csv", 3)):
             (tmp_path / name).mkdir(exist_ok=True)
             made = table(shifts, seed=number, patients=30, folds=folds, seeds=seeds,
-                         hd95=lambda arm, random: 5 + random.normal())  # fmt: skip
+                         hd95=lambda arm, random: 5 + random.normal(),
+                         **dict.fromkeys(("precision", "recall"), part_of_one))  # fmt: skip
             made.to_csv(tmp_path / name / file, index=False)
     return tmp_path
 
@@ -190,6 +196,14 @@ def test_the_test_parts_stay_closed_while_a_run_is_missing(study, monkeypatch):
     with pytest.raises(SystemExit, match="1 runs are missing, such as busi dbce-dice seed 4 fold"):
         answers.main()
     assert not (study / "answers.csv").exists()
+    # Not asked for by name, it is left out; the long one is whole, and is opened.
+    monkeypatch.setattr("sys.argv", ["answers.py"])
+    answers.main()
+    assert set(pd.read_csv(study / "answers.csv")["group"]) == {"long"}
+    for file in ("cases.csv", "cases_long.csv"):
+        (study / "kvasir" / file).unlink()
+    with pytest.raises(SystemExit, match="No group is whole"):
+        answers.main()
 
 
 def test_every_arm_is_in_a_question():
@@ -227,3 +241,39 @@ def test_the_tables_of_the_pages(study, monkeypatch):
     assert len(scores) == 2 + len(sets.MAIN)
     chosen = answer_tables.choices_table()
     assert "| CE | 0.003 | 0.003 | 0.003 |" in chosen
+
+
+def test_the_figures_of_the_pages(study, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["answers.py", "--group", "main"])
+    answers.main()
+    monkeypatch.setattr(answer_tables, "EVIDENCE", study)
+    figure = answer_figures.differences()
+    assert len(figure.axes) == 4 * len(answer_figures.SCORES)  # questions and scores
+    first = figure.axes[0]
+    assert first.get_title(loc="left").startswith("DBCE is better than balanced CE: ")
+    by_set = answer_tables.on_sets("dbce", "balanced-ce").loc[("kvasir", "dice")]
+    interval = first.lines[0].get_xdata()
+    assert interval == pytest.approx(100 * by_set[["low", "high"]].to_numpy(float))
+    assert [label.get_text() for label in first.get_yticklabels()] == [
+        *(answer_tables.SETS[name] for name in ("kvasir", "busi", "nuclei")), "over the sets"
+    ]  # fmt: skip
+    distance = figure.axes[1].lines[0].get_xdata()  # % of the reference
+    row = answer_tables.on_sets("dbce", "balanced-ce").loc[("kvasir", "hd95")]
+    assert distance[0] == pytest.approx(100 * row["low"] / row["of_reference"])
+
+
+def test_the_figure_along_the_radius(tmp_path):
+    for name in ("kvasir", "nuclei"):
+        (tmp_path / name).mkdir()
+        rows = [("ce", 0.003, 0.5), ("ce", 0.009, 0.9), ("balanced-ce", 0.003, 0.4),
+                ("dice-ce", 0.003, 0.6), ("dbce:radius=2", 0.003, 0.5),
+                ("dbce:radius=1", 0.003, 0.3), ("dbce-dice:radius=1", 0.003, 0.7),
+                ("dbce:radius=2", 0.009, 0.8)]  # fmt: skip
+        table = pd.DataFrame(rows, columns=list(claims.TRIAL_COLUMNS))
+        table.to_csv(tmp_path / name / "trials.csv", index=False)
+    first, second, *rest = answer_figures.along_radius(tmp_path).axes
+    assert (first.get_title(), second.get_title()) == ("Kvasir-SEG", "nuclei")
+    radii, dice = first.lines[0].get_data()
+    assert (list(radii), list(dice)) == ([1, 2], [30, 50])
+    assert [line.get_ydata()[0] for line in first.lines[2:]] == [50, 40, 60]
+    assert not any(axes.axison for axes in rest)

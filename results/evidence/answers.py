@@ -3,9 +3,9 @@
     python results/evidence/answers.py [--group main]
 
 It opens the test parts of a group when all of its runs on all data sets are there, and not before:
-see results/PROTOCOL.md. It writes, beside itself, `scores.csv` (means of every arm), `by_set.csv`
-and `over_sets.csv` (differences with their intervals), `answers.csv` (the words), and `choices.csv`
-(the radius and rate of every arm).
+see results/PROTOCOL.md. Without --group it takes the groups that are whole. It writes, beside
+itself, `scores.csv` (means of every arm), `by_set.csv` and `over_sets.csv` (differences with their
+intervals), `answers.csv` (the words), and `choices.csv` (the radius and rate of every arm).
 """
 
 import argparse
@@ -33,11 +33,15 @@ HERE = Path(__file__).parent
 SEARCHED = "kvasir"  # whose test part the search for the adaptive rule has seen, on the same split
 
 
+class MissingRunsError(Exception):
+    """A group is not whole."""
+
+
 def read_group(group: str) -> dict[str, pd.DataFrame]:
     """The scores of all arms that a group is about, by data set.
 
     Raises:
-        SystemExit: a run is missing; which ones are said.
+        MissingRunsError: a run is missing; how many, and one of them, are said.
     """
     is_long = group == "long"
     names = LONG_SETS if is_long else tuple(SETS)
@@ -56,9 +60,9 @@ def read_group(group: str) -> dict[str, pd.DataFrame]:
         seeds = {seed for _, seed in SETS[name].runs(number)}
         tables[name] = table[table["seed"].isin(seeds)]
     if missing:
-        raise SystemExit(
+        raise MissingRunsError(
             f"{group}: {len(missing)} runs are missing, such as {missing[0]}; the test parts stay "
-            "closed until all are there: make evidence"
+            "closed until all are there: make studies"
         )
     return tables
 
@@ -114,11 +118,21 @@ def choices() -> pd.DataFrame:
 def main() -> None:
     """Write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--group", choices=[*GROUPS], nargs="*", default=[*GROUPS])
+    parser.add_argument("--group", choices=[*GROUPS], nargs="*", help="those that are whole")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    groups = parser.parse_args().group
+    asked = parser.parse_args().group
+    whole: dict[str, dict[str, pd.DataFrame]] = {}
+    for group in asked or GROUPS:
+        try:
+            whole[group] = read_group(group)
+        except MissingRunsError as error:
+            if asked:
+                raise SystemExit(str(error)) from None
+            logging.info("%s", error)
+    if not whole:
+        raise SystemExit("No group is whole: make studies")
     found: dict[str, list[pd.DataFrame]] = {}
-    for group, tables in {group: read_group(group) for group in groups}.items():
+    for group, tables in whole.items():
         for name, table in answer_group(group, tables).items():
             found.setdefault(name, []).append(table.assign(group=group))
     for name, parts in {**found, "choices": [choices()]}.items():
