@@ -117,17 +117,19 @@ def words_table(group: str = "main", scores: Iterable[str] = SCORES) -> str:
     return as_table(first, rest)
 
 
-def differences_table(arm: str, reference: str, group: str = "main") -> str:
+def differences_table(
+    arm: str, reference: str, group: str = "main", scores: Iterable[str] = SCORES
+) -> str:
     """One arm against another on each data set, and over them."""
-    titles = [title.replace("HD95, %", "HD95") for title in SCORES.values()]
+    titles = [SCORES[score].replace("HD95, %", "HD95") for score in scores]
     found, means = on_sets(arm, reference, group), over_sets(arm, reference, group)
     rows = []
     for name, title in SETS.items():
         if name in found.index and name != "healthy":
             cells = [points(found, (name, score), 1 if score == "hd95" else 100)
-                     for score in SCORES]  # fmt: skip
+                     for score in scores]  # fmt: skip
             rows.append([title, *cells])
-    cells = [points(means, score) + ("%" if score == "hd95" else "") for score in SCORES]
+    cells = [points(means, score) + ("%" if score == "hd95" else "") for score in scores]
     return as_table(["", *titles], [*rows, ["**over the sets**", *cells]])
 
 
