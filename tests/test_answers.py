@@ -10,6 +10,7 @@ import pytest
 import questions
 import sets
 from questions import Question, answer, on_data_set, over_data_sets
+from sensitivity import sensitivity
 
 from dilated_ce.study.statistics.pooling import mean_over_data_sets
 
@@ -99,6 +100,30 @@ def test_what_got_worse_makes_it_a_trade_off(score, worse):
     assert found.word == ("confirmed, trade-off" if worse else "confirmed")
 
 
+def test_whether_it_is_safe_is_told_without_patients_of_unseen_kinds_too():
+    """They widen the interval of a small data set by far more than the margin."""
+    by_set = of_shifts(SAFE, (0.02, 0.03, 0.02, 0.03, 0.025), patients=20, noise=0.005)
+    pooled = over_data_sets(by_set, SAFE.together)
+    assert answer(SAFE, by_set, pooled).word == "open"
+    assert questions.plainly_safe(by_set, pooled) == "met"
+
+
+def test_other_analyses_of_the_same_differences():
+    def of(arm, random):
+        return (20 + random.normal()) * (1.5 if arm == "dbce" else 1)
+
+    by_set = of_shifts(BETTER, (0.05, 0.06, 0.3), hd95=of)
+    table = sensitivity(by_set, BETTER).set_index(["score", "analysis"])
+    differences = [by_set[name].set_index("score").loc["dice", "difference"] for name in NAMES[:3]]
+    alike = table.loc[("dice", "every data set counts the same")]
+    assert alike["difference"] == pytest.approx(np.mean(differences))
+    assert table.loc[("dice", "without three"), "difference"] < 0.08 < alike["difference"]
+    assert table.loc[("hd95", "mean logarithm of the ratio"), "difference"] == pytest.approx(
+        0.5, abs=0.01
+    )
+    assert (table["low"] < table["difference"]).all()
+
+
 def test_distance_makes_it_unsafe():
     shifts = (0.02, 0.03, 0.02, 0.03, 0.025)
 
@@ -107,7 +132,7 @@ def test_distance_makes_it_unsafe():
 
     assert word(SAFE, shifts, hd95=farther(0)).word == "met"
     assert word(SAFE, shifts, hd95=farther(0.5)).word == "open"  # wholly worse, by a twentieth
-    found = word(SAFE, shifts, hd95=farther(2))
+    found = word(SAFE, shifts, hd95=farther(2))  # by a fifth
     assert found.word == "failed"
     assert found.against == NAMES
 
@@ -156,8 +181,12 @@ def study(tmp_path, monkeypatch):
             (tmp_path / name).mkdir(exist_ok=True)
             made = table(shifts, seed=number, patients=30, folds=folds, seeds=seeds,
                          hd95=lambda arm, random: 5 + random.normal(),
+                         true_voxels=lambda arm, random: 9,
+                         predicted_voxels=lambda arm, random: int(random.uniform() < 0.9),
                          **dict.fromkeys(("precision", "recall"), part_of_one))  # fmt: skip
-            made.to_csv(tmp_path / name / file, index=False)
+            # A rival is under way; its runs lie beside the others.
+            rival = made[(made["arm"] == "ce") & (made["seed"] == 0)].assign(arm="dice", dice=0.1)
+            pd.concat([made, rival]).to_csv(tmp_path / name / file, index=False)
     return tmp_path
 
 
@@ -184,6 +213,17 @@ def test_it_writes_the_tables_when_all_runs_are_there(study, monkeypatch):
         cases["dbce"].groupby("case").mean().mean(), abs=1e-5
     )
     assert found["mean"] == scores.loc[("main", "kvasir", "dbce"), "dice"]
+    assert set(scores.index.get_level_values("arm")) == set(sets.MAIN)
+    empty = (
+        pd.read_csv(study / "nuclei" / "cases.csv").query("arm == 'ce'")["predicted_voxels"] == 0
+    )
+    assert scores.loc[("main", "nuclei", "ce"), "empty"] == pytest.approx(empty.mean(), abs=1e-5)
+    # Folds have a network each: how they differ is part of the error over data sets.
+    folds = pd.read_csv(study / "busi" / "cases.csv").set_index(["arm", "fold", "case"])["dice"]
+    difference = (folds["dbce"] - folds["ce"]).groupby("fold").mean()
+    found = by_set.loc[("main", "busi", "dbce", "ce", "dice")]
+    expected = max(difference.std() / 5**0.5, found["error_of_patients"])
+    assert found["error"] == pytest.approx(expected, abs=1e-5)
     taken = pd.read_csv(study / "choices.csv")
     assert set(taken["set"]) == {"kvasir", "busi", "nuclei"}
 
@@ -224,6 +264,7 @@ def test_the_tables_of_the_pages(study, monkeypatch):
     assert words[0].count("|") == 2 + 1 + 4  # four questions, the last without kvasir as well
     said = pd.read_csv(study / "answers.csv").query("group == 'main'")["word"]
     assert words[2] == f"| the word | {' | '.join(f'**{word}**' for word in said)} |"
+    assert words[5] == f"| sets where Dice is lower | {' | '.join(['none'] * 5)} |"
     rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in words[2:]}
     over = pd.read_csv(study / "over_sets.csv").set_index(
         ["group", "over", "arm", "reference", "score"]
@@ -235,10 +276,27 @@ def test_the_tables_of_the_pages(study, monkeypatch):
     line = next(line for line in table.splitlines() if line.startswith("| Kvasir-SEG"))
     assert f"| {100 * one['difference']:+.1f} ({100 * one['low']:+.1f} to" in line
     assert "healthy" not in table
-    assert table.splitlines()[-1].startswith("| **over the sets** |")
+    assert "| Kvasir-SEG | 30 | " in table
+    assert table.splitlines()[-1].startswith("| **over the sets** (95 %) |  | ")
+    assert "**over the sets** (98.3 %)" in answer_tables.differences_table("dbce", "ce")
+    others = answer_tables.sensitivity_table().splitlines()
+    assert others[0].startswith("|  | DBCE is better than balanced CE | ")
+    analyses = [line.split(" | ")[0] for line in others[2:]]
+    assert analyses == [f"| Dice: {what}" for what in (
+        "as the protocol says", "errors of patients and seeds alone",
+        "every data set counts the same", "without Kvasir-SEG", "without BUSI", "without nuclei",
+    )] + ["| HD95, %: mean logarithm of the ratio"]  # fmt: skip
     scores = answer_tables.scores_table("dice", "long").splitlines()
     assert scores[0] == "|  | Kvasir-SEG | BUSI |"
     assert len(scores) == 2 + len(sets.MAIN)
+    for name, gain in {"kvasir": 0.04, "nuclei": -0.01, "healthy": 0.5}.items():
+        pd.DataFrame(
+            {"step": [2, 4, 6] * 2, "dice": [0.1, 0.2, 0.2 + gain, 0.1, 0.3, 0.3 + gain],
+             "arm": "ce", "seed": [0, 0, 0, 1, 1, 1], "fold": 0}
+        ).to_csv(study / name / "curves.csv", index=False)  # fmt: skip
+    learning = answer_tables.learning_table().splitlines()
+    assert learning[0] == "|  | Kvasir-SEG | nuclei |"
+    assert learning[2:] == ["| CE | +4.0 | -1.0 |"]
     chosen = answer_tables.choices_table()
     assert "| CE | 0.003 | 0.003 | 0.003 |" in chosen
 

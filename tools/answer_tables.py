@@ -49,7 +49,7 @@ CLAIMS = {
     "1": "DBCE is better than balanced CE",
     "2": "DBCE is better than CE",
     "3": "DBCE is like Dice + CE",
-    "4": "Dice + Adaptive DBCE is nowhere worse than Dice + CE, and better on average",
+    "4": "Dice + Adaptive DBCE is safe beside Dice + CE, and better on average",
 }
 
 
@@ -62,7 +62,7 @@ def read(name: str) -> pd.DataFrame:
 NUMBERS = (
     *("difference", "error", "low", "high", "low_of_next", "high_of_next", "between"),
     *("mean", "of_reference", "patients", "sets", "together", *SCORES),
-    *("lesion_f1", "false_alarm", "rate"),
+    *("error_of_patients", "plain_low", "plain_high", "lesion_f1", "false_alarm", "empty", "rate"),
 )
 
 
@@ -105,14 +105,19 @@ def words_table(group: str = "main", scores: Iterable[str] = SCORES) -> str:
             [
                 CLAIMS[said.question] + (f" ({said.over})" if said.over != "all" else ""),
                 f"**{said.word}**",
-                ", ".join(SETS[name] for name in said.against.split()) or "none",
+                said.plain_word,
+                _titles(said.against),
+                _titles(said.below),
                 *(points(means, score) for score in scores),
                 points(on_sets(said.arm, said.reference, group), ("healthy", "false_alarm")),
                 f"{low:+.1f} to {high:+.1f}",
             ]
         )
-    titles = ["", "the word", "sets against it", *(SCORES[score] for score in scores),
-              "false alarms in healthy cases", "Dice on one more set, expected"]  # fmt: skip
+    titles = [
+        *("", "the word", "without patients of unseen kinds", "sets against it, or in doubt"),
+        *("sets where Dice is lower", *(SCORES[score] for score in scores)),
+        *("false alarms in healthy cases", "Dice on one more set, expected (95 %)"),
+    ]
     first, *rest = ([title, *cells] for title, *cells in zip(titles, *columns, strict=True))
     return as_table(first, rest)
 
@@ -123,14 +128,17 @@ def differences_table(
     """One arm against another on each data set, and over them."""
     titles = [SCORES[score].replace("HD95, %", "HD95") for score in scores]
     found, means = on_sets(arm, reference, group), over_sets(arm, reference, group)
+    level = 100 * (1 - 0.05 / means["together"].iloc[0])
     rows = []
     for name, title in SETS.items():
         if name in found.index and name != "healthy":
             cells = [points(found, (name, score), 1 if score == "hd95" else 100)
                      for score in scores]  # fmt: skip
-            rows.append([title, *cells])
+            patients = found.loc[(name, "dice"), "patients"]
+            rows.append([title, f"{patients:.0f}", *cells])
     cells = [points(means, score) + ("%" if score == "hd95" else "") for score in scores]
-    return as_table(["", *titles], [*rows, ["**over the sets**", *cells]])
+    last = [f"**over the sets** ({level:.3g} %)", "", *cells]
+    return as_table(["", "n", *titles], [*rows, last])
 
 
 def scores_table(score: str, group: str = "main", arms: Iterable[str] = ARMS) -> str:
@@ -145,6 +153,38 @@ def scores_table(score: str, group: str = "main", arms: Iterable[str] = ARMS) ->
     return as_table(["", *(SETS[name] for name in names)], rows)
 
 
+def sensitivity_table(group: str = "main") -> str:
+    """The questions as columns: the mean over data sets by other analyses, a row each."""
+    table = read("sensitivity")
+    table = table[(table["group"] == group) & (table["over"] == "all")]
+    names = {"dice": "Dice", "hd95": "HD95, %"}
+    columns = {key: of.set_index(["score", "analysis"])
+               for key, of in table.groupby("question", sort=False)}  # fmt: skip
+    rows = []
+    for score, analysis in next(iter(columns.values())).index:
+        word = analysis.removeprefix("without ")
+        shown = f"without {SETS[word]}" if word in SETS else analysis
+        cells = [points(of, (score, analysis)) for of in columns.values()]
+        rows.append([f"{names[score]}: {shown}", *cells])
+    return as_table(["", *(CLAIMS[key] for key in columns)], rows)
+
+
+def learning_table() -> str:
+    """Points of validation Dice gained over the last third of the short schedule."""
+    curves = {}
+    for name in SETS:
+        if (path := EVIDENCE / name / "curves.csv").exists() and name != "healthy":
+            table = pd.read_csv(path)
+            steps = sorted(table["step"].unique())
+            dice = table.pivot_table("dice", ["arm", "seed", "fold"], "step")
+            gain = dice[steps[-1]] - dice[steps[-2]]
+            curves[name] = 100 * gain.groupby("arm").mean()
+    seen = [arm for arm in ARMS if any(arm in gain for gain in curves.values())]
+    rows = [[ARMS[arm], *(f"{gain[arm]:+.1f}" if arm in gain else "" for gain in curves.values())]
+            for arm in seen]  # fmt: skip
+    return as_table(["", *(SETS[name] for name in curves)], rows)
+
+
 def choices_table() -> str:
     """The radius and the learning rate that each arm took on each data set."""
     taken = read("choices").set_index(["arm", "set"])
@@ -155,6 +195,10 @@ def choices_table() -> str:
                  for name in names]  # fmt: skip
         rows.append([ARMS[arm], *cells])
     return as_table(["", *(SETS[name] for name in names)], rows)
+
+
+def _titles(names: str) -> str:
+    return ", ".join(SETS[name] for name in names.split()) or "none"
 
 
 def _choice(taken: pd.Series) -> str:

@@ -48,8 +48,8 @@ class WithoutShares(_Ablation):
     """The adaptive dilation, with the paper's shares."""
 
     def weigh(self, labels: Tensor, num_classes: int) -> Tensor:
-        """The sum of 1 / v_c over the neighbourhoods that hold the voxel, within the image."""
+        """The largest 1 / v_c of the neighbourhoods that hold the voxel, within the image."""
         spacing = (1.0,) * (labels.ndim - 1)
         planes, volumes, _ = dilate_masks("target", labels, num_classes, None, spacing, None)
         shares = inverse_shares(volumes.to(torch.float32))
-        return look_up(planes, shares, labels.shape[0], labels.shape[1:], False)
+        return look_up(planes, shares, labels.shape[0], labels.shape[1:], True)

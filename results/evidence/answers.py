@@ -5,7 +5,8 @@
 It opens the test parts of a group when all of its runs on all data sets are there, and not before:
 see results/PROTOCOL.md. Without --group it takes the groups that are whole. It writes, beside
 itself, `scores.csv` (means of every arm), `by_set.csv` and `over_sets.csv` (differences with their
-intervals), `answers.csv` (the words), and `choices.csv` (the radius and rate of every arm).
+intervals), `answers.csv` (the words), `sensitivity.csv` (the same by other analyses), and
+`choices.csv` (the radius and rate of every arm).
 """
 
 import argparse
@@ -23,8 +24,10 @@ from questions import (
     mean_of,
     on_data_set,
     over_data_sets,
+    plainly_safe,
     scores_of,
 )
+from sensitivity import sensitivity
 from sets import GROUPS, LONG_SETS, SETS
 
 from dilated_ce.study.scores.table import read_cases
@@ -57,19 +60,22 @@ def read_group(group: str) -> dict[str, pd.DataFrame]:
         for fold, seed in SETS[name].runs(number):
             missing += [f"{name} {arm} seed {seed} fold {fold}" for arm in sorted({*arms, *beside})
                         if (arm, seed, fold) not in runs]  # fmt: skip
-        seeds = {seed for _, seed in SETS[name].runs(number)}
-        tables[name] = table[table["seed"].isin(seeds)]
+        # Runs of other groups lie in the same file, whole or not.
+        own = table["arm"].isin({*arms, *beside})
+        asked = pd.MultiIndex.from_tuples(SETS[name].runs(number))
+        own &= pd.MultiIndex.from_frame(table[["fold", "seed"]]).isin(asked)
+        tables[name] = table[own]
     if missing:
         raise MissingRunsError(
             f"{group}: {len(missing)} runs are missing, such as {missing[0]}; the test parts stay "
-            "closed until all are there: make studies"
+            "closed until all are there: make evidence"
         )
     return tables
 
 
 def answer_group(group: str, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The tables of a group, by the name of their file."""
-    scores, by_set, over_sets, answers = [], [], [], []
+    scores, by_set, over_sets, answers, others = [], [], [], [], []
     for name, table in tables.items():
         scores.append(means_of(table).assign(set=name))
     for question in QUESTIONS["main" if group == "long" else group]:
@@ -88,12 +94,17 @@ def answer_group(group: str, tables: dict[str, pd.DataFrame]) -> dict[str, pd.Da
             if said.word:
                 lists = {key: " ".join(value) for key, value in dataclasses.asdict(said).items()
                          if key != "word"}  # fmt: skip
-                answers.append({**who, "over": variant, "word": said.word, **lists})
+                plain = plainly_safe(of_sets, pooled) if question.kind == "safe" else ""
+                answers.append(
+                    {**who, "over": variant, "word": said.word, "plain_word": plain, **lists}
+                )
+                others.append(sensitivity(of_sets, question).assign(over=variant, **who))
     return {
         "scores": pd.concat(scores),
         "by_set": pd.concat(by_set),
         "over_sets": pd.concat(over_sets),
         "answers": pd.DataFrame(answers),
+        "sensitivity": pd.concat(others),
     }
 
 
@@ -102,6 +113,9 @@ def means_of(table: pd.DataFrame) -> pd.DataFrame:
     scores = scores_of(table, *table["arm"].unique())
     there = [metric for metric in SHOWN if scores.has(metric, scores.losses)]
     means = pd.DataFrame({metric: mean_of(scores, metric) for metric in there})
+    if "predicted_voxels" in table:  # the share of masks of which nothing was found
+        there_is = table[table["true_voxels"] > 0]
+        means["empty"] = (there_is["predicted_voxels"] == 0).groupby(there_is["arm"]).mean()
     return means.rename_axis("arm").reset_index()
 
 
@@ -130,7 +144,7 @@ def main() -> None:
                 raise SystemExit(str(error)) from None
             logging.info("%s", error)
     if not whole:
-        raise SystemExit("No group is whole: make studies")
+        raise SystemExit("No group is whole: make evidence")
     found: dict[str, list[pd.DataFrame]] = {}
     for group, tables in whole.items():
         for name, table in answer_group(group, tables).items():

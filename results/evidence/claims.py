@@ -5,9 +5,9 @@
     python results/evidence/claims.py status
 
 results/PROTOCOL.md says what is run and why. Finished runs lie under runs/evidence/, their scores
-in results/evidence/<set>/, and what lies in either is not run again: so it can be stopped at any
-time, and goes on elsewhere. What is printed comes from validation parts; the scores of the test
-parts are written, and looked at when the group is done.
+and the curves of their validation Dice in results/evidence/<set>/, and what lies in either is not
+run again: so it can be stopped at any time, and goes on elsewhere. What is printed comes from
+validation parts; the scores of the test parts are written, and looked at when the group is done.
 """
 
 import argparse
@@ -152,7 +152,8 @@ class Study:
             pd.read_csv(path).set_index("steps")["last_third"].to_dict() if path.exists() else {}
         )
         for steps in LENGTHS:
-            what = dataclasses.replace(self.what, steps=steps, channels=LONG_CHANNELS)
+            channels = LONG_CHANNELS[len(self.what.patch)]
+            what = dataclasses.replace(self.what, steps=steps, channels=channels)
             longer = dataclasses.replace(self, what=what, table=LONG_CASES)
             if steps not in tried:
                 unit = dataclasses.replace(
@@ -203,6 +204,9 @@ class Study:
             if isinstance(outcome, Run):
                 table = outcome.cases.assign(arm=arm, rate=rate)
                 append(path, tuple(table.columns), table.round(5).itertuples(index=False))
+                curve = outcome.curve.assign(arm=arm, seed=unit.seed, fold=unit.fold).round(5)
+                to = path.with_name(path.name.replace("cases", "curves"))
+                append(to, tuple(curve.columns), curve.itertuples(index=False))
                 logging.info("%s %s: done", self.name, unit.title)
             else:
                 logging.info("%s %s: %s", self.name, unit.title, outcome.error)

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
 
 from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER
 from dilated_ce.study.statistics.comparison import FAMILY, compare_family, compare_to
+from dilated_ce.study.statistics.interval import estimate
 from dilated_ce.study.statistics.pooling import mean_over_data_sets
 from dilated_ce.study.statistics.side_by_side import Scores, side_by_side
 
@@ -72,6 +73,7 @@ def on_data_set(cases: pd.DataFrame, question: Question) -> pd.DataFrame:
     """The differences of all scores on one data set, a row each.
 
     The intervals of the scores of `FAMILY` hold together; those of the others hold each by itself.
+    `plain_low` and `plain_high` have no part for patients of a kind that the test part lacks.
     """
     scores = scores_of(cases, question.arm, question.reference)
     found = compare_family(scores, question.reference)
@@ -84,19 +86,34 @@ def on_data_set(cases: pd.DataFrame, question: Question) -> pd.DataFrame:
     rows = []
     for comparison in [*found, *others]:
         means = mean_of(scores, comparison.metric)
+        by_group = scores.by_group[comparison.metric][[question.arm, question.reference]].dropna()
+        difference = by_group[question.arm] - by_group[question.reference]
+        plain = estimate(difference).interval(comparisons=comparison.comparisons)
         rows.append(
             {
                 "score": comparison.metric,
                 "mean": means[question.arm],
                 "of_reference": means[question.reference],
                 "difference": comparison.difference,
-                "error": comparison.error,
+                "error": max(comparison.error, error_of_folds(difference)),
+                "error_of_patients": comparison.error,
                 "low": comparison.low,
                 "high": comparison.high,
+                "plain_low": plain[0],
+                "plain_high": plain[1],
                 "patients": comparison.groups,
             }
         )
     return pd.DataFrame(rows)
+
+
+def error_of_folds(difference: pd.Series) -> float:
+    """The standard error of the mean by how much folds differ, each of which has one network.
+
+    0 if there is only one fold: the runs of other seeds tell what chance there is in training.
+    """
+    means = difference.groupby("fold").mean()
+    return 0.0 if len(means) < 2 else float(means.sem())
 
 
 def mean_of(scores: Scores, metric: str) -> pd.Series:
@@ -143,16 +160,18 @@ class Answer:
     """The word for a question, and what stands beside it."""
 
     word: str
-    worse: tuple[str, ...]  # scores that make it a trade-off
-    against: tuple[str, ...]  # data sets on the other side, or on which it failed
+    worse: tuple[str, ...] = ()  # scores that make it a trade-off
+    against: tuple[str, ...] = ()  # data sets on the other side; or that failed or are in doubt
+    below: tuple[str, ...] = ()  # whose Dice is below the reference's, by whatever little
 
 
 def answer(question: Question, by_set: Mapping[str, pd.DataFrame], pooled: pd.DataFrame) -> Answer:
     """The word that the protocol gives."""
     if question.kind == "described":
-        return Answer("", (), ())
+        return Answer("")
+    below = tuple(name for name, row in _rows_of(by_set, "dice") if row["difference"] < 0)
     if question.kind == "safe":
-        return _is_safe(by_set, pooled)
+        return replace(_is_safe(by_set, pooled), below=below)
     dice = pooled.set_index("score").loc["dice"]
     if question.kind == "better":
         word = "confirmed" if dice["low"] > 0 else "refuted" if dice["high"] < 0 else "open"
@@ -166,7 +185,16 @@ def answer(question: Question, by_set: Mapping[str, pd.DataFrame], pooled: pd.Da
     against = tuple(name for name, row in _rows_of(by_set, "dice")
                     if (row["low"] > 0 > dice["difference"])
                     or (row["high"] < 0 < dice["difference"]))  # fmt: skip
-    return Answer(f"{word}, trade-off" if worse else word, worse, against)
+    return Answer(f"{word}, trade-off" if worse else word, worse, against, below)
+
+
+def plainly_safe(by_set: Mapping[str, pd.DataFrame], pooled: pd.DataFrame) -> str:
+    """The word for the fourth question by intervals without patients of unseen kinds."""
+    plain = {
+        name: table.assign(low=table["plain_low"], high=table["plain_high"])
+        for name, table in by_set.items()
+    }
+    return _is_safe(plain, pooled).word
 
 
 def _rows_of(by_set: Mapping[str, pd.DataFrame], score: str) -> list[tuple[str, pd.Series]]:
@@ -195,11 +223,15 @@ def _worse_elsewhere(by_set: Mapping[str, pd.DataFrame], pooled: pd.DataFrame) -
 def _is_safe(by_set: Mapping[str, pd.DataFrame], pooled: pd.DataFrame) -> Answer:
     dice, distance = _rows_of(by_set, "dice"), _rows_of(by_set, "hd95")
     failed = [name for name, row in dice if row["high"] < -MARGIN]
-    failed += [name for name, row in distance if row["low"] > MUCH_FARTHER * row["of_reference"]]
+    failed += [
+        name
+        for name, row in distance
+        if row["low"] > 0 and row["difference"] > MUCH_FARTHER * row["of_reference"]
+    ]
     in_doubt = [name for name, row in dice if row["low"] <= -MARGIN]
     in_doubt += [name for name, row in distance if row["low"] > 0]
     if failed:
-        return Answer("failed", (), tuple(dict.fromkeys(failed)))
+        return Answer("failed", against=tuple(dict.fromkeys(failed)))
     if in_doubt or not pooled.set_index("score").loc["dice", "low"] > 0:
-        return Answer("open", (), tuple(dict.fromkeys(in_doubt)))
-    return Answer("met", (), ())
+        return Answer("open", against=tuple(dict.fromkeys(in_doubt)))
+    return Answer("met")

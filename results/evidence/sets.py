@@ -46,7 +46,7 @@ RIVALS = {
 GROUPS = {"main": (MAIN, 5), "ablations": (ABLATIONS, 3), "rivals": (RIVALS, 3), "long": (MAIN, 3)}
 
 LONG_SETS = ("hippocampus", "busi", "kvasir", "acdc")
-LONG_CHANNELS = (32, 64, 128, 256)
+LONG_CHANNELS = {2: (40, 80, 160, 320), 3: (32, 64, 128, 256)}  # by the axes of a patch
 LENGTHS = (2000, 4000, 8000, 16000)  # steps, tried in turn
 FLAT = 0.005  # of Dice, over the last third
 
