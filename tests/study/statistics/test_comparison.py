@@ -84,9 +84,9 @@ def test_equal_losses_differ_by_what_unseen_patients_might():
 @pytest.mark.parametrize(
     ("metric", "loss", "reference", "below", "above"),
     [
-        ("dice", 0.6, 0.9, 0.9, 0.6),  # the loss falls to 0, or the reference does
-        ("false_alarm", 0.3, 0.1, 0.7, 0.9),  # to 1
-        ("hd95", 5.0, 8.0, 3.0, 0.0),  # to the largest distance seen
+        ("dice", 0.6, 0.9, 0.6, 0.9),  # 0 - 0.9 or 0.6 - 0, where the mean difference is -0.3
+        ("false_alarm", 0.3, 0.1, 0.9, 0.7),  # 0.3 - 1 or 1 - 0.1, around 0.2
+        ("hd95", 5.0, 8.0, 0.0, 3.0),  # 5 - 8 or 8 - 8, the largest distance seen, around -3
     ],
 )
 def test_a_patient_of_an_unseen_kind_is_one_that_a_loss_fails_on(

@@ -171,13 +171,14 @@ def _unique(table: pd.DataFrame, *levels: str) -> pd.DataFrame:
 def falls_of(loss: pd.Series, reference: pd.Series, metric: str) -> tuple[float, float]:
     """How far below and above the mean difference a patient lies on whom one loss fails wholly.
 
-    To fail is a score of 0, or of 1 where less is better; of a distance, the largest seen here.
+    To fail is a score of 0, or of 1 where less is better; of a distance, the largest seen here. The
+    other loss does as it does on average: one that fails lies below its own mean by that mean.
     """
-    means = [_mean_over_groups(scores) for scores in (reference, loss)]
+    of_loss, of_reference = _mean_over_groups(loss), _mean_over_groups(reference)
     if metric not in LOWER_IS_BETTER:
-        return means[0], means[1]  # the loss falls to 0; the reference does
+        return of_loss, of_reference
     worst = max(loss.max(), reference.max()) if metric in IN_UNITS else 1.0
-    return float(worst - means[1]), float(worst - means[0])
+    return float(worst - of_reference), float(worst - of_loss)
 
 
 def _mean_over_groups(values: pd.Series) -> float:
