@@ -53,7 +53,8 @@ def adaptive_radii(labels, num_classes, spacing=None, ignore_index=None):
     labels = np.asarray(labels)
     axes = sum(side > 1 for side in labels.shape[1:])
     spacing = np.ones(labels.ndim - 1) if spacing is None else np.asarray(spacing, float)
-    finest = spacing.min()
+    long = [side > 1 for side in labels.shape[1:]]
+    finest = spacing[long].min() if any(long) else spacing.min()
     radii = np.full((len(labels), num_classes), 2 * finest)
     for b, image in enumerate(labels):
         valid = valid_voxels(image, ignore_index)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from losses import LOSSES, MODULES, WEIGHTS
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dilated_ce import (
     AdaptiveDilatedCELoss,
@@ -192,7 +193,7 @@ def test_batch_volumes_give_the_mean_over_classes_of_their_neighbourhoods():
 def test_numbers_are_as_wide_as_they_are_written():
     labels = some_labels()
     logits = random_logits(labels, 3)
-    options = {"volumes": [1e6, 300000.0, 80001.0], "num_voxels": 1.5e6, "weight": [1.1, 0.3, 2.7]}
+    options = {"volumes": [1e6, 300000.0, 80001.0], "num_voxels": 1.2e6, "weight": [1.1, 0.3, 2.7]}
     expected = dilated_balanced_cross_entropy(logits, labels, 2, **options)
     torch.set_default_dtype(torch.float16)
     try:
@@ -446,6 +447,27 @@ class TestModule:
             module._move_to(torch.device("cpu"))
         assert module.volumes.tolist() == [1, 1]
         assert not module.volumes.is_inference()
+
+    @pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
+    def test_estimates_of_memory_leave_nothing_behind(self, monkeypatch, mode):
+        """Tensors that are only said to be there have no numbers to read, and none to keep."""
+
+        class Unreal(torch.Tensor):
+            pass
+
+        volumes = [300, 200, 100] if mode == "multiclass" else [[300, 200]] * 3
+        module = DilatedBalancedCELoss(1, mode=mode, volumes=volumes, weight=[1, 2, 3])
+        one = torch.zeros(2, *[3] * (mode == "multilabel"), 8, 8, dtype=torch.long)
+        expected = module(torch.ones(2, 3, 8, 8), one)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            logits, target = torch.ones(2, 3, 8, 8), torch.zeros(one.shape, dtype=torch.long)
+            for loss in (module, AdaptiveDilatedCELoss(mode=mode)):
+                assert loss(logits, target).shape == ()
+        monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self.as_subclass(Unreal))
+        module._move_to(torch.device("cuda"))
+        monkeypatch.undo()
+        assert type(module.volumes) is type(module.weight) is torch.Tensor
+        assert module(torch.ones(2, 3, 8, 8), one) == expected
 
     def test_keeps_its_numbers_and_tells_what_are_no_logits(self):
         labels = torch.zeros(1, 8, 8, dtype=torch.long)

@@ -113,3 +113,9 @@ def test_volumes_are_whole_numbers_and_planes_bytes(voxels):
     assert volumes.tolist() == [[voxels, 0, 0]] * 2
     inside = Masks.of(labels, labels == 0, 3).inside
     assert masks.planes.dtype == inside.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("size", [1, 64, 2040, 2041, 5000, 100_000, 130_560, 200_000])
+def test_a_plane_is_padded_by_little(size):
+    """Many small images would else take hundreds of times their size."""
+    assert size <= countable(size) <= max(2040, 2.1 * size)

@@ -135,8 +135,13 @@ def test_there_is_nothing_to_choose_in_the_adaptive_loss(name):
         (ValueError, "num_voxels: got inf", {"num_voxels": math.inf, "volumes": [1, 2, 3]}),
         (ValueError, "num_voxels: got 1000", {"num_voxels": 10**400, "volumes": [1, 2, 3]}),
         (TypeError, "num_voxels: got '9'", {"num_voxels": "9", "volumes": [1, 2, 3]}),
+        (ValueError, "num_voxels: got 7 with volumes=[1.0, 2.0, 3.0], expected a number between",
+         {"num_voxels": 7, "volumes": [1, 2, 3]}),
+        (ValueError, "num_voxels: got 2 with", {"num_voxels": 2, "volumes": [1, 2, 3]}),
+        (ValueError, "num_voxels: got 2 with", {"num_voxels": 2, "volumes": [0, 2, 3]}),
+        (ValueError, "both in voxels", {"num_voxels": 900, "volumes": [0.7, 0.2, 0.3]}),
     ],
-)
+)  # fmt: skip
 def test_what_the_balanced_loss_takes(error, message, options):
     calls = [
         lambda: dilated_balanced_weights(LABELS, 1, num_classes=3, **options),
@@ -304,9 +309,9 @@ def test_the_least_and_the_most_that_numbers_may_be():
     assert dilated_balanced_weights(labels, 0, **options).argmax() == 0
     for num_voxels in (1e-12, 1e15):
         weights = dilated_balanced_weights(
-            labels, 0, num_classes=3, volumes=[1, 1, 2], num_voxels=num_voxels
+            labels, 0, num_classes=3, volumes=[num_voxels] * 3, num_voxels=num_voxels
         )
-        torch.testing.assert_close(weights[0, 0], torch.tensor(num_voxels / 3))
+        torch.testing.assert_close(weights, torch.full((1, 4), 1 / 3))
 
 
 def test_importance_of_channels_in_the_shape_of_pos_weight():
@@ -423,3 +428,26 @@ def test_masks_of_their_own_need_a_foreground_that_counts(mode):
     logits = torch.zeros(1, 1, 4, 4)
     with pytest.raises(ValueError, match=r"weight: got .*expected more than 0"):
         adaptive_dilated_cross_entropy(logits, logits, mode=mode, weight=[0.0])
+
+
+@pytest.mark.parametrize(
+    ("volumes", "num_voxels"),
+    [
+        ([1, 2, 3], 3),
+        ([1, 2, 3], 6),
+        ([0, 2, 3], 1000),  # the first class is there, and takes no part
+        ([1e9 / 3, 1e9 / 7, 1e9 / 9], 1e9 / 3 + 1e9 / 7 + 1e9 / 9),  # rounded to float32
+    ],
+)
+def test_sizes_of_a_data_set_that_its_volumes_allow(volumes, num_voxels):
+    loss = DilatedBalancedCELoss(1, volumes=volumes, num_voxels=num_voxels)(LOGITS, LABELS)
+    assert loss.isfinite()
+
+
+def test_the_size_of_the_data_set_fits_every_channel():
+    given = {"mode": "multilabel", "volumes": [[7, 1], [15, 1]]}
+    for size in (8, 12, 16):  # of 8 and of 16 labelled entries: no number is right for both
+        with pytest.raises(ValueError, match=r"of each channel"):
+            DilatedBalancedCELoss(1, num_voxels=size, **given)
+    unlabelled = {"mode": "multilabel", "volumes": [[0, 0], [15, 1]], "num_voxels": 16}
+    DilatedBalancedCELoss(1, **unlabelled)

@@ -10,6 +10,7 @@ import strategies
 import torch
 from hypothesis import given
 
+from dilated_ce import adaptive_dilated_weights
 from dilated_ce.dilation import dilate_masks
 from dilated_ce.masks import Masks, unpack
 from dilated_ce.radius import LEAST, MOST, choose_radii, ladder
@@ -68,9 +69,9 @@ def test_masks_are_those_of_the_definition(data):
 
 
 def test_the_ladder_is_bounded_and_each_rung_is_a_root_of_two_more():
-    np.testing.assert_allclose(ladder((1.0, 1.0)), oracles.RUNGS)
-    np.testing.assert_allclose(ladder((2.0, 0.5, 3.0)), 0.5 * np.array(oracles.RUNGS))
-    assert (ladder((1.0,))[0], ladder((1.0,))[-1]) == (LEAST, MOST) == (2, 8)
+    np.testing.assert_allclose(ladder(1.0), oracles.RUNGS)
+    np.testing.assert_allclose(ladder(0.5), 0.5 * np.array(oracles.RUNGS))
+    assert (ladder(1.0)[0], ladder(1.0)[-1]) == (LEAST, MOST) == (2, 8)
 
 
 def test_an_objects_radius_is_of_its_size():
@@ -159,3 +160,17 @@ def test_a_radius_holds_the_voxels_exactly_at_it():
         unpack(planes, 1, 2, (32, 32))[:, 1],
         oracles.dilated_masks(labels, (8.0, math.sqrt(8)), 2)[:, 1],
     )
+
+
+@pytest.mark.parametrize("thin", [0.25, 1.0, 5.0])
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_the_thickness_of_a_single_slice_does_not_matter(axis, thin):
+    """A volume of one slice is the slice."""
+    labels = torch.zeros(1, 30, 40, dtype=torch.long)
+    labels[0, 8:20, 5:30] = 1
+    spacing = [1.0, 0.8]
+    expected = adaptive_dilated_weights(labels, num_classes=2, spacing=spacing)
+    spacing.insert(axis - 1, thin)
+    volume = labels.unsqueeze(axis)
+    found = adaptive_dilated_weights(volume, num_classes=2, spacing=spacing)
+    torch.testing.assert_close(found.squeeze(axis), expected)

@@ -385,13 +385,30 @@ class TestDataSetVolumes:
 
     def test_the_size_counts_in_double_precision(self):
         logits = torch.randn(8, 3, 9, 8, dtype=torch.float64)
-        of_1000, of_3 = (
+        of_800, of_600 = (
             dilated_balanced_cross_entropy(
                 logits, self.labels, 1, volumes=self.volumes, num_voxels=size
             ).item()
-            for size in (1000, 3)
+            for size in (800, 600)
         )
-        assert of_1000 / of_3 == pytest.approx(1000 / 3, rel=1e-14)
+        assert of_800 / of_600 == pytest.approx(8 / 6, rel=1e-14)
+
+    def test_a_data_set_in_which_nothing_counts_has_the_loss_0(self):
+        logits, labels = torch.randn(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+        labels[0, 0, 0] = 1
+        given = {"volumes": [16, 0], "weight": [0, 1]}
+        for size in ({}, {"num_voxels": 16}):
+            assert dilated_balanced_cross_entropy(logits, labels, 1, **given, **size) == 0
+
+    def test_a_channel_that_the_data_set_does_not_label_takes_no_part(self):
+        logits, target = torch.randn(2, 2, 4, 4), torch.zeros(2, 2, 4, 4)
+        target[:, :, 0, 0] = 1
+        given = {"mode": "multilabel", "volumes": [[0, 0], [30, 2]]}
+        expected, found = (
+            dilated_balanced_cross_entropy(logits, target, 0, **given, **size)
+            for size in ({}, {"num_voxels": 32})
+        )
+        torch.testing.assert_close(found, expected)
 
     def test_per_channel(self):
         target = (self.labels[:, None] == torch.arange(1, 3).view(2, 1, 1)).long()

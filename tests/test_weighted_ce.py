@@ -206,6 +206,63 @@ def test_function_transforms_over_the_logits(name):
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 @pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
 @both
+def test_function_transforms_over_the_labels_too(name, mode):
+    """Python may read no value of many labels that vmap has put into one."""
+    labels, logits = labels_and_logits((4, 7, 8))
+    if mode == "multilabel":
+        labels = torch.stack([labels == 0, labels > 0, labels == 1], 1).long()
+
+    def loss(logits, labels):
+        return LOSSES[name](logits[None], labels[None], mode=mode)
+
+    logits = logits.detach()
+    values = torch.vmap(loss)(logits, labels)
+    gradients = torch.vmap(torch.func.grad(loss))(logits, labels)
+    for z, y, value, gradient in zip(logits, labels, values, gradients, strict=True):
+        z.requires_grad_()
+        torch.testing.assert_close(value, loss(z, y))
+        torch.testing.assert_close(gradient, torch.autograd.grad(loss(z, y), z)[0])
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("soft", [False, True])
+@both
+def test_the_gradients_of_many_losses_at_once(name, soft, smoothing):
+    """As `torch.autograd.functional.jacobian(..., vectorize=True)` takes them."""
+    target, logits = soft_and_logits() if soft else labels_and_logits()
+    loss = LOSSES[name](logits, target, label_smoothing=smoothing)
+    (expected,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    by = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    (found,) = torch.autograd.grad(loss, logits, grad_outputs=by, is_grads_batched=True)
+    torch.testing.assert_close(found, by.view(3, *[1] * logits.ndim) * expected, **EXACT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@both
+def test_of_logits_in_half_precision_one_copy_is_kept(name, dtype):
+    labels, _ = labels_and_logits((2, 16, 16))
+    logits = torch.randn(2, 3, 16, 16, generator=torch.manual_seed(0)).to(dtype).requires_grad_()
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = LOSSES[name](logits, labels)
+    assert [t.dtype for t in kept if t.shape == logits.shape] == [dtype]
+    single = logits.detach().float().requires_grad_()
+    expected = LOSSES[name](single, labels)
+    torch.testing.assert_close(loss, expected)
+    wanted, found = (torch.autograd.grad(of, z)[0]
+                     for of, z in ((expected, single), (loss, logits)))  # fmt: skip
+    torch.testing.assert_close(found, wanted.to(dtype))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
+@both
 def test_function_transforms_with_probabilities(name, mode):
     soft, logits = soft_and_logits(unlabelled=False)
 

@@ -245,7 +245,11 @@ def _weighting(
         counts[..., 0] += 1
         options["volumes"] = _numbers(random, counts)
         if random.random() < 0.4:
-            options["num_voxels"] = random.choice([1, 1000, 1e6]).item()
+            # Each voxel is in one dilated mask at least, and no mask is larger than the data set.
+            rows = counts.reshape(-1, counts.shape[-1])
+            least, most = rows.max(), rows[(rows > 0).any(1)].sum(1).min()
+            if least <= most:
+                options["num_voxels"] = float(random.uniform(least, most))
     if random.random() < 0.3:
         weight = random.choice([0.0, 0.5, 1.0, 1e-6, 1e6, random.uniform(0, 9)], size=num_classes)
         weight[0] += 1  # the first class has a volume and a weight: something is left to learn

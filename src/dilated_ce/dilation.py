@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dilated_ce.growing import dilate
-from dilated_ce.masks import Masks, unpack
+from dilated_ce.masks import Masks, countable, unpack
 from dilated_ce.operators import operator
 from dilated_ce.options import (
     Radius,
@@ -137,7 +137,7 @@ def dilate_masks(
     if radii is not None:
         balls, larger = _choose_given(radii, labels, num_classes)
     # The bits, their faces and copies with gaps: about so many bytes for an image.
-    need = math.prod(labels.shape[1:]) * layout.depth * (labels.ndim + 3)
+    need = countable(math.prod(labels.shape[1:])) * layout.depth * (labels.ndim + 3)
     together = layout.lanes * max(1, SCRATCH // max(need, 1))
     parts = []
     for images in pieces(labels.shape[0], together):

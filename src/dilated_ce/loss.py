@@ -99,10 +99,13 @@ def dilated_balanced_cross_entropy(
             how much the foreground counts where the background counts 1.
         label_smoothing: 0 to 1, as in `F.cross_entropy`; the weight of a voxel stays w(x).
         reduction: "mean" (the formula above), "sum", or "none".
-        num_voxels: number of valid voxels of the data set on which `volumes` were counted. The
-            weights are then scaled to mean 1 over that data set, not over the batch, so that they
-            depend on nothing else in the batch: the mean over equal parts of a batch (gradient
-            accumulation) is the loss of the batch, without a process group too.
+        num_voxels: number of valid voxels of the data set on which `volumes` were counted (of each
+            channel; leave it out where the channels differ in it). The weights are then scaled to
+            mean 1 over that data set, not over the batch, and "mean" divides by the number of valid
+            voxels, so that nothing else in the batch counts: the mean over parts of a batch with
+            equally many valid voxels (gradient accumulation) is the loss of the batch, without a
+            process group too. Count both on patches as the loss will see them: on crops around
+            lesions the volumes of whole images give weights that are many times too large.
         process_group: the processes that hold the other parts of the batch: "world" for all of
             them (or this one alone, while `torch.distributed` is not initialised), or a group of
             `torch.distributed`. The gradient averaged over them, as DistributedDataParallel does,
@@ -112,7 +115,8 @@ def dilated_balanced_cross_entropy(
     Returns:
         The loss, a scalar; with reduction="none" the map w(x) CE(x), (B, *spatial), or
         (B, C, *spatial) in mode="multilabel" and "binary", with w scaled to mean 1 over the valid
-        voxels (of each channel), so that its mean over them is the "mean" (and its sum the "sum").
+        voxels (of each channel; with `num_voxels` over the data set), so that its mean over them is
+        the "mean" (and its sum the "sum").
         float32, or float64 for float64 logits. A batch without a valid voxel gives 0, and
         a gradient of 0.
 
@@ -263,7 +267,7 @@ def weighted_loss(
     scale = weights.scale
     several = scale is not None and scale.ndim > 0
     total = weighted_cross_entropy(
-        logits.to(weights.values.dtype),
+        logits,
         target,
         weights.scaled() if several else weights.values,
         weights.valid,
@@ -361,9 +365,12 @@ class _Loss(nn.Module):
         for name in ("volumes", "weight"):
             values = getattr(self, name)
             if isinstance(values, Tensor) and values.device != device and device.type != "meta":
-                # Not as a tensor of inference mode, which later training steps could not use.
+                # Not as a tensor of inference mode, which later training steps could not use; nor
+                # as one that is only said to be there.
                 with torch.inference_mode(False):
-                    setattr(self, name, values.to(device))
+                    moved = values.to(device)
+                if type(moved) is Tensor:
+                    setattr(self, name, moved)
 
     def extra_repr(self) -> str:
         """The arguments, for `print`."""

@@ -16,7 +16,8 @@ from dilated_ce.operators import operator
 from dilated_ce.pieces import blocks, copy, piece, pieces, small_parts
 
 BITS = 8
-SIDE_BY_SIDE = 64  # words that are added at once when bits are counted
+SIDE_BY_SIDE = 64  # words that are added at once when bits are counted, at most
+COUNTED = 8 * 15 * 17  # bytes that are counted into each of them: see `count_bits`
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,13 @@ class Masks:
 
 def countable(size: int) -> int:
     """The next larger number of bytes that `count_bits` counts without a copy."""
-    step = 8 * 15 * 17 * SIDE_BY_SIDE
+    step = COUNTED * _side_by_side(size)
     return -(-size // step) * step
+
+
+def _side_by_side(size: int) -> int:
+    """How many words of a plane of so many bytes are added at once: few of a small one."""
+    return min(SIDE_BY_SIDE, max(1, -(-size // COUNTED)))
 
 
 def long_axes(shape: Sequence[int]) -> int:
@@ -169,19 +175,19 @@ def count_bits(planes: Tensor) -> Tensor:
         for (rest,) in small_parts(padded.narrow(1, rows.shape[1], size - rows.shape[1])):
             rest.zero_()
         rows = padded
-    width = SIDE_BY_SIDE
+    width = _side_by_side(size)
     words = rows.contiguous().view(torch.int64).view(-1, 15, width)  # of all rows, one by one
     every_4th, low_half = 0x1111_1111_1111_1111, 0x0F0F_0F0F_0F0F_0F0F
     shifts = torch.arange(4, device=planes.device).view(4, 1, 1, 1)
     sums = words.new_empty(4, len(words), width)
     for part in pieces(len(words), piece(rows) // (4 * 15 * width)):
-        torch.sum((words[part] >> shifts) & every_4th, 2, out=sums[:, part])
+        torch.sum((words[part] >> shifts).bitwise_and_(every_4th), 2, out=sums[:, part])
     # The low and the high half of each byte count bits of their own.
     shifts = 4 * shifts[:2, ..., None]
     by_17 = sums.view(4, -1, 17, width)
     counts = words.new_empty(2, 4, by_17.shape[1])
     for part in pieces(by_17.shape[1], piece(rows) // (8 * 17 * width)):
-        bytes_ = ((by_17[:, part] >> shifts) & low_half).sum(3).view(torch.uint8)
+        bytes_ = (by_17[:, part] >> shifts).bitwise_and_(low_half).sum(3).view(torch.uint8)
         torch.sum(bytes_, 3, out=counts[:, :, part])
     return counts.view(BITS, len(rows), -1).sum(2).T
 

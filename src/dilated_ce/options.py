@@ -25,6 +25,7 @@ ProcessGroup = Union["dist.ProcessGroup", str, None]
 
 # Bounds of volumes and weights other than 0. Quotients and sums of such numbers fit into float32.
 LEAST, MOST = 1e-12, 1e15
+ROUNDING = 1e-5  # of volumes in float32
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -115,7 +116,7 @@ def as_spacing(spacing: Sequence[float] | None, ndim: int | None = None) -> tupl
     values = _as_floats("spacing", spacing, expected)
     if not isinstance(values, tuple):
         raise TypeError(f"spacing: got {spacing!r}, expected {expected}.")
-    if not all(LEAST <= value <= MOST for value in values):  # squares of others are 0 or infinite
+    if not all(LEAST <= value <= MOST for value in values):  # whose squares fit into a double
         raise ValueError(f"spacing: got {spacing!r}, expected numbers > 0 ({LEAST:g} to {MOST:g}).")
     if not (1 <= len(values) <= 3 if ndim is None else len(values) == ndim):
         raise ValueError(
@@ -184,7 +185,12 @@ def as_weight(weight: Weight | None, shape: tuple[int, ...] | None = None) -> Te
 
 
 def as_num_voxels(num_voxels: float | None, volumes: str | Tensor) -> float | None:
-    """The number of voxels of the data set on which volumes were counted."""
+    """The number of voxels of the data set on which volumes were counted; and that these fit it.
+
+    No dilated mask is larger than the data set, and each voxel is in one at least: that of its own
+    class. So volumes in another unit, or of another data set, are told apart from right ones; those
+    of another radius are not.
+    """
     if num_voxels is None:
         return None
     if isinstance(num_voxels, bool) or not isinstance(num_voxels, Real):
@@ -198,6 +204,18 @@ def as_num_voxels(num_voxels: float | None, volumes: str | Tensor) -> float | No
             f"num_voxels: got {num_voxels!r} with volumes={volumes!r}, expected the volumes of the "
             "data set that has so many voxels: the mean weight over it follows from both."
         )
+    if on_host(volumes):
+        rows = volumes.double().reshape(-1, volumes.shape[-1])
+        most, least = rows.sum(1) * (1 + ROUNDING), rows.amax(1) * (1 - ROUNDING)
+        # A class with volume 0 may be there, and take no part.
+        fits = (least <= num_voxels) & ((num_voxels <= most) | (rows == 0).any(1))
+        if not fits.all():
+            raise ValueError(
+                f"num_voxels: got {num_voxels!r} with volumes={as_written(volumes)}, expected a "
+                "number between the largest and the sum of the volumes (of each channel): the "
+                "voxels that are not ignored, of the data set on which the volumes of the dilated "
+                "masks were counted, both in voxels."
+            )
     return float(num_voxels)
 
 

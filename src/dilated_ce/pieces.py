@@ -14,7 +14,7 @@ from torch import Tensor
 # Elements: the grain below which PyTorch takes one thread. On an accelerator a piece is as much as
 # its memory should be asked for.
 PIECE = 2**15
-PIECE_ON_ACCELERATOR = 2**28
+PIECE_ON_ACCELERATOR = 2**26
 
 
 def piece(tensor: Tensor) -> int:

@@ -26,14 +26,17 @@ LEAST, MOST = 2.0, 8.0  # voxels
 STEPS = round(2 * math.log2(MOST / LEAST))  # of the ladder, each a factor of sqrt 2
 
 
-def ladder(spacing: Sequence[float]) -> tuple[float, ...]:
-    """The radii to choose from, in the units of `spacing`.
+def ladder(finest: float) -> tuple[float, ...]:
+    """The radii to choose from, in the units of the spacing.
+
+    Args:
+        finest: the spacing of the finest axis, of those with more than one voxel.
 
     Examples:
-        >>> [f"{radius:.2f}" for radius in ladder((1.0, 1.0))]
+        >>> [f"{radius:.2f}" for radius in ladder(1.0)]
         ['2.00', '2.83', '4.00', '5.66', '8.00']
     """
-    return tuple(min(spacing) * math.sqrt(LEAST**2 * 2**step) for step in range(STEPS + 1))
+    return tuple(finest * math.sqrt(LEAST**2 * 2**step) for step in range(STEPS + 1))
 
 
 def choose_radii(masks: Masks, spacing: Sequence[float]) -> tuple[tuple[float, ...], Tensor]:
@@ -62,16 +65,19 @@ def choose_radii(masks: Masks, spacing: Sequence[float]) -> tuple[tuple[float, .
     by_bit = count_bits(bytes_.flatten(0, 1))
     by_bit = by_bit.to(torch.float32, memory_format=torch.contiguous_format)
     counts = masks.by_image(by_bit.view(planes.ndim, -1, BITS))
+    sides = planes.shape[1:]
+    long = [voxel for voxel, side in zip(spacing, sides, strict=True) if side > 1]
+    finest = min(long or spacing)
     # Of the surface as if all faces were those of the first axis, which lie `thick` voxels apart.
-    thick = spacing[0] / min(spacing)
+    thick = spacing[0] / finest
     surface = counts[1]
     for area, voxel in zip(counts[2:], spacing[1:], strict=True):
         surface = surface.add(area, alpha=spacing[0] / voxel)
-    volume = counts[0] * (long_axes(planes.shape[1:]) * thick)
+    volume = counts[0] * (long_axes(sides) * thick)
     # Half-way to the next rung, on the scale of logarithms.
     first = math.log2(LEAST) + 0.25
     steps = torch.arange(first, first + STEPS / 2, 0.5, dtype=counts.dtype, device=planes.device)
-    return ladder(spacing), volume >= 2 ** steps[:, None, None] * surface
+    return ladder(finest), volume >= 2 ** steps[:, None, None] * surface
 
 
 def _neighbours(planes: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,8 @@ def root_shares(volumes: Tensor, sizes: Tensor, axes: int) -> Tensor:
     ratio of lengths it changes little from one voxel of an object to the next, in 3D as in 2D.
 
     Args:
-        volumes: of the dilated masks of each image, (B, C), in voxels, >= 0; floats.
-        sizes: the number of valid voxels V of each image, (B,).
+        volumes: of the dilated masks of each image, (..., B, C), in voxels, >= 0; floats.
+        sizes: the number of valid voxels V of each image, (..., B).
         axes: the number d of axes with more than one voxel.
 
     Examples:
@@ -36,4 +36,4 @@ def root_shares(volumes: Tensor, sizes: Tensor, axes: int) -> Tensor:
         >>> root_shares(torch.tensor([[16.0, 4.0, 0.0]]), torch.tensor([16.0]), 2)
         tensor([[1., 2., 0.]])
     """
-    return ((sizes[:, None] / volumes) ** (1 / max(axes, 1))).nan_to_num(posinf=0.0)
+    return ((sizes[..., None] / volumes) ** (1 / max(axes, 1))).nan_to_num(posinf=0.0)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dilated_ce.operators import operator
 
@@ -42,7 +42,7 @@ def plain(tensor: Tensor) -> Tensor:
     """The tensor without its subclass, such as MONAI's, whose metadata slow every operation."""
     if not isinstance(tensor, Tensor) or type(tensor) is Tensor:
         return tensor
-    if _compiling() and not torch.compiler.is_dynamo_compiling():
+    if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():
         return tensor  # what traces behind Dynamo has subclasses of its own, which must remain
     return _without_subclass(tensor)
 
@@ -57,12 +57,17 @@ _without_subclass._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 
 def on_host(tensor: Tensor) -> bool:
-    """Whether Python may read values of this tensor: on the CPU, and not while compiling."""
-    return tensor.device.type == "cpu" and not _compiling()
+    """Whether Python may read values of this tensor.
 
-
-def _compiling() -> bool:
-    return torch.compiler.is_compiling()
+    It may not on an accelerator, while compiling, where `torch.vmap` has put many tensors into one,
+    and where a tensor is only said to be there (`FakeTensorMode`).
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and tensor.device.type == "cpu"
+        and type(tensor) in (Tensor, nn.Parameter)
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
 
 
 def as_target(mode: str, logits: Tensor, target: Tensor, ignore_index: int | None) -> Target:

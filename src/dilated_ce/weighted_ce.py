@@ -21,18 +21,20 @@ def weighted_cross_entropy(
     """The sum of w(x) CE(x) over the voxels, or the map of them.
 
     Args:
-        logits: float32 or float64 (B, C, *spatial).
+        logits: (B, C, *spatial).
         target: what `as_target` gives for these logits.
-        weights: of the shape of the labels, 0 where not valid; of the dtype of the logits.
+        weights: of the shape of the labels, 0 where not valid; float32 or float64, in which the
+            loss is computed.
         valid: bool, where the labels are not ignored; None if none are.
         label_smoothing: 0 to 1, as in `F.cross_entropy`.
         by_channel: whether channels are masks of their own, with a sigmoid each, or classes.
         by_voxel: whether to return the map.
     """
-    truth = target.truth
+    dtype = weights.dtype
+    truth = None if target.truth is None else target.truth.to(dtype)
     if by_channel:
         assert truth is not None
-        truth = truth.to(logits.dtype)
+        logits = logits.to(dtype)
         if label_smoothing > 0:  # as of the two classes that each channel is
             truth = truth * (1 - label_smoothing) + label_smoothing / 2
         if valid is not None:  # 0 times infinity, where an ignored entry is out of bounds
@@ -44,19 +46,19 @@ def weighted_cross_entropy(
     # Compilers fuse plain operations, and forward derivatives, as of torch.func.hessian, need them.
     forward = torch.autograd.forward_ad._current_level >= 0
     learnt = truth is not None and truth.requires_grad
-    truth = None if truth is None else truth.to(logits.dtype)
     if not (by_voxel or forward or learnt or torch.compiler.is_compiling()):
         apply: Any = _WeightedCrossEntropy.apply  # which PyTorch leaves without types
         labels = None if labels is None else known(labels, valid)
         ignored = None if valid is None else ~valid
         total: Tensor = apply(logits, labels, truth, weights, ignored, label_smoothing)[0]
         return total
+    logits = logits.to(dtype)
     if valid is not None:
         logits = torch.where(valid[:, None], logits, 0)
         labels = None if labels is None else torch.where(valid, labels, 0)
         truth = None if truth is None else torch.where(valid[:, None], truth, 0)
-    told: Any = labels if truth is None else truth.to(logits.dtype)
-    loss = F.cross_entropy(logits, told, label_smoothing=label_smoothing, reduction="none")
+    found: Any = labels if truth is None else truth
+    loss = F.cross_entropy(logits, found, label_smoothing=label_smoothing, reduction="none")
     return weights * loss if by_voxel else (weights * loss).sum()
 
 
@@ -65,7 +67,8 @@ class _WeightedCrossEntropy(torch.autograd.Function):
 
     `(weights * F.cross_entropy(logits, target, reduction="none")).sum()` keeps three of them: the
     log-probabilities and two gradients. Here the log-probabilities of the forward pass become the
-    gradient, in place. Either labels, with a class where they are ignored, or truth is None.
+    gradient, in place; and of logits in half precision no other copy is kept. Either labels, with a
+    class where they are ignored, or truth is None.
     """
 
     generate_vmap_rule = True
@@ -79,7 +82,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         ignored: Tensor | None,
         label_smoothing: float,
     ) -> tuple[Tensor, Tensor]:
-        log_p = F.log_softmax(logits, dim=1)
+        log_p = F.log_softmax(logits, dim=1, dtype=weights.dtype)
         if labels is not None:
             fitting = log_p.gather(1, labels[:, None])[:, 0]
         else:
@@ -108,15 +111,18 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         logits, labels, truth, weights, ignored = ctx.saved_tensors
         smoothing = ctx.label_smoothing
         weights = (weights * gradient)[:, None]
-        if torch.is_grad_enabled():  # a second derivative is wanted
-            told = _smoothed(logits, labels, truth, smoothing)
-            result = weights * (logits.softmax(1) * told.sum(1, keepdim=True) - told)
+        # `torch.autograd.grad(..., is_grads_batched=True)` puts many into one.
+        many = torch._C._functorch.is_legacy_batchedtensor(gradient)
+        if torch.is_grad_enabled() or many:  # a second derivative, or the first of many losses
+            wanted = _smoothed(logits, labels, truth, smoothing, weights.dtype)
+            found = logits.softmax(1, weights.dtype) * wanted.sum(1, keepdim=True)
+            result = weights * (found - wanted)
             if ignored is not None:
                 result = result.masked_fill(ignored[:, None], 0)
-            return result, *(None,) * 5
+            return result.to(logits.dtype), *(None,) * 5
         # The first backward pass takes the log-probabilities; another one computes them anew.
         log_p, ctx.log_p = ctx.log_p, None
-        result = F.log_softmax(logits, dim=1) if log_p is None else log_p
+        result = F.log_softmax(logits, 1, dtype=weights.dtype) if log_p is None else log_p
         result.exp_()
         if truth is not None:  # which add up to about 1
             result.mul_(truth.sum(1, keepdim=True).mul(1 - smoothing).add(smoothing))
@@ -129,14 +135,18 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         result.mul_(weights)
         if ignored is not None:
             result.masked_fill_(ignored[:, None], 0)
-        return result, *(None,) * 5
+        return result.to(logits.dtype), *(None,) * 5
 
 
 def _smoothed(
-    logits: Tensor, labels: Tensor | None, truth: Tensor | None, smoothing: float
+    logits: Tensor,
+    labels: Tensor | None,
+    truth: Tensor | None,
+    smoothing: float,
+    dtype: torch.dtype,
 ) -> Tensor:
     """The probabilities (B, C, *spatial) that the logits should have."""
     if truth is None:
         assert labels is not None
-        truth = torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
-    return truth.to(logits.dtype) * (1 - smoothing) + smoothing / logits.shape[1]
+        truth = torch.zeros_like(logits, dtype=dtype).scatter_(1, labels[:, None], 1.0)
+    return truth * (1 - smoothing) + smoothing / logits.shape[1]

@@ -74,15 +74,17 @@ def dilated_balanced_weights(
             None when every voxel has a class.
         weight: how much each class counts, (C,); 1 for all when None. The shares become
             weight_c / v_c.
-        num_voxels: number of valid voxels of the data set on which `volumes` were counted. The map
-            is then scaled to mean 1 over that data set, not over the batch.
+        num_voxels: number of valid voxels of the data set on which `volumes` were counted, as in
+            `dilated_balanced_cross_entropy`. The map is then scaled to mean 1 over that data set,
+            not over the batch.
         process_group: the processes that hold the other parts of the batch: "world" for all of
             them, or a group of `torch.distributed`. Volumes and mean are then those of the whole
             batch. Every process of the group has to make the call. None: this process alone.
 
     Returns:
-        float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group), 0 at
-        ignored ones. It carries no gradient, and nothing waits for the device.
+        float32 tensor (B, *spatial), mean 1 over the valid voxels (of the whole group; with
+        `num_voxels` of the data set), 0 at ignored ones. It carries no gradient, and nothing waits
+        for the device.
 
     Raises:
         TypeError: labels that are not integers, or another argument of the wrong type.
@@ -185,15 +187,17 @@ def adaptive_dilated_weights(
 
 
 class WeightMap(NamedTuple):
-    """The weights of voxels, up to the scale that gives them mean 1 over the batch."""
+    """The weights of voxels, up to a scale."""
 
     values: Tensor  # (B, *spatial), of masks of their own (B, C, *spatial); 0 where ignored
-    scale: Tensor | None  # a scalar, or (C, 1, ...); None if it is 1
+    # A scalar, or (C, 1, ...), or None for 1: it gives mean 1 over the batch (`num_voxels`: over
+    # the data set).
+    scale: Tensor | None
     num_valid: Tensor  # voxels of the batch that count, over the number of processes: a scalar
     valid: Tensor | None  # which they are here; None where Python knows that all are
 
     def scaled(self) -> Tensor:
-        """The map with mean 1."""
+        """The map itself."""
         return self.values if self.scale is None else self.values * self.scale
 
     @staticmethod
@@ -204,34 +208,29 @@ class WeightMap(NamedTuple):
         process_group: dist.ProcessGroup | None,
         total: Tensor | None = None,
         scale: Tensor | None = None,
-        scaled: bool = False,
     ) -> "WeightMap":
         """Find the scale of a map, and what else the mean of a loss needs.
+
+        A map has mean 1 already, unless its sum is given, or its scale.
 
         Args:
             values: the map, 0 where ignored.
             valid: where nothing is ignored, bool, of the same shape; None where nothing is at all.
             sizes: the number of valid voxels, (1,), or of each channel, (C,).
             process_group: that holds the other parts of the batch.
-            total: the sum of the map, or of each channel, if it is known already.
-            scale: the scale, if it is known already; both of the shape of `sizes`.
-            scaled: whether the map has mean 1 already.
+            total: the sum of the map, or of each channel.
+            scale: the scale; both of the shape of `sizes`.
         """
-        if scaled:
-            sums = sizes.to(values.dtype)[None]
-        else:
-            if total is None:
-                by_channel = values.movedim(1, 0) if len(sizes) > 1 else values[None]
-                by_channel = by_channel.flatten(1)
-                total = by_channel.sum(1) if values.numel() else values.new_zeros(len(sizes))
-            sums = torch.stack([sizes.to(values.dtype), total])
+        counts = sizes.to(values.dtype)
+        sums = counts[None] if total is None else torch.stack([counts, total])
         if process_group is not None:
             dist.all_reduce(sums, group=process_group)
         num_valid = sums[0].sum()
         if process_group is not None:
             num_valid = num_valid / dist.get_world_size(process_group)
-        if not scaled:
-            scale = (sums[0] / sums[1]).nan_to_num(0.0, 0.0) if scale is None else scale
+        if total is not None:
+            scale = (sums[0] / sums[1]).nan_to_num(0.0, 0.0)
+        if scale is not None:
             scale = scale.view(() if len(sizes) == 1 else (-1, *[1] * (values.ndim - 2)))
         return WeightMap(values, scale, num_valid, valid)
 
@@ -297,60 +296,72 @@ class Weighting:
             dtype: of the weights.
         """
         # Masks of their own are images of two classes, channel after channel.
-        channels = self.num_classes if self.by_channel else 1
+        channels, batch = self.num_classes if self.by_channel else 1, labels.shape[0]
         classes = 2 if self.by_channel else self.num_classes
         images = labels.movedim(1, 0).flatten(0, 1) if self.by_channel else labels
         radii = self.radii
-        adaptive = radii is None
         if radii is not None and self.by_channel:
             radii = tuple(radius for radius in radii for _ in range(classes))
         planes, volumes, sizes = dilate_masks(
             name, images, classes, radii, self.spacing, self.ignore_index
         )
-        by_channel = (channels, labels.shape[0])  # images of each channel
         counts = sizes.to(dtype)  # and not in the default dtype, which may be a half
-
-        weight = None if self.weight is None else self.weight.to(images.device, dtype)
-        scale = None
-        if adaptive:
-            axes = long_axes(images.shape[1:])
-            shares = root_shares(volumes.to(dtype), counts, axes)
-        elif isinstance(self.volumes, Tensor):
-            given = self.volumes.to(images.device, dtype).view(channels, classes)
-            shares = inverse_shares(given)
-            if self.num_voxels is not None:  # the weights of the data set add up to this
-                counting = (given > 0) * (1 if weight is None else weight.view_as(given))
-                scale = self.num_voxels / counting.to(dtype).sum(1)
-        elif self.volumes == "image":
-            shares = inverse_shares(volumes.to(dtype))
-        else:
-            of_batch = volumes.view(*by_channel, classes).sum(1)
-            if self.process_group is not None:
-                dist.all_reduce(of_batch, group=self.process_group)
-            shares = inverse_shares(of_batch.to(dtype))
-        # From a row for each channel to a row for each image, unless one row is for all of them.
-        shares = shares.view(channels, -1, classes)
-        if weight is not None:
-            shares = shares * weight.view(channels, 1, classes)
+        volumes, sizes = volumes.view(channels, batch, classes), sizes.view(channels, batch)
+        axes = long_axes(images.shape[1:])
+        shares, scale = self._shares(volumes, counts.view(channels, batch), axes)
         if channels > 1:
-            shares = shares.expand(-1, labels.shape[0], -1)
-        table = shares.reshape(-1, classes)
+            shares = shares.expand(-1, batch, -1)
+        table = shares.reshape(-1, classes)  # a row for each image, or one for all of them
 
-        values = look_up(planes, table, images.shape[0], images.shape[1:], adaptive)
+        values = look_up(planes, table, images.shape[0], images.shape[1:], radii is None)
         all_valid = on_host(sizes) and int(sizes.sum()) == labels.numel()
         valid = None if all_valid else valid_voxels(images, self.ignore_index)
         total = None
-        if adaptive:
-            _half_plain(values, counts, valid, weight is None)
-        else:  # a sum over masks adds up to a sum over volumes
-            total = (volumes.to(dtype) * table).view(channels, -1).sum(1)
+        if radii is None:
+            _half_plain(values, counts, valid, self.weight is None)
+        elif scale is None:  # a sum over masks adds up to a sum over volumes
+            total = (volumes.to(dtype) * shares).view(channels, -1).sum(1)
         if self.by_channel:
-            values = values.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
-            valid = (
-                None if valid is None else valid.view(*by_channel, *labels.shape[2:]).movedim(0, 1)
-            )
-        sizes = sizes.view(by_channel).sum(1)
-        return WeightMap.of(values, valid, sizes, self.process_group, total, scale, adaptive)
+            shape = (channels, batch, *labels.shape[2:])
+            values = values.view(shape).movedim(0, 1)
+            valid = None if valid is None else valid.view(shape).movedim(0, 1)
+        return WeightMap.of(values, valid, sizes.sum(1), self.process_group, total, scale)
+
+    def _shares(self, volumes: Tensor, counts: Tensor, axes: int) -> tuple[Tensor, Tensor | None]:
+        """What each mask gives to the voxels of its neighbourhood.
+
+        Args:
+            volumes: of the dilated masks, int64 (channels, B, classes); of one channel if classes
+                share the voxels.
+            counts: of valid voxels, (channels, B), in the dtype of the shares.
+            axes: of an image that have more than one voxel.
+
+        Returns:
+            The shares (channels, B, classes), or (channels, 1, classes) for all images; and the
+            scale (channels,) of the map where the data set tells it.
+        """
+        dtype, channels = counts.dtype, len(counts)
+        weight = None
+        if self.weight is not None:
+            weight = self.weight.to(counts.device, dtype).view(channels, 1, -1)
+        scale = None
+        if self.radii is None:
+            shares = root_shares(volumes.to(dtype), counts, axes)
+        elif isinstance(self.volumes, Tensor):
+            given = self.volumes.to(counts.device, dtype).view(channels, 1, -1)
+            shares = inverse_shares(given)
+            if self.num_voxels is not None:
+                # Over the data set a class gives 1 / v to v voxels: its weight in all.
+                there = (given > 0).to(dtype) if weight is None else (given > 0) * weight
+                scale = (self.num_voxels / there.sum((1, 2))).nan_to_num(0.0, 0.0)
+        elif self.volumes == "image":
+            shares = inverse_shares(volumes.to(dtype))
+        else:
+            of_batch = volumes.sum(1, keepdim=True)
+            if self.process_group is not None:
+                dist.all_reduce(of_batch, group=self.process_group)
+            shares = inverse_shares(of_batch.to(dtype))
+        return shares if weight is None else shares * weight, scale
 
 
 def _half_plain(values: Tensor, counts: Tensor, valid: Tensor | None, positive: bool) -> None:

@@ -456,13 +456,11 @@ def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: T
     weights = weights.to(logits.device, core.computed_in(logits))
     valid = valid_voxels(found.labels, found.ignore_index)
     where = torch.ones_like(weights, dtype=torch.bool) if valid is None else valid
-    counted = where.movedim(1, 0) if by_channel else where[None]
-    weighed = WeightMap.of(
-        torch.where(where, weights, 0),
-        valid,
-        counted.flatten(1).sum(1),
-        as_process_group(loss.process_group),
+    values = torch.where(where, weights, 0)
+    size, total = (
+        (of.movedim(1, 0) if by_channel else of[None]).flatten(1).sum(1) for of in (where, values)
     )
+    weighed = WeightMap.of(values, valid, size, as_process_group(loss.process_group), total)
     return core.weighted_loss(
         logits, found, weighed, loss.label_smoothing, by_channel, loss.reduction
     )
