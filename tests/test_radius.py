@@ -14,14 +14,14 @@ from dilated_ce import adaptive_dilated_weights
 from dilated_ce.dilation import dilate_masks
 from dilated_ce.masks import Masks, unpack
 from dilated_ce.radius import LEAST, MOST, choose_radii, ladder
-from dilated_ce.target import known
+from dilated_ce.target import without_ignored
 
 
 def radii_of(labels, num_classes, spacing=None, ignore_index=None):
     """The radius of each mask, (B, C)."""
     spacing = spacing or (1.0,) * (labels.ndim - 1)
     valid = None if ignore_index is None else labels != ignore_index
-    masks = Masks.of(known(labels, valid), valid, num_classes)
+    masks = Masks.of(without_ignored(labels, valid), valid, num_classes)
     rungs, larger = choose_radii(masks, spacing)
     assert larger.dtype == torch.bool
     assert larger.shape == (len(rungs) - 1, len(labels), num_classes)

@@ -188,7 +188,7 @@ def _dilate_images(
         return masks.planes.flatten(), volumes, sizes
     if balls is None:
         balls, larger = choose_radii(masks, spacing)
-    dilated = dilate(masks, balls, larger, spacing).known()
+    dilated = dilate(masks, balls, larger, spacing).at_valid_voxels()
     return dilated.planes.flatten(), dilated.volumes(), sizes
 
 

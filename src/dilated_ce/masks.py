@@ -97,7 +97,9 @@ class Masks:
                     torch.mul(inside[which, part], 2**masks.bits_per_lane - 1, out=bits[1])
                 if not alone:
                     masks.share(bits, to, which.start)
-        return replace(masks, planes=made[0], inside=None if valid is None else made[1]).known()
+        return replace(
+            masks, planes=made[0], inside=None if valid is None else made[1]
+        ).at_valid_voxels()
 
     def share(self, bits: Tensor, planes: Tensor, first: int) -> None:
         """Put bits of consecutive images, (k, N, n) for lane 0, into their lanes of planes."""
@@ -117,7 +119,7 @@ class Masks:
         shape = (layout.num_planes, *labels.shape[1:])
         return replace(layout, planes=labels.new_empty(shape, dtype=torch.uint8))
 
-    def known(self) -> "Masks":
+    def at_valid_voxels(self) -> "Masks":
         """The masks at valid voxels alone."""
         return self if self.inside is None else replace(self, planes=self.planes & self.inside)
 

@@ -4,6 +4,10 @@ PyTorch splits a large operation among its threads and waits, after each operati
 of them: a hundred times in a loss. With a core that other work keeps busy, as the workers of a data
 loader do, that costs up to seven times the loss itself. A piece is so small that PyTorch takes no
 second thread for it, and it stays in the cache from one operation to the next.
+
+    pieces       of a length
+    blocks       of the rows of a matrix: several, or a part of one
+    small_parts  of tensors of one shape, whatever their strides
 """
 
 from collections.abc import Iterator, Sequence

@@ -137,7 +137,7 @@ def valid_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     return labels != ignore_index
 
 
-def known(labels: Tensor, valid: Tensor | None) -> Tensor:
+def without_ignored(labels: Tensor, valid: Tensor | None) -> Tensor:
     """The labels, and class 0 where they are not valid."""
     return labels if valid is None else labels * valid
 
@@ -153,7 +153,7 @@ def check_labels(
     """
     highest = min(num_classes - 1, torch.iinfo(labels.dtype).max)
     valid = valid_voxels(labels, ignore_index)
-    classes = known(labels, valid)
+    classes = without_ignored(labels, valid)
     allowed = classes.clamp(0, highest) == classes
     if not on_host(labels):
         _demand(allowed, f"{name}: a label lies outside 0 ... {num_classes - 1}.")
@@ -250,7 +250,7 @@ def channel_labels(target: Tensor, ignore_index: int | None) -> Tensor:
 
 def _computable(target: Tensor) -> Tensor:
     """The target in a dtype that torch computes with and in which probabilities add up."""
-    target = target.detach()  # one that is learnt must not warn that its values are read
+    target = target.detach()  # one with a gradient must not warn that its values are read
     if target.dtype in (torch.float32, torch.float64):
         return target
     return target.float()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dilated_ce.target import Target, known
+from dilated_ce.target import Target, without_ignored
 
 
 def weighted_cross_entropy(
@@ -45,10 +45,10 @@ def weighted_cross_entropy(
     labels = None if truth is not None else target.labels.long()
     # Compilers fuse plain operations, and forward derivatives, as of torch.func.hessian, need them.
     forward = torch.autograd.forward_ad._current_level >= 0
-    learnt = truth is not None and truth.requires_grad
-    if not (by_voxel or forward or learnt or torch.compiler.is_compiling()):
+    learns_target = truth is not None and truth.requires_grad
+    if not (by_voxel or forward or learns_target or torch.compiler.is_compiling()):
         apply: Any = _WeightedCrossEntropy.apply  # which PyTorch leaves without types
-        labels = None if labels is None else known(labels, valid)
+        labels = None if labels is None else without_ignored(labels, valid)
         ignored = None if valid is None else ~valid
         total: Tensor = apply(logits, labels, truth, weights, ignored, label_smoothing)[0]
         return total
@@ -84,15 +84,15 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         log_p = F.log_softmax(logits, dim=1, dtype=weights.dtype)
         if labels is not None:
-            fitting = log_p.gather(1, labels[:, None])[:, 0]
+            log_likelihood = log_p.gather(1, labels[:, None])[:, 0]
         else:
             assert truth is not None
-            fitting = (truth * log_p).sum(1)
+            log_likelihood = (truth * log_p).sum(1)
         if label_smoothing > 0:
-            fitting.mul_(1 - label_smoothing).add_(log_p.mean(1), alpha=label_smoothing)
+            log_likelihood.mul_(1 - label_smoothing).add_(log_p.mean(1), alpha=label_smoothing)
         if ignored is not None:  # 0 times infinity, where an ignored voxel is out of bounds
-            fitting.masked_fill_(ignored, 0)
-        return 0 - fitting.mul_(weights).sum(), log_p  # for an empty batch 0, and not -0
+            log_likelihood.masked_fill_(ignored, 0)
+        return 0 - log_likelihood.mul_(weights).sum(), log_p  # for an empty batch 0, and not -0
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
