@@ -15,7 +15,7 @@ from scipy import ndimage
 from dilated_ce import dilate_labels
 from dilated_ce.masks import Masks
 from dilated_ce.radius import choose_radii
-from dilated_ce.target import known, valid_voxels
+from dilated_ce.target import valid_voxels, without_ignored
 
 # Foreground; background within the radius of it; background beyond.
 PLACES = ("foreground", "rim", "far")
@@ -139,7 +139,7 @@ def radii_by_image(
     """
     labels = torch.from_numpy(images)
     valid = valid_voxels(labels, ignore_index)
-    masks = Masks.of(known(labels, valid), valid, num_classes)
+    masks = Masks.of(without_ignored(labels, valid), valid, num_classes)
     radii, larger = choose_radii(masks, spacing)
     taken = np.array(radii)[larger.sum(0).numpy()]
     return np.where(masks.volumes().numpy() > 0, taken, 0.0)
