@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from study.data.written import paletted
 from toy import check_cases
 
 from dilated_ce.study.data.cases import Case, DataError
@@ -309,7 +310,9 @@ def one_case(folder, pictures, num_channels):
         names = [f"imagesTr/{case}_{n:04d}" for n in range(len(pictures))] + [f"labelsTr/{case}"]
         for name, picture in zip(names, (*pictures, labels), strict=True):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(folder / f"{name}.png")
+            if not isinstance(picture, Image.Image):
+                picture = Image.fromarray(picture)
+            picture.save(folder / f"{name}.png")
     names = {str(number): f"channel {number}" for number in range(num_channels)}
     write_json(folder, channel_names=names, labels=LABELS, file_ending=".png")
     return open_at(folder).cases[0]
@@ -319,7 +322,6 @@ def one_case(folder, pictures, num_channels):
     ("pictures", "expected"),
     [
         ([COLOUR], COLOUR.transpose(2, 0, 1)),
-        ([GREY], np.stack([GREY] * 3)),  # one that happens to be grey
         ([np.stack([GREY] * 3, -1)], np.stack([GREY] * 3)),
         ([GREY, GREY // 2, GREY // 3], np.stack([GREY, GREY // 2, GREY // 3])),
         ([GREY], GREY[None]),
@@ -335,13 +337,43 @@ def test_the_data_set_says_how_many_channels_a_picture_has(tmp_path, pictures, e
     ("pictures", "num_channels", "message"),
     [
         ([COLOUR], 1, "a_0000.png: got 3 channels, dataset.json names 1"),
-        ([COLOUR], 2, "got 3 channels, dataset.json names 2"),
+        ([COLOUR], 2, "imagesTr/a_0001.png: no such file"),
         ([GREY, COLOUR], 2, "got 4 channels, dataset.json names 2"),
+        ([GREY], 3, r"a_0000.png: is one grey channel \(mode L\), expected all .* in colour, or"),
+        ([paletted(GREY // 2, *[(n, n, n) for n in range(128)])], 3, r"one grey channel \(mode P"),
+        ([GREY.astype(np.uint16) * 257], 3, r"is one grey channel \(mode I;16\)"),
     ],
 )
 def test_pictures_of_other_channels(tmp_path, pictures, num_channels, message):
     with pytest.raises(DataError, match=message):
         one_case(tmp_path, pictures, num_channels).load()
+
+
+def test_files_of_channels_that_are_missing(tmp_path):
+    one_case(tmp_path, [GREY, GREY // 2, GREY // 3], 3)
+    names = [f"imagesTr/{case}_{n:04d}.png" for case in "ab" for n in (1, 2)]
+    for gone in (names[:1], names[:2], names[1:], names[2:]):
+        for name in gone:
+            (tmp_path / name).rename(tmp_path / "elsewhere")
+        with pytest.raises(DataError) as raised:
+            open_at(tmp_path)
+        assert str(raised.value).splitlines()[1:] == [f"  - {name}: no such file" for name in gone]
+        for name in gone:
+            Image.fromarray(GREY).save(tmp_path / name)
+
+
+def test_listed_pictures_of_which_some_are_in_one_file(tmp_path):
+    one_case(tmp_path, [COLOUR, GREY, GREY], 3)
+    listed = {
+        case: {
+            "images": [f"imagesTr/{case}_{n:04d}.png" for n in range(3 if case == "a" else 1)],
+            "label": f"labelsTr/{case}.png",
+        }
+        for case in "ab"
+    }
+    break_json(tmp_path, dataset=listed)
+    with pytest.raises(DataError, match=r"b_0000.png: is one picture for all channels, and others"):
+        open_at(tmp_path)
 
 
 def break_json(folder, **changes):

@@ -327,7 +327,14 @@ def pictures_of_nnunet(folder):
         names = {"0": "R", "1": "G", "2": "B"}
         contents = {"channel_names": names, "labels": volumes.LABELS, "file_ending": ending}
         (place / "dataset.json").write_text(json.dumps(contents))
-        assert holds(place, rings).cases[0].load().image.shape[0] == 3
+        data = holds(place, rings)
+        assert data.cases[0].load().image.shape[0] == 3
+        path = place / f"imagesTr/c0_0000{ending}"
+        picture(0).convert("L").save(path)
+        (problem, *_) = check_cases(data).problems
+        assert f"c0: {path.name}: is one grey channel" in problem
+        picture(0).save(path.with_stem("c0_0001"))
+        stops(place, f"imagesTr/c0_0002{ending}: no such file")
 
 
 @row("labels such as 0.99999")

@@ -9,6 +9,7 @@ import numpy as np
 
 from dilated_ce.study.data.cases import IGNORE_INDEX, Case, DataError, Found, FoundCase
 from dilated_ce.study.data.images import (
+    COLOURS,
     alike,
     decoded,
     naming,
@@ -64,7 +65,7 @@ def open_folder(
     return Found(
         source=f"Images from the folder {folder.resolve().name}.",
         classes=coding.names,
-        channels=("red", "green", "blue"),
+        channels=COLOURS,
         spatial_dims=2,
         unit="px",
         ignore_index=None if ignore_value is None else IGNORE_INDEX,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 UPRIGHT = 1  # of the eight orientations of EXIF
+COLOURS = ("red", "green", "blue")  # the channels of a picture
 
 
 def read_image(file: Path | IO[bytes]) -> NDArray[np.float32]:
@@ -29,6 +30,19 @@ def pixels_of(image: Image.Image) -> NDArray[np.float32]:
         raise ValueError(f"got pixels of 32 bits (mode {image.mode}), expected 8 or 16 bits")
     rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def is_in_colour(image: Image.Image) -> bool:
+    """Whether an image stores colours, and not a single channel.
+
+    Examples:
+        >>> is_in_colour(Image.new("RGB", (1, 1), "grey")), is_in_colour(Image.new("L", (1, 1)))
+        (True, False)
+    """
+    if image.mode in ("P", "PA"):
+        palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        return bool((palette != palette[:, :1]).any())
+    return len(image.getbands()) > 2
 
 
 def decoded(file: Path | IO[bytes]) -> Image.Image:

@@ -8,7 +8,9 @@ import numpy as np
 
 from dilated_ce.study.data.cases import IGNORE_INDEX, DataError, Found, FoundCase
 from dilated_ce.study.data.description import Description, Listed, read_description
+from dilated_ce.study.data.images import COLOURS
 from dilated_ce.study.data.paths import (
+    PICTURE_ENDINGS,
     VOLUME_ENDINGS,
     files_in,
     is_picture,
@@ -119,6 +121,13 @@ def _listed(folder: Path, cases: Iterable[Listed], num_channels: int) -> Files:
                 "alike; rename one, or list it once"
             )
         files[name] = (images, label)
+    alone = [images[0] for images, _ in files.values() if len(images) == 1]
+    if num_channels > 1 and len(alone) < len(files):
+        problems += [
+            f"{path}: is one picture for all channels, and others have a file for each"
+            for path in alone
+            if is_picture(path)
+        ]
     return _found(folder, files, problems)
 
 
@@ -161,14 +170,19 @@ def _by_name(folder: Path, ending: str, num_channels: int) -> Files:
         }
         for part in ("labelsTr", "imagesTr")
     )
+    wanted_of = {
+        file: [f"{file.removesuffix(ending)}_{n:04d}{ending}" for n in range(num_channels)]
+        for file in labels
+    }
+    # A picture in colour may hold three channels, as nnU-Net has it for natural images: then none
+    # of the cases has a file for the second or third.
+    in_one = num_channels == len(COLOURS) and ending in PICTURE_ENDINGS
+    in_one &= not any(file in images for wanted in wanted_of.values() for file in wanted[1:])
     files: Files = {}
     problems = []
     for file, label in labels.items():
         name = file.removesuffix(ending)
-        wanted = [f"{name}_{number:04d}{ending}" for number in range(num_channels)]
-        # A single RGB file may hold three channels, as nnU-Net has it for natural images.
-        if is_picture(label) and wanted[0] in images and not {*wanted[1:]} & images.keys():
-            wanted = wanted[:1]
+        wanted = wanted_of[file][:1] if in_one else wanted_of[file]
         problems += [f"imagesTr/{file}: no such file" for file in wanted if file not in images]
         files[name] = (tuple(images[file] for file in wanted if file in images), label)
     return _found(folder, files, problems)

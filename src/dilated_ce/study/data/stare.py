@@ -21,7 +21,13 @@ import pooch
 import requests
 
 from dilated_ce.study.data.cases import Case, CaseSource, DataError, DataSet, Split
-from dilated_ce.study.data.images import read_image, rescale_image, rescale_labels, scaled
+from dilated_ce.study.data.images import (
+    COLOURS,
+    read_image,
+    rescale_image,
+    rescale_labels,
+    scaled,
+)
 from dilated_ce.study.data.masks import read_mask
 
 URL = (
@@ -73,7 +79,7 @@ def open_stare(scale: float = 0.5, url: str = URL) -> DataSet:
         name="STARE",
         source="STARE retinal photographs, first observer; Hoover et al., IEEE TMI 2000.",
         classes=("background", "vessel"),
-        channels=("red", "green", "blue"),
+        channels=COLOURS,
         spatial_dims=2,
         unit="px",
         ignore_index=None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dilated_ce.study.data.cases import Case, DataError, mask_of, region_code
-from dilated_ce.study.data.images import rescale_image, scaled
+from dilated_ce.study.data.images import COLOURS, rescale_image, scaled
 from dilated_ce.study.data.paths import is_picture, is_readable
 from dilated_ce.study.data.volume_files import Grid, turned
 from dilated_ce.study.data.volumes import MODES, as_stack, read_channels, resample, stack_axis
@@ -37,24 +37,26 @@ class Unlabelled:
     is_picture: bool
 
     @classmethod
-    def read(cls, files: Sequence[Path], num_channels: int) -> "Unlabelled":
-        """Read the channels of an image.
+    def read(cls, files: Sequence[Path], names: Sequence[str]) -> "Unlabelled":
+        """Read the channels of an image, which the network knows by these names.
 
         Raises:
             DataError: a file that cannot be read, shapes that differ, other channels.
         """
         channels: list[NDArray[np.float32]] = []
         for number, path in enumerate(files):
-            parts, own = read_channels(path, in_colour=len(files) < num_channels)
+            parts, own = read_channels(
+                path, in_colour=len(files) < len(names), may_be_grey=tuple(names) == COLOURS
+            )
             if number == 0:
                 grid = own
             channels += [turned(part, own, grid)[0] for part in parts]
         if len({part.shape for part in channels}) > 1:
             raise DataError(f"{files[0].name}: its channels have different shapes")
-        if len(channels) != num_channels:
+        if len(channels) != len(names):
             raise DataError(
                 f"{files[0].name}: got {count(len(channels), 'channel')}, the network takes "
-                f"{num_channels}"
+                f"{len(names)}"
             )
         image = np.stack(channels).astype(np.float32)
         if not np.isfinite(image).all():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dilated_ce.study.data.cases import IGNORE_INDEX, Case, DataError, region_code
 from dilated_ce.study.data.description import MOST_LABEL
-from dilated_ce.study.data.images import read_image
+from dilated_ce.study.data.images import decoded, is_in_colour, pixels_of
 from dilated_ce.study.data.masks import read_mask
 from dilated_ce.study.data.paths import is_picture
 from dilated_ce.study.data.volume_files import MOST_VOXELS, Grid, read_volume, turned
@@ -46,7 +46,6 @@ class VolumeReader:
         channels: list[NDArray[np.float32]] = []
         orientations = {grid.orientation} - {""}
         for number, path in enumerate(images):
-            # One picture for several channels holds them all, however grey it is.
             parts, own = read_channels(path, in_colour=len(images) < self.num_channels)
             orientations |= {own.orientation} - {""}
             if number == 0:  # whose axes the case has
@@ -260,17 +259,30 @@ def _size(spacing: tuple[float, ...]) -> str:
     return " x ".join(f"{size:.4g}" for size in spacing)
 
 
-def read_channels(path: Path, in_colour: bool) -> tuple[list[NDArray[np.float32]], Grid]:
+def read_channels(
+    path: Path, in_colour: bool, may_be_grey: bool = False
+) -> tuple[list[NDArray[np.float32]], Grid]:
     """The channels of an image file, each (*spatial), and its grid.
 
-    A picture has three channels; a grey one has one, unless it is one of a set in colour.
+    Args:
+        path: of the file.
+        in_colour: a picture holds all channels, red, green and blue. Else one whose three channels
+            are equal has one.
+        may_be_grey: a picture of one channel has three equal ones, as in folders of pictures.
 
     Raises:
-        DataError: a file that cannot be read.
+        DataError: a file that cannot be read, or that should be in colour and has one channel.
     """
     try:
         if is_picture(path):
-            image = read_image(path)
+            picture = decoded(path)
+            if in_colour and not (may_be_grey or is_in_colour(picture)):
+                raise ValueError(
+                    f"is one grey channel (mode {picture.mode}), expected all channels in one "
+                    "picture in colour, or a file for each, which end with _0000, _0001, ...; "
+                    "if all are to be this grey, save the picture as RGB"
+                )
+            image = pixels_of(picture)
             grey = not in_colour and (image == image[:1]).all()
             return list(image[:1] if grey else image), Grid((1.0, 1.0))
         values, grid = read_volume(path)

@@ -167,7 +167,7 @@ def predict_files(
     write_json(out / "labels.json", {name: number for number, name in enumerate(classes)})
     for name, files in found.items():
         try:
-            image = Unlabelled.read(files, len(model.about.channels))
+            image = Unlabelled.read(files, model.about.channels)
             labels = model.predict(image, device)
             yield name, write_labels(out, name, labels, image, classes, model.about.overlapping)
         except DataError as error:

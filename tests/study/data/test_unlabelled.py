@@ -1,0 +1,21 @@
+"""Reading images that have no labels."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.data.images import COLOURS
+from dilated_ce.study.data.unlabelled import Unlabelled
+
+GREY = np.random.default_rng(0).integers(0, 255, (8, 10)).astype(np.uint8)
+
+
+def test_a_grey_picture_has_three_channels_only_where_training_gave_it_three(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(GREY).save(path)
+    image = Unlabelled.read([path], COLOURS).image  # as of folders of pictures
+    np.testing.assert_allclose(image, np.stack([GREY] * 3) / 255, rtol=1e-6)
+    assert Unlabelled.read([path], ["MR"]).image.shape == (1, 8, 10)
+    with pytest.raises(DataError, match=r"a.png: is one grey channel .*or a file for each"):
+        Unlabelled.read([path], ["T1", "T2", "FLAIR"])
