@@ -253,6 +253,90 @@ def test_colours_without_their_names(tmp_path):
     )
 
 
+def over(colours, opacity):
+    """A mask with its opacity, either for each class or for each pixel."""
+    levels = np.array(colours, np.uint8)
+    return np.dstack([levels, np.asarray(opacity, np.uint8)])
+
+
+def lower_half(number):
+    return disc(number) * (np.arange(64) < 32 + number)[:, None].astype(np.uint8)
+
+
+def red_and_erased(number):
+    """A red disc, of which the lower half is transparent and still red below."""
+    return over(np.array([BLACK, RED], np.uint8)[disc(number)], lower_half(number) * 255)
+
+
+NAMED = {"background": "#000000", "lesion": "#ff0000"}
+
+
+@pytest.mark.parametrize(
+    ("make", "of_another"),
+    [
+        (red_and_erased, True),
+        # All is painted, and what is no lesion erased again.
+        (lambda n: over(np.full((64, 80, 3), RED), lower_half(n) * 255), True),
+        # A palette of which one colour is transparent.
+        (lambda n: paletted(disc(n) + lower_half(n), BLACK, RED, RED), True),
+        (lambda n: over(np.array([BLACK, RED])[lower_half(n)], lower_half(n) * 255), False),
+        (lambda n: over(np.array([BLACK, RED])[lower_half(n)], np.full((64, 80), 99)), False),
+        (lambda n: np.array([BLACK, RED], np.uint8)[lower_half(n)], False),
+    ],
+)
+def test_transparent_pixels_are_background(tmp_path, make, of_another):
+    write(tmp_path, each(make))
+    for path in tmp_path.glob("masks/*"):
+        with Image.open(path) as mask:
+            if mask.mode == "P":
+                mask.save(path, transparency=1)
+    expect(tmp_path, lower_half, mask_classes=NAMED)
+    (note, *more) = check_cases(read(tmp_path, mask_classes=NAMED)).notes or [""]
+    expected = "transparent pixels are background, whatever colour they have, in 4 cases: c0"
+    assert note.startswith(expected) if of_another else note == ""
+    assert not more
+
+
+def test_without_options_transparent_pixels_lead_to_what_reads_them(tmp_path):
+    write(tmp_path, each(red_and_erased))
+    refused(tmp_path, r"with transparency \(mode RGBA\).*--mask-classes background=#000000,NAME=")
+    white = np.array([BLACK, WHITE], np.uint8)
+    write(tmp_path, each(lambda n: over(white[disc(n)], lower_half(n) * 255)))
+    refused(tmp_path, r"with transparency \(mode RGBA\)")
+    expect(tmp_path, lower_half, mask_classes={"background": "#000000", "lesion": "#ffffff"})
+
+
+@pytest.mark.parametrize("options", [{}, {"mask_classes": NAMED}])
+def test_half_transparent_pixels(tmp_path, options):
+    colours = np.array([BLACK, RED], np.uint8)
+    write(tmp_path, each(lambda n: over(colours[disc(n)], disc(n) * 100)))
+    with pytest.raises(DataError, match=r"half transparent \(opacity 100 of 255\).*m.putalpha"):
+        labels_in(tmp_path, **options)
+    for path in tmp_path.glob("masks/*"):  # as the error says
+        m = Image.open(path).convert("RGBA")
+        m.putalpha(m.getchannel("A").point(lambda a: 255 * (a > 0)))
+        m.save(path)
+    expect(tmp_path, disc, mask_classes=NAMED)
+
+
+@pytest.mark.parametrize("colour", [BLACK, WHITE])
+@pytest.mark.parametrize("options", [{}, {"mask_classes": NAMED}])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_mask_that_is_drawn_in_its_transparency_alone(tmp_path, colour, options, mode):
+    smooth = np.array(smoothed(disc() * 255))
+    for opacity in (disc() * 255, smooth):
+        mask = Image.fromarray(over(np.full((64, 80, 3), colour), opacity)).convert(mode)
+        write(tmp_path, each(lambda n, mask=mask: mask))
+        fix = r"drawn in its transparency alone.*getchannel\('A'\)"
+        if options and colour == WHITE:
+            fix = "holds the value #ffffff, which is no class|half transparent"
+        with pytest.raises(DataError, match=fix):
+            labels_in(tmp_path, **options)
+    for path in tmp_path.glob("masks/*"):
+        Image.open(path).convert("RGBA").getchannel("A").save(path)
+    expect(tmp_path, lambda n: smooth > 127, mask_threshold=127)
+
+
 def with_void(number, value=255, of=disc):
     mask = of(number).copy()
     mask[:3] = value

@@ -349,6 +349,14 @@ def test_pictures_of_other_channels(tmp_path, pictures, num_channels, message):
         one_case(tmp_path, pictures, num_channels).load()
 
 
+def test_labels_in_colour_are_not_sent_to_options_of_folders(tmp_path):
+    labels = Image.fromarray(COLOUR)
+    one_case(tmp_path, [GREY], 1)
+    labels.save(tmp_path / "labelsTr/a.png")
+    with pytest.raises(DataError, match=r"in colour or .*; save it with a grey value for each"):
+        open_at(tmp_path).cases[0].load()
+
+
 def test_files_of_channels_that_are_missing(tmp_path):
     one_case(tmp_path, [GREY, GREY // 2, GREY // 3], 3)
     names = [f"imagesTr/{case}_{n:04d}.png" for case in "ab" for n in (1, 2)]

@@ -200,6 +200,26 @@ def in_colour(folder):
     holds(folder, rings, mask_classes=by_colour)
 
 
+@row("colours that are transparent in places")
+def transparent(folder):
+    for number, mask in enumerate(each(disc)):
+        write(folder, [mask] * COUNT)
+        for opacity, fix in ((mask * 255, None), (mask * 90, "half"), (None, "transparency alone")):
+            below = np.full((*mask.shape, 3), (0, 0, 0) if opacity is None else (255, 0, 0))
+            above = mask * 255 if opacity is None else opacity
+            Image.fromarray(np.dstack([below.astype(np.uint8), above])).save(
+                folder / f"masks/c{number}.png"
+            )
+            named = {"background": "#000000", "polyp": "#ff0000"}
+            case = read(folder, mask_classes=named).cases[number]
+            if fix is None:
+                np.testing.assert_array_equal(case.load().labels, mask)
+                assert "transparent pixels are background" in case.load().notes[0]
+            else:
+                with pytest.raises(DataError, match=fix):
+                    case.load()
+
+
 @row("0 and 255, and values between or near them")
 def once_jpeg(folder):
     write(folder, each(lambda n: through_jpeg(binary(n)).copy()))

@@ -88,11 +88,12 @@ def load_image(
             picture = decoded(image_path)
         with naming(f"masks/{mask_path.name}"):
             mask = decoded(mask_path)
-        note = alike(picture, mask)
+        notes = [alike(picture, mask)]
         with naming(f"images/{image_path.name}"):
             image = pixels_of(picture)
         with naming(f"masks/{mask_path.name}"):
             labels = coding.labels(mask)
+            notes += [coding.note_on(mask)]
     except ValueError as error:
         raise DataError(str(error)) from error
     if image.shape[1:] != labels.shape:
@@ -101,5 +102,5 @@ def load_image(
             f"images/{image_path.name} has {sizes[0]} pixels, masks/{mask_path.name} {sizes[1]}"
         )
     image = rescale_image(image, scaled(labels.shape, scale))
-    notes = () if note is None else (note,)
-    return Case(name, np.ascontiguousarray(image), rescale_labels(labels, scale), notes=notes)
+    said = tuple(note for note in notes if note is not None)
+    return Case(name, np.ascontiguousarray(image), rescale_labels(labels, scale), notes=said)

@@ -10,7 +10,14 @@ from PIL import Image, ImageColor
 
 from dilated_ce.study.data.cases import IGNORE_INDEX, DataError
 from dilated_ce.study.data.mask_survey import WHITE, Survey, black_and_white, check_values, survey
-from dilated_ce.study.data.masks import is_grey, is_lossy, palette_of, stored_values
+from dilated_ce.study.data.masks import (
+    check_drawn,
+    is_erased,
+    is_grey,
+    is_lossy,
+    palette_of,
+    stored_values,
+)
 from dilated_ce.study.wording import some
 
 MAX_CLASSES = 50  # more values than this are not classes
@@ -34,7 +41,7 @@ class MaskCoding:
         Raises:
             ValueError: a mask of another kind, or a value that is no class.
         """
-        values = _colours(mask) if self.in_colour else self._numbers(mask)
+        values = self._colours(mask)[0] if self.in_colour else self._numbers(mask)
         ignored = np.zeros(values.shape, bool) if self.ignored is None else values == self.ignored
         if self.threshold is not None:
             if values.max(where=~ignored, initial=0) == 1 and self.threshold > 0:
@@ -47,6 +54,30 @@ class MaskCoding:
             labels = self._classes(values, ignored)
         labels[ignored] = IGNORE_INDEX
         return labels
+
+    def note_on(self, mask: Image.Image) -> str | None:
+        """What to say of how a mask is read."""
+        if self.in_colour and self._colours(mask)[1]:
+            return "transparent pixels are background, whatever colour they have"
+        return None
+
+    def _colours(self, mask: Image.Image) -> tuple[NDArray[np.int64], bool]:
+        """The colours of a mask as 0xrrggbb, and whether some of another are transparent."""
+        if mask.mode.startswith(("I", "F")):
+            raise ValueError(
+                f"has grey values of 16 bits or more (mode {mask.mode}), and no colours"
+            )
+        red, green, blue = np.asarray(mask.convert("RGB"), dtype=np.int64).transpose(2, 0, 1)
+        values = (red << 16) + (green << 8) + blue
+        background = self.values[0]
+        if (values == background).all():
+            check_drawn(mask)
+        erased = is_erased(mask)
+        if erased is None:
+            return values, False
+        of_another = bool((values[erased] != background).any())
+        values[erased] = background
+        return values, of_another
 
     def _numbers(self, mask: Image.Image) -> NDArray[np.uint16]:
         values, palette = stored_values(mask), palette_of(mask)
@@ -183,10 +214,3 @@ def _number(option: str, value: int | str) -> int:
     except ValueError as error:
         raise DataError(f"{option}: {error}; expected one such as #ff0000.") from error
     return int.from_bytes(bytes(colour), "big")
-
-
-def _colours(mask: Image.Image) -> NDArray[np.int64]:
-    if mask.mode.startswith(("I", "F")):
-        raise ValueError(f"has grey values of 16 bits or more (mode {mask.mode}), and no colours")
-    red, green, blue = np.asarray(mask.convert("RGB"), dtype=np.int64).transpose(2, 0, 1)
-    return (red << 16) + (green << 8) + blue

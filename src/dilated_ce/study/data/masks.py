@@ -10,7 +10,13 @@ from PIL import Image
 from dilated_ce.study.data.images import decoded
 
 LOSSY_FORMATS = {"JPEG", "MPO"}
+OPAQUE = 255
 NEARLY_GREY = 16  # levels between red, green and blue
+
+
+BY_COLOUR = (
+    "if its colours are the classes, name them: --mask-classes background=#000000,NAME=#rrggbb"
+)
 
 
 def read_mask(file: Path | IO[bytes]) -> NDArray[np.uint16]:
@@ -20,7 +26,7 @@ def read_mask(file: Path | IO[bytes]) -> NDArray[np.uint16]:
         ValueError: a damaged file, or a mask in colour or with transparency.
     """
     image = decoded(file)
-    values, palette = stored_values(image), palette_of(image)
+    values, palette = stored_values(image, "save it with a grey value for each"), palette_of(image)
     if palette is None:
         return values
     if not is_grey(palette[np.unique(values)]):
@@ -28,17 +34,26 @@ def read_mask(file: Path | IO[bytes]) -> NDArray[np.uint16]:
     return palette[values, 0].astype(np.uint16)
 
 
-def stored_values(image: Image.Image) -> NDArray[np.uint16]:
+def stored_values(image: Image.Image, remedy: str = BY_COLOUR) -> NDArray[np.uint16]:
     """A mask as uint16 (H, W): the indices of a palette image, else its grey values.
 
     Of an image of one bit they are 0 and 1.
+
+    Args:
+        image: the mask.
+        remedy: what the user may do if it is in colour.
 
     Raises:
         ValueError: a mask in colour or with transparency, or of fractions.
     """
     values = np.array(image)
-    if image.mode in ("RGBA", "LA", "PA") and (values[..., -1] == values.flat[-1]).all():
-        values = values[..., :-1]  # one opacity for all says nothing
+    if image.mode in ("RGBA", "LA", "PA"):
+        if not (values[..., :-1] != values[..., -1:]).any():
+            values = values[..., :1]  # grey, and just as opaque
+        else:
+            check_drawn(image)
+            if is_erased(image) is None:
+                values = values[..., :-1]
     if values.ndim == 3:
         apart = np.ptp(values[..., :3].astype(np.int16), axis=-1).max()
         if values.shape[-1] == 3 and 0 < apart <= NEARLY_GREY:
@@ -49,8 +64,7 @@ def stored_values(image: Image.Image) -> NDArray[np.uint16]:
         if (values != values[..., :1]).any():
             raise ValueError(
                 f"got a mask in colour or with transparency (mode {image.mode}), expected grey "
-                "values or palette indices, one per class; if its colours are the classes, name "
-                "them: --mask-classes background=#000000,NAME=#rrggbb"
+                f"values or palette indices, one per class; {remedy}"
             )
         values = values[..., 0]
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
@@ -74,6 +88,46 @@ def palette_of(image: Image.Image) -> NDArray[np.uint8] | None:
     if highest >= len(palette):
         raise ValueError(f"holds the index {highest}, and its palette has {len(palette)} colours")
     return palette
+
+
+def is_erased(image: Image.Image) -> NDArray[np.bool_] | None:
+    """Which pixels (H, W) are transparent; None if none is.
+
+    One opacity of all pixels says nothing, unless it is 0.
+
+    Raises:
+        ValueError: pixels that are half transparent.
+    """
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return None
+    opacity = np.asarray(image.convert("RGBA").getchannel("A"))
+    if opacity.min() == opacity.max() > 0:
+        return None
+    partial = opacity[(opacity > 0) & (opacity < OPAQUE)]
+    if partial.size:
+        raise ValueError(
+            f"holds pixels that are half transparent (opacity {partial[0]} of {OPAQUE}), expected "
+            "opaque ones, and for the background transparent ones; to make them opaque: m = "
+            "Image.open(FILE).convert('RGBA'); m.putalpha(m.getchannel('A').point(lambda a: 255 * "
+            "(a > 0))); m.save(FILE)"
+        )
+    return opacity == 0
+
+
+def check_drawn(image: Image.Image) -> None:
+    """Whether the colours of a mask that is transparent in places say anything.
+
+    Raises:
+        ValueError: all pixels have the same.
+    """
+    pixels = np.asarray(image.convert("RGBA"))
+    differs = (pixels != pixels[:1, :1]).any((0, 1))
+    if differs[3] and not differs[:3].any():
+        raise ValueError(
+            f"is drawn in its transparency alone, as all pixels have the colour "
+            f"#{pixels[0, 0, :3].tobytes().hex()}; to make a grey mask of it: "
+            "Image.open(FILE).convert('RGBA').getchannel('A').save(FILE)"
+        )
 
 
 def is_grey(colours: NDArray[np.uint8]) -> bool:
