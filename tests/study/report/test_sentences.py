@@ -144,3 +144,22 @@ def test_what_a_comparison_cannot_say():
     assert "another training set" in said
     assert "2 seeds say little" in said
     assert "need not be equal" in said
+
+
+@pytest.mark.parametrize("difference", [0.008, -0.008])
+@pytest.mark.parametrize("model", [{"seeds": 1}, {"seeds": 2, "of_seeds": 0.02}])
+def test_within_the_margin_nothing_is_better_for_these_networks_either(difference, model):
+    table = rows(patients=800, dice=difference, **model)
+    verdict, said = judge(table)
+    [result] = [one for one, _ in verdict.sides if one.metric == "dice"]
+    assert 0 < min(abs(result.low_of_runs), abs(result.high_of_runs)) < 0.015  # 0 is not in it
+    assert verdict.word == "not told apart", said
+    assert judge(table, margin=0.001)[0].word.endswith("in these runs")
+
+
+def test_the_interval_is_the_one_that_the_word_rests_on():
+    _, said = judge(rows(dice=0.1, of_seeds=0.08))
+    [result] = compare_family(side_by_side(rows(dice=0.1, of_seeds=0.08)), "a")[:1]
+    assert result.low < 0 < result.low_of_runs
+    ends = f"{100 * result.low_of_runs:+.1f} to {100 * result.high_of_runs:+.1f}"
+    assert f"Better for these networks: Dice +10.0 points (95 % interval {ends})" in said

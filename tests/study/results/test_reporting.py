@@ -11,6 +11,8 @@ from written_tables import scores, write
 from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.outcome import Outcome
 from dilated_ce.study.reporting import report
+from dilated_ce.study.results.merging import merge
+from dilated_ce.study.results.read import Read
 from dilated_ce.study.runs.store import StudyError
 from dilated_ce.study.settings.report import ReportConfig
 from dilated_ce.study.statistics.comparison import compare_family
@@ -108,8 +110,76 @@ def test_an_empty_cell_means_that_nobody_holds_the_class(tmp_path):
     taken = made.cases[(made.cases["case"] == "p00") & (made.cases["class"] == "tumor")]
     assert taken["dice"].isna().all()
     table.loc[where, "dice"] = [np.nan, 0.5]
-    with pytest.raises(DataError, match="one empty Dice where another method has a Dice above 0"):
+    with pytest.raises(DataError, match="one empty Dice although the truth holds the class"):
         report_on(tmp_path, table)
+
+
+def test_an_empty_cell_is_a_failure_where_any_row_shows_the_class(tmp_path):
+    """Beside a 0 too: another seed found something, or there is a recall."""
+    table = scores(seeds=2).drop(columns="hd95")
+    here = (table["case"] == "p00") & (table["class"] == "tumor") & (table["seed"] == 0)
+    table.loc[here, "dice"] = [np.nan, 0.0]
+    with pytest.raises(DataError, match="one empty Dice although the truth holds the class"):
+        report_on(tmp_path, table)
+    table = scores().drop(columns="hd95").assign(recall=0.5)
+    here = (table["case"] == "p00") & (table["class"] == "tumor")
+    table.loc[here, "dice"] = [np.nan, 0.0]
+    with pytest.raises(DataError, match="one empty Dice although the truth holds the class"):
+        report_on(tmp_path, table)
+    table = scores().drop(columns="hd95")
+    table.loc[table["method"] == "ce", "dice"] = np.nan
+    with pytest.raises(DataError, match="ce: Dice is empty in all rows"):
+        report_on(tmp_path, table)
+
+
+def test_a_case_that_several_folds_test_is_no_other_patient(tmp_path):
+    """Five trainings that are judged on one test set."""
+    table = scores(seeds=3).rename(columns={"seed": "fold"})
+    with pytest.raises(DataError, match=r"24 cases in several folds .* --column seed=fold"):
+        report_on(tmp_path, table)
+    _, summary = report_on(tmp_path, table, columns={"seed": "fold"})
+    [found] = [row for row in summary["verdicts"][0]["comparisons"] if row["metric"] == "dice"]
+    assert (found["groups"], found["seeds"]) == (24, 3)
+
+
+def test_seeds_that_have_names_are_the_same_in_all_tables(tmp_path):
+    one, two = scores(("ce",), seeds=2), scores(("dbce",), seeds=2)
+    one["seed"] = one["seed"].map({0: "alpha", 1: "beta"})
+    two["seed"] = two["seed"].map({0: "beta", 1: "gamma"})
+    made, summary = report_on(tmp_path, one, two)
+    seeds = made.cases.groupby("loss")["seed"].unique().map(sorted)
+    assert seeds.to_dict() == {"ce": [0, 1], "dbce": [1, 2]}
+    assert (
+        "seeds have names, and get numbers: alpha is 0, beta is 1, gamma is 2"
+        in (summary["troubles"])
+    )
+
+
+def test_results_that_are_given_twice_are_no_other_training(tmp_path):
+    ce, dbce = (scores((name,)).drop(columns="seed") for name in ("ce", "dbce"))
+    path, other = write(tmp_path / "a.csv", ce), write(tmp_path / "b.csv", dbce)
+    given = [{"path": path, "method": "ce"}] * 2 + [{"path": other, "method": "dbce"}]
+    with pytest.raises(DataError, match=r"a\.csv: given 2 times"):
+        report(ReportConfig(results=given, out=tmp_path / "out"))
+    copy = write(tmp_path / "copy.csv", ce)
+    given[1] = {"path": copy, "method": "ce"}
+    with pytest.raises(DataError, match=r"ce, fold 0: seeds 0, 1 have the same Dice in all of 48"):
+        report(ReportConfig(results=given, out=tmp_path / "out"))
+
+
+def test_methods_that_were_judged_by_other_labels_are_not_compared():
+    """As summaries of nnU-Net say, which hold the number of true voxels."""
+    table = scores().rename(columns={"method": "loss"}).assign(true_voxels=100)
+    table.loc[(table["loss"] == "dbce") & (table["case"] == "p03"), "true_voxels"] = 200
+    with pytest.raises(DataError, match=r"2 truths of different sizes .*p03, liver: 100 voxels un"):
+        merge([Read(table)])
+
+
+def test_iou_in_per_cent(tmp_path):
+    table = scores().drop(columns="hd95")
+    dice = table.pop("dice")
+    made, _ = report_on(tmp_path, table.assign(iou=100 * dice / (2 - dice)), scale="percent")
+    np.testing.assert_allclose(made.cases["dice"], dice, rtol=1e-9)
 
 
 def test_a_distance_that_is_missing_for_one_method_is_left_out_and_said(tmp_path):

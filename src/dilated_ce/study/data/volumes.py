@@ -198,7 +198,7 @@ def _values_of(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """The values that there are, in order."""
     if labels.dtype != np.uint8:
         return np.unique(labels)  # which sorts every voxel: ten times as long
-    return np.array([value for value in range(labels.max() + 1) if (labels == value).any()])
+    return np.array([value for value in range(int(labels.max()) + 1) if (labels == value).any()])
 
 
 def _notes(orientations: set[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dilated_ce.study.runs.store import Failure, Run
 from dilated_ce.study.scores.table import IN_UNITS
 from dilated_ce.study.statistics.comparison import Comparison
-from dilated_ce.study.statistics.verdict import FEWEST_GROUPS, Side, Verdict
+from dilated_ce.study.statistics.verdict import FEWEST_GROUPS, Side, Verdict, interval_of
 from dilated_ce.study.wording import count
 
 NAMES = {
@@ -42,7 +42,7 @@ def sentence(
     for heading, side in HEADINGS.items():
         items = []
         for comparison in verdict.of(side):
-            items.append(_item(comparison, unit, details or {}, what_it_is))
+            items.append(_item(comparison, side, unit, details or {}, what_it_is))
             what_it_is = ""
         if items:
             parts.append((heading, "; ".join(items)))
@@ -72,15 +72,13 @@ def _heading(verdict: Verdict, loss: str, reference: str) -> str:
     return text
 
 
-def _item(comparison: Comparison, unit: str, details: Details, what_it_is: str) -> str:
+def _item(comparison: Comparison, side: Side, unit: str, details: Details, what_it_is: str) -> str:
     """A score with its difference: `HD95 +5.2 px (+1.1 to +9.3)`."""
     factor, what = (1, f" {unit}") if comparison.metric in IN_UNITS else (100, " points")
     text = f"{NAMES[comparison.metric]} {factor * comparison.difference:+.1f}{what}"
     notes = []
     if not math.isnan(comparison.low):
-        interval = (comparison.low, comparison.high)
-        if comparison.seeds == 1:
-            interval = (comparison.low_of_runs, comparison.high_of_runs)
+        interval = interval_of(comparison, side)
         notes.append(what_it_is + " to ".join(f"{factor * end:+.1f}" for end in interval))
     if comparison.metric == "lesion_f1":
         told = [

@@ -12,7 +12,7 @@ from dilated_ce.study.runs.store import Run
 from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER, SCORES
 from dilated_ce.study.statistics.comparison import FAMILY, Comparison, comparable, compare_to
 from dilated_ce.study.statistics.side_by_side import Scores
-from dilated_ce.study.statistics.verdict import Verdict
+from dilated_ce.study.statistics.verdict import Verdict, interval_of
 
 TITLES = {
     "dice": "Dice",
@@ -131,9 +131,7 @@ def _first_cell(row: Row, score: str, verdict: Verdict | None) -> dict[str, str]
         if comparison.metric == score:
             cell |= {"difference": signed(score, comparison.difference), "side": side}
             if not math.isnan(comparison.low):
-                ends = (comparison.low, comparison.high)
-                if comparison.seeds == 1:
-                    ends = (comparison.low_of_runs, comparison.high_of_runs)
+                ends = interval_of(comparison, side)
                 cell["interval"] = " to ".join(signed(score, end) for end in ends)
     return cell
 

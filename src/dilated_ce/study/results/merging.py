@@ -14,6 +14,7 @@ from dilated_ce.study.scores.settings import Empty
 from dilated_ce.study.scores.table import COUNTS, LOWER_IS_BETTER, SCORES
 from dilated_ce.study.wording import count, listing, some
 
+FEW = 5  # different scores: of fewer two trainings may have the same by chance
 RUN = ["dataset", "seed", "fold"]
 ROW = [*RUN, "case", "class"]
 
@@ -59,9 +60,13 @@ def merge(
     notes = [note for read in reads for note in read.notes]
     if not reads:
         raise DataError(listing("These results cannot be compared", found))
-    table, also = _together(reads)
+    table, also, numbered = _together(reads)
     found += also
+    notes += numbered
     found += _repeated(table)
+    found += _in_several_folds(table)
+    found += _told_twice(table)
+    found += _other_truths(table)
     found += _other_classes(table)
     table, lacking, left_out = _same_cases(table, only_shared)
     found += lacking
@@ -86,14 +91,14 @@ def merge(
     )
 
 
-def _together(reads: Sequence[Read]) -> tuple[pd.DataFrame, list[str]]:
+def _together(reads: Sequence[Read]) -> tuple[pd.DataFrame, list[str], list[str]]:
     """All rows, with every column; scores that some methods lack altogether are left out."""
     named = list(
         dict.fromkeys(
             name for read in reads if "dataset" in read.cases for name in read.cases["dataset"]
         )
     )
-    problems = []
+    problems, notes = [], []
     if len(named) > 1 and any("dataset" not in read.cases for read in reads):
         problems.append(
             f"some results are of {some(named)}, and others do not say of which data set: add a "
@@ -105,30 +110,33 @@ def _together(reads: Sequence[Read]) -> tuple[pd.DataFrame, list[str]]:
         part = read.cases
         defaults = {"dataset": only, "seed": 0, "fold": 0, "class": "foreground"}
         part = part.assign(**{name: value for name, value in defaults.items() if name not in part})
-        for name in ("seed", "fold"):
-            part[name], wrong = _whole(part[name], name)
-            problems += wrong
         if "group" not in part:
             part["group"] = part["case"]
         parts.append(part)
     table = pd.concat(parts, ignore_index=True)
+    for name in ("seed", "fold"):  # of all sources, so that a name is the same number in each
+        table[name], wrong, note = _whole(table[name], name)
+        problems += wrong
+        notes += note
     columns = ["dataset", "loss", "seed", "fold", "case", "group", "class"]
     scores = [name for name in (*SCORES, *COUNTS) if name in table]
-    return table[[*columns, *scores]], problems
+    return table[[*columns, *scores]], problems, notes
 
 
-def _whole(values: pd.Series, name: str) -> tuple[pd.Series, list[str]]:
-    """Seeds or folds as numbers; names are numbered in their order."""
+def _whole(values: pd.Series, name: str) -> tuple[pd.Series, list[str], list[str]]:
+    """Seeds or folds as numbers, problems, and notes; names are numbered in their order."""
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().all() and (numbers == numbers.round()).all():
-        return numbers.astype(int), []
-    texts = values.astype(str)
-    digits = texts.str.extract(r"^\D*(\d+)$")[0]  # fold_0, seed1
+        return numbers.astype(int), [], []
+    texts = values.astype(str).str.strip()
+    if (texts == "").any():
+        return numbers.fillna(0).astype(int), [f"{name}: empty in some rows"], []
+    digits = texts.str.extract(r"^\D*(\d+)$")[0].astype(float)  # fold_0, seed1
     if digits.notna().all() and digits.nunique() == texts.nunique():
-        return digits.astype(int), []
-    if (texts.str.strip() == "").any():
-        return numbers.fillna(0).astype(int), [f"{name}: empty in some rows"]
-    return pd.Series(pd.factorize(texts, sort=True)[0], values.index), []
+        return digits.astype(int), [], []
+    codes, names = pd.factorize(texts, sort=True)
+    said = some([f"{text} is {code}" for code, text in enumerate(names)], 6)
+    return pd.Series(codes, values.index), [], [f"{name}s have names, and get numbers: {said}"]
 
 
 def _repeated(table: pd.DataFrame) -> list[str]:
@@ -143,6 +151,67 @@ def _repeated(table: pd.DataFrame) -> list[str]:
     return [
         f"{count(len(twice), 'row')} there twice ({shown}): keep one of them; if they are repeats "
         "of a training, say so in a column seed, and folds in a column fold"
+    ]
+
+
+def _in_several_folds(table: pd.DataFrame) -> list[str]:
+    """Cases that several folds test: each would count as another patient in each of them."""
+    folds = table.groupby(["dataset", "case"], sort=False)["fold"].nunique()
+    several = folds[folds > 1]
+    if several.empty:
+        return []
+    shown = some([str(case) for _, case in several.index], 3)
+    return [
+        f"{count(len(several), 'case')} in several folds ({shown}), where a cross-validation tests "
+        "each in one: if these are several trainings judged on the same cases, they are seeds: "
+        "--column seed=fold; if a cross-validation was repeated with other splits, give every "
+        "training a seed of its own, and leave the fold out"
+    ]
+
+
+def _told_twice(table: pd.DataFrame) -> list[str]:
+    """Seeds of a method with the very same scores: the same results given twice."""
+    if "dice" not in table:
+        return []
+    problems = []
+    for (name, method, fold), of in table.groupby(["dataset", "loss", "fold"], sort=False):
+        if of["seed"].nunique() < 2 or of.duplicated(["seed", "case", "class"]).any():
+            continue
+        by_seed = of.pivot(index=["case", "class"], columns="seed", values="dice").dropna(how="all")
+        if len(by_seed) < FEW or by_seed.iloc[:, 0].nunique() < FEW:
+            continue  # that few may agree by chance, or where all is 0 or 1
+        columns = by_seed.T
+        twice = columns[columns.duplicated(keep=False)]
+        if len(twice):
+            seeds = ", ".join(map(str, twice.index))
+            problems.append(
+                f"{_of(name)}{method}, fold {fold}: seeds {seeds} have the same Dice in all of "
+                f"{count(len(by_seed), 'row')}: results that are given twice? Give each training "
+                "once"
+            )
+    return problems
+
+
+def _other_truths(table: pd.DataFrame) -> list[str]:
+    """Cases whose truth is of another size under another method or in another run."""
+    if "true_voxels" not in table:
+        return []
+    sizes = table.groupby(["dataset", "case", "class"], sort=False)["true_voxels"]
+    several = sizes.nunique()
+    several = several[several > 1]
+    if several.empty:
+        return []
+    dataset, case, class_name = several.index[0]
+    rows = table[(table["dataset"] == dataset) & (table["case"] == case)
+                 & (table["class"] == class_name)].drop_duplicates("true_voxels")  # fmt: skip
+    shown = ", ".join(
+        f"{size:g} voxels under {method}"
+        for method, size in zip(rows["loss"], rows["true_voxels"], strict=True)
+    )
+    return [
+        f"{count(len(several), 'truth')} of different sizes ({_of(dataset)}{case}, {class_name}: "
+        f"{shown}): the labels were changed in between, or lie on another grid; judge all methods "
+        "by the same labels"
     ]
 
 
@@ -205,9 +274,18 @@ def _without_empty(table: pd.DataFrame, empty: Empty) -> tuple[pd.DataFrame, lis
     keys = [table[name] for name in ROW]
     lacking = table["dice"].isna()
     notes, problems = [], []
+    for (name, method), of in lacking.groupby([table["dataset"], table["loss"]], sort=False):
+        if of.all():
+            problems.append(f"{_of(name)}{method}: Dice is empty in all rows")
     if lacking.any():
-        # A score above 0 under any method shows that the truth holds the class.
-        held = (table["dice"] > 0).groupby(keys, sort=False).transform("max")
+        # What is above 0 under any method and in any run shows that the truth holds the class; so
+        # does a recall, which exists only there.
+        shows = table["dice"] > 0
+        for name in ("recall", "true_voxels"):
+            if name in table:
+                shows |= table[name].notna() if name == "recall" else table[name] > 0
+        truth = [table[name] for name in ("dataset", "case", "class")]
+        held = shows.groupby(truth, sort=False).transform("max")
         # An empty cell beside it is a prediction that is missing.
         wrong = table[lacking & held]
         if "false_alarm" in table:
@@ -221,9 +299,9 @@ def _without_empty(table: pd.DataFrame, empty: Empty) -> tuple[pd.DataFrame, lis
                 3,
             )
             problems.append(
-                f"{count(len(wrong), 'empty Dice', 'empty cells of Dice')} where another method "
-                f"has a Dice above 0 ({shown}), so the truth holds the class: write 0 for a "
-                "prediction that failed or is empty"
+                f"{count(len(wrong), 'empty Dice', 'empty cells of Dice')} although the truth "
+                f"holds the class, as other rows show ({shown}): write 0 for a prediction that "
+                "failed or is empty"
             )
         absent = lacking.groupby(keys, sort=False).transform("max")
         table = table.copy()

@@ -35,6 +35,10 @@ def read_sources(config: ReportConfig, counting: Counting) -> tuple[list[Read], 
         counting: makes a progress bar of a text and a total.
     """
     opened = Opened([], [], [], [])
+    times = Counter(source.path.resolve() for source in (*config.results, *config.predictions))
+    for path, number in times.items():
+        if number > 1:  # it would pass for another training
+            opened.problems.append(f"{path}: given {number} times; name every result once")
     _read_tables(config, opened)
     folders = _open_folders(config, opened)
     for results, method, seed in folders:

@@ -60,7 +60,8 @@ def read_table(
     notes += also
     if "iou" in table:
         if "dice" not in table:
-            table["dice"] = 2 * table["iou"] / (1 + table["iou"])
+            iou = table["iou"] / (100 if scale == "percent" else 1)
+            table["dice"] = 2 * iou / (1 + iou) * (100 if scale == "percent" else 1)
             notes.append(f"{path.name}: Dice is computed from the IoU, 2 IoU / (1 + IoU)")
         table = table.drop(columns="iou")
     if metrics is not None:

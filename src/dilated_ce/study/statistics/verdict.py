@@ -80,12 +80,21 @@ def _side(comparison: Comparison, margin: float) -> Side:
         return "too few"
     sign = -1 if comparison.metric in LOWER_IS_BETTER else 1
     which: Side = "better" if sign * comparison.difference > 0 else "worse"
+    is_dice = comparison.metric == "dice"
     if comparison.seeds > 1:
-        is_dice = comparison.metric == "dice"
         if is_dice and -margin <= comparison.low and comparison.high <= margin:
             return "within the margin"
         if comparison.low > 0 or comparison.high < 0:
             return which
+    if is_dice and -margin <= comparison.low_of_runs and comparison.high_of_runs <= margin:
+        return "open"  # too little to count, for these networks; others are not known
     if comparison.low_of_runs > 0 or comparison.high_of_runs < 0:
         return "better in these runs" if which == "better" else "worse in these runs"
     return "open"
+
+
+def interval_of(comparison: Comparison, side: Side) -> tuple[float, float]:
+    """The interval that a side rests on: of the networks at hand where it is said of them alone."""
+    if comparison.seeds == 1 or side.endswith("in these runs"):
+        return comparison.low_of_runs, comparison.high_of_runs
+    return comparison.low, comparison.high
