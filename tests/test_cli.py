@@ -283,7 +283,7 @@ def test_a_demo_from_start_to_end_and_again(run, tmp_path):
     assert code == 0
     assert "synthetic discs: 20 cases, 10 for training, 10 for test" in text
     assert "2/2 DBCE (R = 1), seed 0, fold 0: Dice" in text
-    assert "DBCE (R = 1) beside CE: 10 independent test cases can't carry a verdict" in text
+    assert "DBCE (R = 1) beside CE: 10 test cases can't carry a verdict" in text
     assert len(pd.read_csv(tmp_path / "cases.csv")) == 2 * 10
     assert (tmp_path / "report.html").stat().st_size > 10_000
     code, text = run(*TINY, "--out", tmp_path)

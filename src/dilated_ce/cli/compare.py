@@ -103,8 +103,8 @@ def compare(
     group_by: Annotated[
         str | None,
         typer.Option(
-            help="A regular expression whose first group finds the patient in a case's name: cases "
-            "of one patient stay together in every split.",
+            help="A regular expression whose first group finds the patient in the name of a "
+            "case's file, without its folder: cases of one patient stay together in every split.",
             metavar="REGEX",
             rich_help_panel=DATA,
         ),

@@ -61,7 +61,8 @@ def inspect(
     group_by: Annotated[
         str | None,
         typer.Option(
-            help="A regular expression whose first group finds the patient in a case's name.",
+            help="A regular expression whose first group finds the patient in the name of a "
+            "case's file, without its folder.",
             metavar="REGEX",
         ),
     ] = None,

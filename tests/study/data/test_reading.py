@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from study.data.written import paletted
+from study.data.written import disc, paletted, read, write
 from toy import check_cases
 
 from dilated_ce.study.data.cases import Case, DataError
@@ -529,7 +529,9 @@ def test_what_a_check_finds(nnunet):
     result = check_cases(open_at(nnunet, split_file=split))
     assert result.problems == [
         "case1: all its voxels have the same value",
-        "no training case has a voxel of the class 'core'",
+        "no training case has a voxel of the class 'core': it is only in case4 (validation part); "
+        "draw another split (data.split_seed), give one (--split), or merge the class with "
+        "another, or leave it out, in the labels",
     ]
     assert result.notes == [
         "no foreground in one case: case5",
@@ -542,6 +544,54 @@ def test_what_a_check_finds(nnunet):
     ]
     assert result.voxels.loc["case0", "rim"] == (labels_of(0) == 1).sum()
     assert result.table["part"].tolist() == ["train"] * 4 + ["validation", "test"]
+
+
+def test_a_class_that_only_a_case_outside_of_training_has(tmp_path):
+    """Whichever part it is in, it is named with it, and with what can be done."""
+    masks = [disc(number) for number in range(8)]
+    masks[5][:4, :4] = 2
+    write(tmp_path, masks)
+    split = tmp_path / "split.json"
+    for part in ("validation", "test", None):
+        parts = {"train": ["c0", "c1"], "validation": ["c2"], "test": ["c3"]}
+        if part:
+            parts[part] = [*parts[part], "c5"]
+        split.write_text(json.dumps(parts))
+        (problem,) = check_cases(read(tmp_path, split_file=split)).problems
+        where = f"it is only in c5 ({part or 'no'} part)"
+        assert problem.startswith(f"no training case has a voxel of the class '2': {where}; draw ")
+        assert "data.split_seed), give one (--split), or merge the class" in problem
+    problems = check_cases(read(tmp_path, folds=4)).problems
+    whole = "it is only in c5 (test part); a cross-validation tests each case once: merge the class"
+    assert any(whole in problem for problem in problems)
+
+
+def test_a_class_that_no_case_has(nnunet):
+    for number in range(6):
+        save((labels_of(number) == 1).astype(np.uint8), nnunet / f"labelsTr/case{number}.nii.gz")
+    (problem,) = check_cases(open_at(nnunet)).problems
+    assert problem.startswith(
+        "no training case has a voxel of the class 'core': it is in no case; merge"
+    )
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_cases_that_a_split_leaves_out_are_named(tmp_path, several):
+    write(tmp_path, [disc(number) for number in range(12)])
+    split = tmp_path / "split.json"
+    parts = [{"train": ["c0", "c1", "c2"], "validation": ["c3"], "test": ["c4", "c5"]}]
+    if several:  # what another fold uses is used
+        parts.append({"train": ["c0", "c1", "c11"], "validation": ["c3"], "test": ["c6"]})
+    split.write_text(json.dumps(parts))
+    (note,) = check_cases(read(tmp_path, split_file=split)).notes
+    assert note == (
+        "4 cases are in no part: c10, c7, c8, c9"
+        if several
+        else "6 cases are in no part: c10, c11, c6, c7, c8 and 1 more"
+    )
+    split.write_text(json.dumps({"train": [f"c{n}" for n in range(10)], "test": ["c10"]}))
+    (note,) = check_cases(read(tmp_path, split_file=split)).notes
+    assert note == "one case is in no part: c11"
 
 
 def test_a_2d_image_among_stacks(nnunet):

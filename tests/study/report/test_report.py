@@ -108,7 +108,7 @@ def test_numbers_are_those_of_the_runs(tmp_path, write_run, dims):
     assert [c["low"] for c in found] == pytest.approx([c.low for c in expected])
     assert summary["ranks"][0]["loss"] == "ce"
     text = text_of(page)
-    assert "Dice + CE beside CE: 3 independent test cases can't carry a verdict" in text
+    assert "Dice + CE beside CE: 3 test cases can't carry a verdict" in text
     assert "points (95 % interval" in text
     assert "much another training set would change is in no interval" in text
     assert "15 runs" in text

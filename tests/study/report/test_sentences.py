@@ -59,7 +59,7 @@ def judge(table, margin=0.015):
             "better in these runs",
             "B is better than A for these networks, but other seeds might differ",
         ),
-        ({"dice": -0.5, "patients": 19}, "too few", "B beside A: 19 independent test cases can't"),
+        ({"dice": -0.5, "patients": 19}, "too few", "B beside A: 19 test cases can't"),
     ],
 )
 def test_verdicts(model, word, said):
@@ -139,7 +139,7 @@ def test_a_statistician_reads_a_folder_of_hard_scores():
 
 def test_what_a_comparison_cannot_say():
     verdict, _ = judge(rows(noise=0.3))
-    said = " ".join(limits([verdict], seeds=2, groups=100))
+    said = " ".join(limits([verdict], seeds=2, groups=100, cases=100))
     assert "for all 5 differences of the first table together" in said
     assert "another training set" in said
     assert "2 seeds say little" in said

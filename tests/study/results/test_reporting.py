@@ -224,7 +224,7 @@ def test_one_method_is_a_table_of_means(tmp_path):
 
 def test_one_case_has_no_interval(tmp_path):
     _, summary = report_on(tmp_path, scores(cases=1))
-    assert "one independent test case can't carry a verdict" in summary["sentences"][0]
+    assert "one test case can't carry a verdict" in summary["sentences"][0]
     assert summary["verdicts"][0]["comparisons"][0]["low"] is None
 
 

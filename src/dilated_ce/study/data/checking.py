@@ -1,5 +1,6 @@
 """Looking at every case before anything is trained."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dilated_ce.study.data.cases import (
     IGNORE_INDEX,
@@ -17,6 +19,7 @@ from dilated_ce.study.data.cases import (
     Split,
     mask_of,
 )
+from dilated_ce.study.data.copies import find_copies
 from dilated_ce.study.data.split import PARTS
 from dilated_ce.study.processes import ProcessDiedError, spread
 from dilated_ce.study.wording import count, some
@@ -63,6 +66,8 @@ class Look:
     voxels: tuple[int, ...] = ()  # of each class; none if it cannot be read
     ignored: int = 0  # voxels
     has_flat: bool = False  # a channel of a single value, beside others
+    image: str = ""  # a hash of its values
+    labels: str = ""  # a hash of the label map
 
 
 def look_at(case: Case, expected: Expected) -> Look:
@@ -79,7 +84,16 @@ def look_at(case: Case, expected: Expected) -> Look:
         ),
         int(np.count_nonzero(case.labels == IGNORE_INDEX)),
         0 < flat < len(case.image),
+        _hash(case.image),
+        _hash(case.labels),
     )
+
+
+def _hash(values: NDArray) -> str:
+    """Of values and shape, in the order that they have in memory: another takes long."""
+    digest = hashlib.sha256(f"{values.dtype}{values.shape}".encode())
+    digest.update(np.ravel(values, order="K").data)
+    return digest.hexdigest()
 
 
 def look_at_cases(data: DataSet, on_case: Callable[[], None] = lambda: None) -> dict[str, Look]:
@@ -105,9 +119,10 @@ def check(data: DataSet, looks: Mapping[str, Look]) -> CheckResult:
     """What follows from a look at each case.
 
     Problems: files that cannot be read, images without a difference in them, a class that is in no
-    training case, a test part without any class or wholly ignored. Notes: what the readers say,
-    folders that are not read, cases without foreground, a class in no test case, uneven voxel
-    sizes, channels of a single value.
+    training case, one image with one mask in two parts, a test part without any class or wholly
+    ignored. Notes: what the readers say, folders that are not read, cases that are in no part,
+    other images that are the same, cases without foreground, a class in no test case, uneven
+    voxel sizes, channels of a single value.
     """
     result = CheckResult(notes=[*data.notes])
     noted: dict[str, list[str]] = {}  # cases by what their readers say
@@ -131,6 +146,11 @@ def check(data: DataSet, looks: Mapping[str, Look]) -> CheckResult:
     result.notes += [
         f"{note}, in {count(len(names), 'case')}: {some(names)}" for note, names in noted.items()
     ]
+    used = {name for fold in data.folds for part in PARTS for name in getattr(fold, part)}
+    unused = [source.name for source in data.cases if source.name not in used]
+    if unused:
+        verb = "is" if len(unused) == 1 else "are"
+        result.notes.append(f"{count(len(unused), 'case')} {verb} in no part: {some(unused)}")
     if data.ignore_index is not None and not any(look.ignored for look in looks.values()):
         result.notes.append("no voxel of any case is ignored")
     voxels = {source.name: list(look.voxels) for source, look in ordered if look.voxels}
@@ -140,6 +160,10 @@ def check(data: DataSet, looks: Mapping[str, Look]) -> CheckResult:
         for number, fold in enumerate(data.folds):
             where = f"fold {number}: " if len(data.folds) > 1 else ""
             _check_classes(result, data, fold, where)
+        hashes = {name: (look.image, look.labels) for name, look in looks.items() if look.voxels}
+        problems, notes = find_copies(hashes, data.folds)
+        result.problems += problems
+        result.notes += notes
         _note(result, [source.name for source, look in ordered if look.has_flat])
     return result
 
@@ -167,9 +191,30 @@ def _check_classes(result: CheckResult, data: DataSet, fold: Split, where: str) 
     for name in data.classes:
         in_part = {part: result.voxels[name].reindex(getattr(fold, part)).sum() for part in PARTS}
         if in_part["train"] == 0:
-            result.problems.append(f"{where}no training case has a voxel of the class {name!r}")
+            result.problems.append(
+                f"{where}no training case has a voxel of the class {name!r}"
+                f"{_who_has(result, data, fold, name)}"
+            )
         elif in_part["test"] == 0 and of_test.iloc[1:].sum() > 0:
             result.notes.append(f"{where}no test case has a voxel of the class {name!r}")
+
+
+def _who_has(result: CheckResult, data: DataSet, fold: Split, name: str) -> str:
+    """Which cases have a class that no training case has, and what can be done."""
+    merge = "merge the class with another, or leave it out, in the labels"
+    having = result.voxels.index[result.voxels[name] > 0].tolist()
+    if not having:
+        return f": it is in no case; {merge}"
+    part_of = {case: f"{part} part" for part in PARTS for case in getattr(fold, part)}
+    by_part: dict[str, list[str]] = {}
+    for case in having:
+        by_part.setdefault(part_of.get(case, "no part"), []).append(case)
+    places = ", ".join(f"{some(cases)} ({part})" for part, cases in by_part.items())
+    if len(data.folds) > 1 and len({data.by_name[case].group for case in having}) == 1:
+        how = f"a cross-validation tests each case once: {merge}"
+    else:
+        how = f"draw another split (data.split_seed), give one (--split), or {merge}"
+    return f": it is only in {places}; {how}"
 
 
 def _note(result: CheckResult, flat: list[str]) -> None:

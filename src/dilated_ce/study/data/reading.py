@@ -20,6 +20,7 @@ from dilated_ce.study.data.cases import DataError, DataSet, Found, Parts
 from dilated_ce.study.data.checking import Looking, look_at_cases
 from dilated_ce.study.data.folders import open_folder
 from dilated_ce.study.data.nnunet_raw import open_nnunet_raw
+from dilated_ce.study.data.patients import ask_for_patients, find_groups
 from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.data.strata import find_strata
 from dilated_ce.study.wording import some
@@ -97,7 +98,9 @@ class DataConfig(Strict):
     )
     split_seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of the random split")
     group_by: Grouping | None = Field(
-        default=None, description="regular expression whose first group is a case's patient"
+        default=None,
+        description="regular expression whose first group is the patient in the name of a "
+        "case's file",
     )
 
     @field_validator("spacing")
@@ -180,7 +183,8 @@ def _find(config: DataConfig) -> tuple[DataSet, Parts | None]:
             )
             raise DataError(f"{folder}: data.{option} is not for data of this format{instead}.")
     _check_names(folder, found)
-    groups = _groups([case.name for case in found.cases], config.group_by)
+    names = [case.name for case in found.cases]
+    groups = find_groups(names, config.group_by)
     data = DataSet(
         name=folder.resolve().name,
         source=found.source,
@@ -192,7 +196,7 @@ def _find(config: DataConfig) -> tuple[DataSet, Parts | None]:
         cases=tuple(case.in_group(groups[case.name]) for case in found.cases),
         folds=(),
         split="",
-        notes=found.notes,
+        notes=found.notes + (ask_for_patients(names) if config.group_by is None else ()),
         overlapping=found.overlapping,
         scale=config.scale,
         spacing=config.spacing,
@@ -213,29 +217,3 @@ def _check_names(folder: Path, found: Found) -> None:
             f"{ascii(str(folder))[1:-1]}: names hold line breaks or other control characters, or "
             f"are no UTF-8: {some(unfit)}; rename them."
         )
-
-
-def _groups(names: list[str], pattern: str | None) -> dict[str, str]:
-    """The group of each case: what the pattern finds in its name, or the name."""
-    if pattern is None:
-        return {name: name for name in names}
-    found = {name: re.search(pattern, name) for name in names}
-    missing = [name for name, match in found.items() if match is None]
-    if missing:
-        raise DataError(
-            f"data.group_by: {pattern!r} is not found in {len(missing)} of the names of the cases, "
-            f"such as {missing[0]!r}."
-        )
-    groups = {name: match.group(1) for name, match in found.items() if match}
-    empty = [name for name, group in groups.items() if not group]
-    if empty:
-        raise DataError(
-            f"data.group_by: the first group of {pattern!r} finds nothing in {len(empty)} of the "
-            f"names of the cases, such as {empty[0]!r}; expected the patient there."
-        )
-    if len(names) > 1 and len(set(groups.values())) == 1:
-        raise DataError(
-            f"data.group_by: {pattern!r} finds one patient, {groups[names[0]]!r}, in all "
-            f"{len(names)} cases; expected at least 2: one to train on and one to test on."
-        )
-    return groups

@@ -180,7 +180,7 @@ def write_report(
     summary = _summary(means, verdicts, others, ranks, reference) | _of_runs(trained)
     summary |= {"sentences": said, "troubles": list(troubles)}
     write_json(out / "summary.json", finite(keys_in_word(summary, subject.word)))
-    seeds, groups = cases["seed"].nunique(), cases["group"].nunique()
+    seeds, groups, num_cases = (cases[key].nunique() for key in ("seed", "group", "case"))
     scores = [score for score in SCORES if score in cases and cases[score].notna().any()]
     page = template("compare.html.j2").render(
         subject=subject,
@@ -193,10 +193,10 @@ def write_report(
         seeds=seeds,
         folds=cases["fold"].nunique(),
         groups=groups,
-        num_cases=cases["case"].nunique(),
+        num_cases=num_cases,
         sentences=said,
         apart=[titles[loss] for loss in apart],
-        limits=sentences.limits(verdicts, seeds, groups, subject.word),
+        limits=sentences.limits(verdicts, seeds, groups, num_cases, subject.word),
         troubles=troubles,
         unshared=_unshared(by_side, titles),
         nothing_shared=by_side.shared_runs.empty,

@@ -62,8 +62,8 @@ def _heading(verdict: Verdict, loss: str, reference: str) -> str:
         "trade-off": f"{loss} is a trade-off against {reference}",
         "equivalent": f"{loss} is as good as {reference}, within {points}",
         "not told apart": f"{loss} and {reference} are not told apart",
-        "too few": f"{loss} beside {reference}: {count(dice.groups, 'independent test case')} "
-        f"can't carry a verdict, which takes {FEWEST_GROUPS}",
+        "too few": f"{loss} beside {reference}: {tested(dice.groups, dice.cases)} can't "
+        f"carry a verdict, which takes {FEWEST_GROUPS}",
     }[which]
     if in_these and dice.seeds == 1:
         text += " for these networks; one seed says nothing about others"
@@ -92,7 +92,19 @@ def _item(comparison: Comparison, side: Side, unit: str, details: Details, what_
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
-def limits(verdicts: Sequence[Verdict], seeds: int, groups: int, word: str = "loss") -> list[str]:
+def tested(groups: int, cases: int) -> str:
+    """How many patients were tested, or cases, if nobody said which are of one patient.
+
+    Examples:
+        >>> tested(3, 3), tested(3, 12)
+        ('3 test cases', '3 test patients')
+    """
+    return count(groups, "test case" if groups == cases else "test patient")
+
+
+def limits(
+    verdicts: Sequence[Verdict], seeds: int, groups: int, cases: int, word: str = "loss"
+) -> list[str]:
     """What a comparison of this size can't say; `word`: what is compared."""
     trained_here = word == "loss"
     said = []
@@ -120,7 +132,7 @@ def limits(verdicts: Sequence[Verdict], seeds: int, groups: int, word: str = "lo
             f"intervals are wide: with {ENOUGH_SEEDS} they are much narrower."
         )
     if groups < FEWEST_GROUPS:
-        said.append(f"{count(groups, 'independent test case').capitalize()}: no verdict.")
+        said.append(f"{tested(groups, cases).capitalize()}: no verdict.")
     if any(verdict.word == "not told apart" for verdict in verdicts):
         said.append(
             f"{'Losses' if trained_here else 'Methods'} that are not told apart need not be equal: "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.data.patients import own_name
 from dilated_ce.study.results.read import Read
 from dilated_ce.study.scores.score import FALSE_ALARMS
 from dilated_ce.study.scores.settings import Empty
@@ -355,7 +356,7 @@ def _uneven(
 def _grouped(table: pd.DataFrame, pattern: str) -> tuple[pd.DataFrame, list[str]]:
     """The patients by what the pattern finds in the names of the cases."""
     names = table["case"].unique()
-    found = {name: re.search(pattern, name) for name in names}
+    found = {name: re.search(pattern, own_name(name)) for name in names}
     missing = [name for name, match in found.items() if match is None or not match.group(1)]
     if missing:
         return table, [f"--group-by {pattern!r} finds no patient in {some(missing, 3)}"]
