@@ -392,7 +392,7 @@ def test_names_in_errors_do_not_reach_the_terminal(tmp_path):
     next((data / "masks").glob("*title*")).unlink()
     done = CliRunner().invoke(cli.app, ["inspect", str(data)])
     assert done.exit_code == 1
-    assert r"images/\x1b]0;title\x07: no mask of that name" in done.output
+    assert r"images/\x1b]0;title\x07.png: no mask: expected" in done.output
     assert "\x1b]0" not in done.output
 
 

@@ -196,6 +196,32 @@ def test_files_that_are_not_read_are_named(tmp_path):
         "not read: imagesTr/c1_0001.nii.gz, imagesTr/c8_0000.nii.gz, imagesTs/ (one file), "
         "labelsTr/c9.nii",
     )
+    for number in range(10, 15):
+        (tmp_path / f"imagesTr/c{number}_0000.npy").write_bytes(b"")
+        (tmp_path / f"labelsTr/c{number}.npy").write_bytes(b"")
+    (tmp_path / "labelsTr/README.md").write_text("of nothing")
+    (note,) = check(tmp_path).notes
+    assert "5 .npy files such as imagesTr/c10_0000.npy" in note
+    assert "5 .npy files such as labelsTr/c10.npy" in note
+    assert "README" not in note
+
+
+@pytest.mark.parametrize("name", ["imagesTr/c1_0000.nii.gz", "labelsTr/c1.nii.gz", "labelsTr"])
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_links_that_lead_nowhere(tmp_path, name, is_listed):
+    if is_listed:
+        old(tmp_path)
+    else:
+        write(tmp_path)
+        (tmp_path / "imagesTs").mkdir()
+        (tmp_path / "imagesTs/c7_0000.nii.gz").symlink_to("/nowhere")  # which nobody needs
+        check(tmp_path)
+    name = name.replace("_0000", "") if not (tmp_path / name).exists() else name
+    path = tmp_path / name
+    path.rename(tmp_path / "moved")
+    path.symlink_to("/nowhere")
+    outside = is_listed and name == "labelsTr"  # where no listed file may be
+    refused(tmp_path, f"{name}.*: {'is outside' if outside else 'link to /nowhere'}")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,19 @@
 """What folders and files are called: the common ways are read, and what is not read is named."""
 
+import shutil
+import subprocess
+import sys
 import unicodedata
 
+import numpy as np
 import pytest
+from PIL import Image
 from study.data.written import disc, picture, read, write
 from toy import check_cases
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.layout import IMAGES, MASK_ENDINGS, MASKS, PARTS
+from dilated_ce.study.data.layout import IMAGES, MASKS, PARTS
+from dilated_ce.study.data.pairing import MASK_ENDINGS
 
 
 def masks(count=4):
@@ -181,9 +187,149 @@ def test_names_in_two_forms_of_unicode(tmp_path):
 def test_two_masks_of_one_image(tmp_path):
     write(tmp_path, masks())
     (tmp_path / "masks/c1.png").rename(tmp_path / "masks/c0_mask.png")
-    refused(tmp_path, r"images/c0: c0.png and c0_mask.png could both be its mask")
-    (tmp_path / "masks/c0_mask.png").rename(tmp_path / "masks/c0_mask_1.png")
-    refused(tmp_path, r"masks/c0_mask_1: no image of that name")
+    refused(tmp_path, r"images/c0.png: c0.png and c0_mask.png could both be its mask")
+    (tmp_path / "masks/c0_mask.png").rename(tmp_path / "masks/c1_mask_1.png")
+    refused(tmp_path, r"c1.png: c1_mask_1.png is one of several masks .* only one; expected .*/c1")
+    (tmp_path / "masks/c1_mask_1.png").rename(tmp_path / "masks/c9.png")
+    (tmp_path / "images/c9.npy").write_bytes(b"")
+    refused(tmp_path, r"masks/c9.png: no image of that name; images/c9.npy is not read: convert")
+
+
+def laid(folder, together, *names):
+    """Images and masks by these names, in one folder or in two; the masks are discs."""
+    for number, name in enumerate(names):
+        is_mask = "_mask" in name
+        place = folder if together else folder / ("masks" if is_mask else "images")
+        place.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(disc(number) * 255) if is_mask else picture(number)
+        image.save(place / f"{name}.png")
+    return folder
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_image_without_its_mask(tmp_path, together):
+    laid(tmp_path, together, "c0", "c0_mask", "c1", "c1_mask", "c3")
+    with pytest.raises(DataError) as raised:
+        read(tmp_path)
+    place = tmp_path.name if together else "masks"
+    assert str(raised.value).endswith(f"c3.png: no mask: expected {place}/c3_mask.png")
+    assert "not read" not in str(raised.value)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_several_masks_of_one_image_as_in_busi(tmp_path, together):
+    names = [f"benign ({n})" for n in range(4)]
+    of_three = ["benign (3)_mask_1", "benign (3)_mask_2"]
+    laid(tmp_path, together, *names, *[f"{name}_mask" for name in names], *of_three)
+    with pytest.raises(DataError) as raised:
+        read(tmp_path)
+    problem, *how = str(raised.value).splitlines()[1:]
+    assert problem.endswith(
+        "benign (3).png: several masks of one image: benign (3)_mask.png, benign (3)_mask_1.png, "
+        "benign (3)_mask_2.png: merge them"
+    )
+    place = tmp_path if together else tmp_path / "masks"
+    files = [place / f"{name}.png" for name in ("benign (3)_mask", *of_three)]
+    parts = [np.array(Image.open(file)) for file in files]
+    lines = "\n".join(line.strip() for line in how[1:])
+    subprocess.run([sys.executable, "-c", lines], check=True)
+    for file in files[1:]:
+        file.unlink()
+    (labels,) = (case.load().labels for case in read(tmp_path).cases if "(3)" in case.name)
+    np.testing.assert_array_equal(labels, np.max(parts, axis=0) > 0)
+
+
+def test_images_that_are_called_like_one_of_several_masks(tmp_path):
+    names = ["x_label_1", "x_label_2", "x_label_3"]
+    laid(tmp_path, True, *names, *[f"{name}_mask" for name in names])
+    assert [case.name for case in read(tmp_path).cases] == names
+
+
+def test_images_alone_and_masks_alone(tmp_path):
+    laid(tmp_path / "one", True, *"abcdef")
+    refused(tmp_path / "one", r": 6 pictures and no masks; expected such as a_mask.png for a.png")
+    write(tmp_path / "two", masks())
+    for path in (tmp_path / "two/masks").iterdir():
+        path.rename(path.with_suffix(".npy"))
+    refused(tmp_path / "two", r"masks is missing|4 pictures and no masks in .*masks; .* 4 files")
+    laid(tmp_path / "three", True, "a_mask", "b_mask")
+    refused(tmp_path / "three", r"2 masks and no images in .*; expected such as a.png for a_mask")
+    for part in ("train", "test"):
+        laid(tmp_path / "four" / part, True, "a", "b")
+    refused(tmp_path / "four", r"train: 2 pictures and no masks; expected such as a_mask.png")
+
+
+KINDS = (".npy", ".dcm", ".nii.gz")
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_cases_in_formats_that_are_not_read_are_named(tmp_path, together):
+    names = [f"c{number}" for number in range(4)]
+    laid(tmp_path, together, *names, *[f"{name}_mask" for name in names])
+    for path in [*tmp_path.rglob("*.png")]:
+        for kind in KINDS:
+            path.with_name(f"x{path.stem}{kind}").write_bytes(b"")
+    one = tmp_path if together else tmp_path / "images"
+    (one / "README.txt").write_text("of nothing")
+    (one / "c0.json").write_text("of the first case")
+    (note,) = check_cases(read(tmp_path)).notes
+    assert "README" not in note
+    assert "c0.json" in note
+    for kind in KINDS:
+        many = "8" if together else "4"
+        start = "xc0" if together else "images/xc0"
+        assert f"{many} {kind} files such as {start}{kind}" in note
+        assert together or f"4 {kind} files such as masks/xc0_mask{kind}" in note
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_in_a_format_that_is_not_read_is_named(tmp_path, kind):
+    for part in ("train", "val", "test"):
+        write(tmp_path / part, masks())
+    for path in [*(tmp_path / "val").rglob("*.png")]:
+        path.rename(path.with_suffix(kind))
+    (note,) = check_cases(read(tmp_path)).notes
+    assert note == "not read: val/images/ (4 files), val/masks/ (4 files)"
+
+
+def gone(path, target="/nowhere/at/all"):
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "masks/c1.png",  # of an image that is there
+        "images/z.tif",
+        "images/z.nii.gz",
+        "masks",
+        "images",
+        "train",
+        "dataset.json",
+    ],
+)
+def test_links_that_lead_nowhere(tmp_path, name):
+    gone(write(tmp_path, masks()) / name)
+    refused(tmp_path, f"{name}: link to /nowhere/at/all leads nowhere; mount or fetch")
+
+
+def test_all_files_are_links_that_lead_nowhere(tmp_path):
+    for path in [*write(tmp_path, masks()).rglob("*.png")]:
+        gone(path)
+    refused(tmp_path, r"images/c0.png: link to (.|\n)*masks/c3.png: link to")
+    gone(tmp_path / "data")
+    refused(tmp_path / "data", r"data is no folder. The link to /nowhere/at/all leads nowhere")
+
+
+def test_links_that_lead_nowhere_beside_the_data_and_hidden_ones(tmp_path):
+    write(tmp_path, masks())
+    (tmp_path / "more").mkdir()
+    for name in ("more/c0.png", "images/.c9.png", "readme", "images/notes.txt"):
+        gone(tmp_path / name)
+    assert check_cases(read(tmp_path)).notes == ["not read: more/ (one file)"]
 
 
 def test_every_name_is_in_small_letters():

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from study.data.written import disc, labels_in, paletted, picture, read, rings, through_jpeg, write
 from toy import check_cases
 
 from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.data.reading import DataConfig
+from dilated_ce.study.settings.report import ReportConfig
 
 BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 128, 0)
 COUNT = 4
@@ -236,7 +239,9 @@ def test_a_mask_in_a_format_that_is_not_read(tmp_path, name):
     write(tmp_path, each(disc))
     (tmp_path / "masks/c2.png").rename(tmp_path / "masks" / name)
     refused(
-        tmp_path, f"images/c2: no mask of that name; masks/{name} is not read: convert it to PNG"
+        tmp_path,
+        "images/c2.png: no mask: expected masks/c2.png; "
+        f"masks/{name} is not read: convert it to PNG",
     )
 
 
@@ -335,6 +340,24 @@ def test_a_mask_that_is_drawn_in_its_transparency_alone(tmp_path, colour, option
     for path in tmp_path.glob("masks/*"):
         Image.open(path).convert("RGBA").getchannel("A").save(path)
     expect(tmp_path, lambda n: smooth > 127, mask_threshold=127)
+
+
+@pytest.mark.parametrize(
+    ("classes", "order"),
+    [
+        ({"lesion": 255, "background": 0}, "background=0,lesion=255"),
+        ({"a": "#ff0000", "b": "#00ff00", "Background": "#000000"}, "Background=#000000,a=#ff0000"),
+    ],
+)
+@pytest.mark.parametrize("settings", [DataConfig, ReportConfig])
+def test_the_background_is_first(classes, order, settings):
+    first = next(iter(classes))
+    message = f"mask_classes\n.*background has to be first, got {first} first; write {order}"
+    with pytest.raises(ValidationError, match=message):
+        settings(path="data", mask_classes=classes)
+    turned = dict(reversed(classes.items()))
+    assert list(DataConfig(path="data", mask_classes=turned).mask_classes) == list(turned)
+    DataConfig(path="data", mask_classes={"healthy": 0, "ill": 1})  # called as one likes
 
 
 def with_void(number, value=255, of=disc):

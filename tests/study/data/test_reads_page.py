@@ -57,7 +57,8 @@ def notes(folder):
 def plain(folder):
     holds(write(folder, each(binary)))
     text = PAGE.read_text()
-    from dilated_ce.study.data.layout import IMAGES, MASK_ENDINGS, MASKS, PARTS
+    from dilated_ce.study.data.layout import IMAGES, MASKS, PARTS
+    from dilated_ce.study.data.pairing import MASK_ENDINGS
 
     assert all(f"`{name}" in text for name in (*IMAGES, *MASKS, *PARTS, *MASK_ENDINGS[1:]))
 
@@ -93,11 +94,33 @@ def two_folders(folder):
     stops(write(folder, each(binary)), "either could be the masks; move or rename")
 
 
-@row("other folders with pictures")
+@row("`a_mask.png` and `a_mask_1.png` for `a.png`, as in BUSI")
+def several_masks(folder):
+    write(folder, each(binary))
+    for name in ("c0_mask", "c0_mask_1"):
+        Image.fromarray(disc()).save(folder / f"masks/{name}.png")
+    (folder / "masks/c0.png").unlink()
+    stops(folder, "several masks of one image: c0_mask.png, c0_mask_1.png: merge")
+
+
+@row("an image without a mask")
+def no_mask(folder):
+    write(folder, each(binary))
+    (folder / "masks/c2.png").unlink()
+    stops(folder, "c2.png: no mask: expected masks/c2.png")
+
+
+@row("other folders with pictures or volumes; pairs in other formats beside the cases")
 def others(folder):
     write(folder, each(binary), labels="more")
     write(folder, each(binary))
-    assert "not read: more/ (4 files)" in notes(folder)
+    (folder / "ct").mkdir()
+    (folder / "ct/a.nii.gz").write_bytes(b"")
+    for part in ("images", "masks"):
+        (folder / part / "c9.npy").write_bytes(b"")
+    assert notes(folder).startswith(
+        "not read: ct/ (one file), images/c9.npy, masks/c9.npy, more/ (4 files)"
+    )
 
 
 @row("names with accents from another system")
@@ -117,6 +140,8 @@ def links(folder):
     (folder / "here/images/c0.png").symlink_to(folder / "there/images/c0.png")
     (folder / "here/images/.c9.png").write_text("")
     assert len(holds(folder / "here").cases) == COUNT
+    (folder / "there/images/c0.png").unlink()
+    stops(folder / "here", "images/c0.png: link to .* leads nowhere")
 
 
 @row("PNG, TIFF, BMP, GIF, WebP, PPM, PGM, PBM, TGA, JPEG")

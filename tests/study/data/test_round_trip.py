@@ -16,7 +16,8 @@ from PIL import Image
 from study.data.written import paletted, picture, read, through_jpeg
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.layout import IMAGES, MASK_ENDINGS, MASKS
+from dilated_ce.study.data.layout import IMAGES, MASKS
+from dilated_ce.study.data.pairing import MASK_ENDINGS
 
 SIDE = 24
 CASES = 3

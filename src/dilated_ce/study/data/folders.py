@@ -18,8 +18,9 @@ from dilated_ce.study.data.images import (
     rescale_labels,
     scaled,
 )
-from dilated_ce.study.data.layout import pairs_in, places_in
+from dilated_ce.study.data.layout import FOLDERS, places_in
 from dilated_ce.study.data.mask_coding import MaskCoding, find_coding
+from dilated_ce.study.data.pairing import bare, pairs_in
 from dilated_ce.study.data.paths import not_read
 
 
@@ -71,7 +72,7 @@ def open_folder(
         ignore_index=None if ignore_value is None else IGNORE_INDEX,
         cases=cases,
         parts=None if "" in by_part else by_part,
-        notes=not_read(folder, (file for files in pairs.values() for file in files)),
+        notes=not_read(folder, (file for files in pairs.values() for file in files), bare, FOLDERS),
     )
 
 

@@ -1,6 +1,7 @@
 """Data sets that a `dataset.json` describes: nnU-Net's raw format of any age, the Decathlon's."""
 
 import functools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,17 +12,21 @@ from dilated_ce.study.data.description import Description, Listed, read_descript
 from dilated_ce.study.data.images import COLOURS
 from dilated_ce.study.data.paths import (
     PICTURE_ENDINGS,
-    VOLUME_ENDINGS,
+    absence,
+    dead_links,
+    ending_of,
     files_in,
+    is_dead,
     is_picture,
-    is_readable,
     not_read,
     one_form,
+    stem_of,
 )
 from dilated_ce.study.data.volume_files import shape_of
 from dilated_ce.study.data.volumes import VolumeReader
 from dilated_ce.study.wording import listing, some
 
+CHANNEL = re.compile(r"_\d{4}$")  # the number of a channel at the end of a name
 Files = dict[str, tuple[tuple[Path, ...], Path]]  # images and label of each case
 
 
@@ -86,7 +91,7 @@ def _files(folder: Path, description: Description) -> Files:
     assert description.ending is not None
     found = _by_name(folder, description.ending, len(description.channels))
     if description.also_listed:
-        listed = {_case_name(Path(_slashes(case.label))) for case in description.also_listed}
+        listed = {stem_of(Path(_slashes(case.label))) for case in description.also_listed}
         differing = sorted(listed ^ found.keys())
         if differing:
             raise DataError(
@@ -110,11 +115,11 @@ def _listed(folder: Path, cases: Iterable[Listed], num_channels: int) -> Files:
         for path in (*images, label):
             if "\0" in str(path):
                 problems.append(f"{path}: is no name of a file")
-            elif not path.resolve().is_relative_to(folder.resolve()):
+            elif not (is_dead(path) or path.resolve().is_relative_to(folder.resolve())):
                 problems.append(f"{path}: is outside of the folder; copy it, or link to it there")
             elif not path.is_file():
-                problems.append(f"{path}: no such file")
-        name = one_form(case.name or _case_name(label))
+                problems.append(f"{path}: {absence(path)}")
+        name = one_form(case.name or stem_of(label))
         if name in files:
             problems.append(
                 f"{files[name][1]} and {label}: a case has its label's name, and these are "
@@ -149,19 +154,21 @@ def _find(folder: Path, text: str) -> Path:
 
 def _by_channel(image: Path, num_channels: int) -> tuple[Path, ...]:
     """The files of an image that nnU-Net's first version lists without the number of a channel."""
-    ending = _ending(image)
+    ending = ending_of(image)
     stem = image.name[: len(image.name) - len(ending)]
     numbered = tuple(image.with_name(f"{stem}_{n:04d}{ending}") for n in range(num_channels))
-    if "\0" in str(image) or image.is_file() or not numbered[0].is_file():
+    if "\0" in str(image) or image.is_file():
         return (image,)
-    return numbered
+    is_there = numbered[0].is_file() or is_dead(numbered[0])
+    return numbered if is_there else (image,)
 
 
 def _by_name(folder: Path, ending: str, num_channels: int) -> Files:
     """Channels and label of each case, by the names of the files."""
     for part in ("imagesTr", "labelsTr"):
         if not (folder / part).is_dir():
-            raise DataError(f"{folder}/{part} is missing.")
+            what = absence(folder / part) if is_dead(folder / part) else "is missing"
+            raise DataError(f"{folder / part}: {what}.")
     labels, images = (
         {
             one_form(path.name): path
@@ -179,7 +186,7 @@ def _by_name(folder: Path, ending: str, num_channels: int) -> Files:
     in_one = num_channels == len(COLOURS) and ending in PICTURE_ENDINGS
     in_one &= not any(file in images for wanted in wanted_of.values() for file in wanted[1:])
     files: Files = {}
-    problems = []
+    problems = dead_links(folder, (folder / part for part in ("imagesTr", "labelsTr")))
     for file, label in labels.items():
         name = file.removesuffix(ending)
         wanted = wanted_of[file][:1] if in_one else wanted_of[file]
@@ -199,7 +206,7 @@ def _found(folder: Path, files: Files, problems: list[str]) -> Files:
 def _notes(folder: Path, description: Description, files: Files) -> tuple[str, ...]:
     """What the folder holds beside the cases, and a number of them that is another."""
     read = [path for images, label in files.values() for path in (*images, label)]
-    notes = not_read(folder, read, is_readable)
+    notes = not_read(folder, read, lambda stem: CHANNEL.sub("", stem))
     if description.num_training not in (None, len(files)):
         said = description.num_training
         notes += (f"dataset.json says numTraining {said}, and {len(files)} cases are there",)
@@ -208,14 +215,6 @@ def _notes(folder: Path, description: Description, files: Files) -> tuple[str, .
 
 def _slashes(text: str) -> str:
     return text.replace("\\", "/")
-
-
-def _ending(path: Path) -> str:
-    return next((e for e in VOLUME_ENDINGS if path.name.lower().endswith(e)), path.suffix)
-
-
-def _case_name(label: Path) -> str:
-    return one_form(label.name[: len(label.name) - len(_ending(label))])
 
 
 def _dims_of(path: Path) -> int:

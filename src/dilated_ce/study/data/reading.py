@@ -20,6 +20,7 @@ from dilated_ce.study.data.cases import DataError, DataSet, Found, Parts
 from dilated_ce.study.data.checking import Looking, look_at_cases
 from dilated_ce.study.data.folders import open_folder
 from dilated_ce.study.data.nnunet_raw import open_nnunet_raw
+from dilated_ce.study.data.paths import absence, is_dead
 from dilated_ce.study.data.patients import ask_for_patients, find_groups
 from dilated_ce.study.data.split import make_folds
 from dilated_ce.study.data.strata import find_strata
@@ -63,6 +64,23 @@ def _has_a_group(pattern: str) -> str:
 Grouping = Annotated[str, AfterValidator(_has_a_group)]
 
 
+def _background_first(classes: dict[str, int | str]) -> dict[str, int | str]:
+    """The first class is the background; one that is called so cannot be another."""
+    first = next(iter(classes), "")
+    named = [name for name in classes if name.strip().lower() == "background"]
+    if named and first not in named:
+        order = [*named, *(name for name in classes if name not in named)]
+        shown = ",".join(f"{name}={classes[name]}" for name in order)
+        raise ValueError(f"the background has to be first, got {first} first; write {shown}")
+    return classes
+
+
+# The grey value or colour of each class in masks.
+MaskClasses = Annotated[
+    dict[str, int | str], Field(min_length=2), AfterValidator(_background_first)
+]
+
+
 class DataConfig(Strict):
     """Where the data are and how they are read."""
 
@@ -80,9 +98,8 @@ class DataConfig(Strict):
     mask_threshold: int | None = Field(
         default=None, ge=0, description="grey values above it are foreground"
     )
-    mask_classes: dict[str, int | str] | None = Field(
+    mask_classes: MaskClasses | None = Field(
         default=None,
-        min_length=2,
         description="grey value or colour (#rrggbb) of each class, the background first",
     )
     ignore_value: int | str | None = Field(
@@ -154,7 +171,10 @@ def _find(config: DataConfig) -> tuple[DataSet, Parts | None]:
     """The data set, still without folds, and the parts that its folders are."""
     folder = config.path
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder.")
+        where = f" The {absence(folder)}." if is_dead(folder) else ""
+        raise DataError(f"{folder} is no folder.{where}")
+    if is_dead(folder / "dataset.json"):
+        raise DataError(f"{folder / 'dataset.json'}: {absence(folder / 'dataset.json')}.")
     if (folder / "dataset.json").is_file():
         found = open_nnunet_raw(
             folder, None if config.dims == "auto" else config.dims, config.spacing

@@ -14,10 +14,10 @@ from PIL import Image
 
 from dilated_ce.study.data.cases import Case, DataError, mask_of, region_code
 from dilated_ce.study.data.images import COLOURS, rescale_image, scaled
-from dilated_ce.study.data.paths import is_picture, is_readable
+from dilated_ce.study.data.paths import dead_links, is_picture, is_readable
 from dilated_ce.study.data.volume_files import Grid, turned
 from dilated_ce.study.data.volumes import MODES, as_stack, read_channels, resample, stack_axis
-from dilated_ce.study.wording import count, some
+from dilated_ce.study.wording import count, listing, some
 
 ENDINGS = re.compile(r"\.nii\.gz$|\.[^.]+$", re.IGNORECASE)
 CHANNEL = re.compile(r"_(\d{4})$")  # as nnU-Net names the files of the channels
@@ -109,6 +109,9 @@ def find_unlabelled(paths: Sequence[Path], num_channels: int) -> dict[str, tuple
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise DataError(f"no such file or folder: {some(missing)}")
+    dead = [problem for path in paths if path.is_dir() for problem in dead_links(path, [path])]
+    if dead:
+        raise DataError(listing(f"{count(len(dead), 'image')} cannot be read", dead))
     files = [
         file
         for path in paths

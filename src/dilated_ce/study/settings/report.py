@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dilated_ce.study.data.reading import Grouping, NonemptyPath, Strict
+from dilated_ce.study.data.reading import Grouping, MaskClasses, NonemptyPath, Strict
 from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.scores.table import SCORES
 
@@ -53,8 +53,8 @@ class ReportConfig(Strict):
     name: str | None = Field(
         default=None, min_length=1, description="name of the data, for the title"
     )
-    mask_classes: dict[str, int | str] | None = Field(
-        default=None, min_length=2, description="value of each class in masks, background first"
+    mask_classes: MaskClasses | None = Field(
+        default=None, description="value of each class in masks, background first"
     )
     mask_threshold: int | None = Field(
         default=None, ge=0, description="grey values above this are foreground in PNG masks"
