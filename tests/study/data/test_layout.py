@@ -324,6 +324,21 @@ def test_all_files_are_links_that_lead_nowhere(tmp_path):
     refused(tmp_path / "data", r"data is no folder. The link to /nowhere/at/all leads nowhere")
 
 
+@pytest.mark.parametrize("above", [True, False])
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_links_that_lead_nowhere_in_a_part(tmp_path, above, kind):
+    for part in ("train", "test"):
+        write(
+            tmp_path / (part if above else ""),
+            masks(),
+            images="images" if above else f"images/{part}",
+            labels="masks" if above else f"masks/{part}",
+        )
+    last = tmp_path / (f"test/{kind}" if above else f"{kind}/test")
+    gone(last / "c2.png")
+    refused(tmp_path, f"{last.name}/c2.png: link to /nowhere")
+
+
 def test_links_that_lead_nowhere_beside_the_data_and_hidden_ones(tmp_path):
     write(tmp_path, masks())
     (tmp_path / "more").mkdir()

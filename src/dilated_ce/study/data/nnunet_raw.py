@@ -186,7 +186,7 @@ def _by_name(folder: Path, ending: str, num_channels: int) -> Files:
     in_one = num_channels == len(COLOURS) and ending in PICTURE_ENDINGS
     in_one &= not any(file in images for wanted in wanted_of.values() for file in wanted[1:])
     files: Files = {}
-    problems = dead_links(folder, (folder / part for part in ("imagesTr", "labelsTr")))
+    problems = dead_links(folder / "imagesTr", folder / "labelsTr")
     for file, label in labels.items():
         name = file.removesuffix(ending)
         wanted = wanted_of[file][:1] if in_one else wanted_of[file]

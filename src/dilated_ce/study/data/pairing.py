@@ -1,8 +1,8 @@
 """Which mask belongs to which image of a folder, by the names of the files.
 
-A mask is called as its image, or in capitals or not a.png, a_mask.png, a_masks.png, a_label.png,
-a_labels.png, a_seg.png, a_segmentation.png, a_annotation.png, a_gt.png, a_groundtruth.png,
-a_manual.png, a_manual1.png for the image a.jpg, a_training.jpg or a_test.jpg. By a_mask_1.png it is
+The mask of a.jpg, a_training.jpg or a_test.jpg is a.png, in a folder of its own, or a_mask.png,
+a_masks.png, a_label.png, a_labels.png, a_seg.png, a_segmentation.png, a_annotation.png, a_gt.png,
+a_groundtruth.png, a_manual.png, a_manual1.png, in capitals or not. A mask such as a_mask_1.png is
 one of several of an image, which have to be merged.
 """
 
@@ -49,7 +49,7 @@ def pairs_in(place: Place) -> dict[str, tuple[Path, Path]]:
         DataError: with everything that is wrong with the names.
     """
     where = place.images.parent if place.images != place.masks else place.images
-    problems = dead_links(where, (place.images, place.masks))
+    problems = dead_links(place.images, place.masks)
     if problems:
         raise DataError(listing(f"{where}: the files cannot be used", problems))
     images, masks = images_and_masks(place)

@@ -69,10 +69,10 @@ def absence(path: Path) -> str:
     return f"link to {path.readlink()} leads nowhere; mount or fetch what it leads to"
 
 
-def dead_links(folder: Path, places: Iterable[Path]) -> list[str]:
-    """Problems: pictures and volumes in some folders below one that are links to nowhere."""
+def dead_links(*places: Path) -> list[str]:
+    """Problems: the pictures and volumes in some folders that are links to nowhere."""
     return [
-        f"{path.relative_to(folder)}: {absence(path)}"
+        f"{place.name}/{path.name}: {absence(path)}"
         for place in dict.fromkeys(places)
         for path in files_in(place)
         if is_readable(path) and is_dead(path)

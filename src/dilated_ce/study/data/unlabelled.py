@@ -109,7 +109,7 @@ def find_unlabelled(paths: Sequence[Path], num_channels: int) -> dict[str, tuple
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise DataError(f"no such file or folder: {some(missing)}")
-    dead = [problem for path in paths if path.is_dir() for problem in dead_links(path, [path])]
+    dead = [problem for path in paths if path.is_dir() for problem in dead_links(path)]
     if dead:
         raise DataError(listing(f"{count(len(dead), 'image')} cannot be read", dead))
     files = [
