@@ -600,7 +600,8 @@ def test_a_2d_image_among_stacks(nnunet):
         save(np.asarray(nibabel.load(file).dataobj)[..., 0], file, (1, 1, 1))
     data = open_at(nnunet, dims=2)
     result = check_cases(data)
-    assert (result.problems, result.notes) == ([], [])
+    assert result.problems == []
+    assert result.notes == ["volumes are cut into slices across their axis to the head"]
     assert result.table["spacing"].tolist() == [(1, 1)] + [(2, 1, 1)] * 5
 
 

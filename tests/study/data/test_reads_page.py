@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from study.data import test_description as volumes
+from study.data import test_volume_headers as headers
 from study.data.written import disc, paletted, picture, read, rings, through_jpeg, write
 from toy import check_cases
 
@@ -401,6 +402,39 @@ def orientations(folder):
     flipped = nibabel.Nifti1Image(volumes.labels_of(1), volumes.AFFINE @ np.diag([1, -1, 1, 1]))
     nibabel.save(flipped, folder / "labelsTr/c1.nii.gz")
     assert "expected the same places" in check_cases(read(folder)).problems[0]
+
+
+@row("cases stored in different orientations")
+def orientations_of_cases(folder):
+    headers.volumes(folder, [(1, 1, 1)] * 4, ("RAS", "SPL"))
+    assert "RAS in 2 cases, SPL in 2 cases" in notes(folder)
+
+
+@row("volumes with `--dims 2`")
+def slices(folder):
+    data = read(headers.volumes(folder, [(1, 1, 1.05), (1.05, 1, 1)] * 2), dims=2)
+    assert "across their axis to the head" in " ".join(check_cases(data).notes)
+    headers.volumes(folder, [(1, 1, 2), (2, 1, 1)] * 2)
+    assert "slices would be cut across" in check_cases(read(folder, dims=2)).problems[0]
+
+
+@row("NIfTI whose pixdim and sform give two sizes of a voxel")
+def two_sizes(folder):
+    headers.say_other_sizes(headers.volumes(folder, [(1, 1, 5)] * 4) / "imagesTr/c1_0000.nii.gz")
+    (problem,) = check_cases(read(folder)).problems
+    assert "1 x 1 x 1 mm (pixdim) and 1 x 1 x 5 mm" in problem
+
+
+@row("NIfTI in micrometres or metres")
+def units(folder):
+    headers.volumes(folder, [(500, 500, 900)] * 4, change=lambda i: headers.in_unit(i, "micron"))
+    assert "were converted to mm" in notes(folder)
+
+
+@row("NIfTI whose sform and qform differ")
+def two_forms(folder):
+    headers.volumes(folder, [(1, 1, 1)] * 4, change=headers.turn_qform)
+    assert "the sform was taken" in notes(folder)
 
 
 @row("files beside the cases")

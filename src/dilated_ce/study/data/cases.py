@@ -37,6 +37,8 @@ class Case:
     # (4, 4): from a voxel's place along the three axes to the patient's space in mm, as in NIfTI.
     affine: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()  # what is worth knowing of how it was read
+    orientation: str = ""  # where the axes of its files lead to, such as RAS, if they tell
+    across: str = ""  # the axis of the patient across which slices were cut: R, A or S
 
     def with_image(self, image: NDArray[np.float32]) -> "Case":
         """The case with another image (channels, *spatial)."""

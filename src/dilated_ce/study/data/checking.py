@@ -1,6 +1,7 @@
 """Looking at every case before anything is trained."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,9 @@ from dilated_ce.study.wording import count, some
 
 Looking = Callable[[DataSet], Mapping[str, "Look"]]  # at every case, by its name
 SPLIT_ANEW = "; split the cases in another way, with --folds or --split"
+
+
+AXES = {"R": "to the right", "A": "to the front", "S": "to the head"}
 
 
 @dataclass
@@ -68,6 +72,8 @@ class Look:
     has_flat: bool = False  # a channel of a single value, beside others
     image: str = ""  # a hash of its values
     labels: str = ""  # a hash of the label map
+    orientation: str = ""  # of its files, such as RAS
+    across: str = ""  # the axis of the patient across which its slices were cut
 
 
 def look_at(case: Case, expected: Expected) -> Look:
@@ -86,6 +92,8 @@ def look_at(case: Case, expected: Expected) -> Look:
         0 < flat < len(case.image),
         _hash(case.image),
         _hash(case.labels),
+        case.orientation,
+        case.across,
     )
 
 
@@ -160,6 +168,7 @@ def check(data: DataSet, looks: Mapping[str, Look]) -> CheckResult:
         for number, fold in enumerate(data.folds):
             where = f"fold {number}: " if len(data.folds) > 1 else ""
             _check_classes(result, data, fold, where)
+        _check_axes(result, looks)
         hashes = {name: (look.image, look.labels) for name, look in looks.items() if look.voxels}
         problems, notes = find_copies(hashes, data.folds)
         result.problems += problems
@@ -215,6 +224,30 @@ def _who_has(result: CheckResult, data: DataSet, fold: Split, name: str) -> str:
     else:
         how = f"draw another split (data.split_seed), give one (--split), or {merge}"
     return f": it is only in {places}; {how}"
+
+
+def _check_axes(result: CheckResult, looks: Mapping[str, Look]) -> None:
+    """Volumes that lie in their files, or are cut, in several ways."""
+    stored = Counter(look.orientation for look in looks.values() if look.orientation)
+    if len(stored) > 1:
+        shown = ", ".join(f"{axes} in {count(n, 'case')}" for axes, n in stored.most_common())
+        result.notes.append(
+            f"stored in different orientations: {shown}; a network sees them as they are stored"
+        )
+    cut: dict[str, list[str]] = {}
+    for name, look in looks.items():
+        if look.across:
+            cut.setdefault(look.across, []).append(name)
+    if len(cut) == 1:
+        (axis,) = cut
+        result.notes.append(f"volumes are cut into slices across their axis {AXES[axis]}")
+    elif cut:
+        ways = [f"across the axis {AXES[axis]} in {some(names)}" for axis, names in cut.items()]
+        result.problems.append(
+            f"slices would be cut {' and '.join(ways)}, each across its largest spacing; "
+            "expected one axis for all: leave out one kind, resample the files so that one axis "
+            "has the largest spacing in all, or take volumes whole (--dims 3)"
+        )
 
 
 def _note(result: CheckResult, flat: list[str]) -> None:

@@ -38,7 +38,7 @@ from dilated_ce.study.data.prepared import INDEX, PARTS, Prepared
 from dilated_ce.study.files import fingerprint, write_json
 from dilated_ce.study.processes import ProcessDiedError, spread
 
-VERSION = 7  # of the files, and of what is read and checked; another one means: make them anew
+VERSION = 8  # of the files, and of what is read and checked; another one means: make them anew
 MOST_CENTRES = 2000  # per class and case
 OURS = re.compile(
     r"[0-9a-f]{16}(\.json|_(image|labels)\.b2nd|_(centres|ct)\.npy)|\.[0-9a-f]{16}.*\.partial"

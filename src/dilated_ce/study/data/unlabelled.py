@@ -72,7 +72,8 @@ class Unlabelled:
         shape = self.image.shape[1:]
         if len(shape) < spatial_dims:
             raise DataError("got a 2D image, the network takes volumes")
-        case = Case("", self.image, np.zeros(shape, np.uint8), self.grid.spacing)
+        affine = self.grid.affine if len(shape) == 3 else None
+        case = Case("", self.image, np.zeros(shape, np.uint8), self.grid.spacing, affine)
         if spatial_dims == 2:
             case = as_stack(case)
         if scale != 1 and len(shape) == 2:
@@ -85,7 +86,11 @@ class Unlabelled:
     ) -> NDArray[np.uint8]:
         """The labels on the grid of the files, of probabilities (C, *spatial) on the network's."""
         shape = self.image.shape[1:]
-        axis = stack_axis(shape, self.grid.spacing) if len(shape) > spatial_dims else None
+        axis = (
+            stack_axis(shape, self.grid.spacing, self.grid.affine)
+            if len(shape) > spatial_dims
+            else None
+        )
         if axis is not None:
             probabilities = np.moveaxis(probabilities, 1, axis + 1)
         if probabilities.shape[1:] != shape:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 MOST_VOXELS = 2**30  # of a file, with all its channels: 4 GB as float32
 DEFLATE = 1032  # the most that gzip makes of a byte
+IN_MM = {"micron": 0.001, "mm": 1.0, "meter": 1000.0, "unknown": 1.0}
+MOST_OF_VOXEL = 0.25  # by which two forms of a header may place voxels elsewhere
+SIZES_APART = 0.01  # how much two sizes of a voxel may differ, as headers are rounded
 TO_RAS = np.diag([-1.0, -1.0, 1.0])  # from ITK's axes, to the left and back, to those of NIfTI
 
 
@@ -23,6 +26,7 @@ class Grid:
     spacing: tuple[float, ...]
     affine: NDArray[np.float64] | None = None  # (4, 4); pictures have none
     told: NDArray[np.float64] | None = None  # the affine, unless it is the reader's guess
+    notes: tuple[str, ...] = ()  # what is worth knowing of the header
 
     @property
     def orientation(self) -> str:
@@ -59,7 +63,7 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], Grid]:
     if not all(np.isfinite(size) and size > 0 for size in spacing):
         raise ValueError(f"got voxels of the size {spacing}, expected sizes above 0")
     told = grid.told if grid.told is not None and np.isfinite(grid.told).all() else None
-    return values, Grid(spacing, grid.affine, told)
+    return values, Grid(spacing, grid.affine, told, grid.notes)
 
 
 def turned(values: NDArray, grid: Grid, other: Grid) -> tuple[NDArray, Grid]:
@@ -111,12 +115,65 @@ def _nifti(path: Path) -> tuple[NDArray[np.float32], Grid]:
     try:
         with np.errstate(over="ignore"):  # to infinity, which `VolumeReader` names
             values = np.asarray(file.dataobj, dtype=np.float32)
-        zooms = file.header.get_zooms()
-        affine = np.asarray(file.affine, np.float64)
-        is_told = file.header["sform_code"] or file.header["qform_code"]
+        grid = _nifti_grid(file)
     except Exception as error:
         raise _unreadable(error, "NIfTI") from error
-    return values, Grid(tuple(map(float, zooms[:3])), affine, affine if is_told else None)
+    if grid.told is not None:
+        _check_sizes(grid, values.shape[:3])
+    return values, grid
+
+
+def _nifti_grid(file: SpatialImage) -> Grid:
+    """The grid of a file in mm, and what its header says twice."""
+    header = file.header
+    unit = header.get_xyzt_units()[0]
+    scale = np.array([IN_MM[unit]] * 3 + [1.0])
+    affine = scale[:, None] * np.asarray(file.affine, np.float64)
+    notes = []
+    if IN_MM[unit] != 1:
+        notes.append(f"the voxel sizes are in {unit}s, and were converted to mm")
+    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    if sform is not None and qform is not None:
+        apart = farthest(sform - qform, file.shape[:3])
+        if not apart <= MOST_OF_VOXEL * min(header.get_zooms()[:3]):
+            axes = ["".join(map(str, nibabel.aff2axcodes(form))) for form in (sform, qform)]
+            shown = f"({axes[0]}, {axes[1]})" if axes[0] != axes[1] else "(of one orientation)"
+            notes.append(f"sform and qform of the header differ {shown}; the sform was taken")
+    zooms = tuple(IN_MM[unit] * float(size) for size in header.get_zooms()[:3])
+    is_told = header["sform_code"] or header["qform_code"]
+    return Grid(zooms, affine, affine if is_told else None, tuple(notes))
+
+
+def _check_sizes(grid: Grid, shape: tuple[int, ...]) -> None:
+    """Whether a header says one size of a voxel; that of an axis of one voxel says nothing.
+
+    Raises:
+        ValueError: it says two.
+    """
+    assert grid.told is not None
+    sizes = np.linalg.norm(grid.told[:3, : len(grid.spacing)], axis=0)
+    long = np.array(shape[: len(sizes)]) > 1
+    if not np.allclose(sizes[long], np.array(grid.spacing)[long], rtol=SIZES_APART, atol=0):
+        first, second = (" x ".join(f"{size:.4g}" for size in row) for row in (grid.spacing, sizes))
+        raise ValueError(
+            f"its header says two sizes of a voxel, {first} mm (pixdim) and {second} mm (the "
+            "affine, from its sform); which is right? Write it into both"
+        )
+
+
+def patient_axes(affine: NDArray[np.float64] | None) -> list[int]:
+    """Which axis of the patient each axis of a volume is nearest to: 0 right, 1 front, 2 head."""
+    if affine is None or not np.isfinite(affine).all():
+        return [0, 1, 2]
+    axes = orientations.io_orientation(affine)[:, 0]
+    return [0, 1, 2] if np.isnan(axes).any() else [int(axis) for axis in axes]
+
+
+def farthest(affine: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+    """The largest distance from 0 to which an affine takes a voxel: that of a corner."""
+    linear, origin = affine[:3, : len(shape)], affine[:3, 3]
+    corners = np.array([*np.ndindex(*(2,) * len(shape))]) * np.subtract(shape, 1)
+    return float(np.linalg.norm(corners @ linear.T + origin, axis=1).max())
 
 
 def _open_itk(path: Path) -> SimpleITK.ImageFileReader:

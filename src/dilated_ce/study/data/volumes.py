@@ -15,11 +15,19 @@ from dilated_ce.study.data.description import MOST_LABEL
 from dilated_ce.study.data.images import decoded, is_in_colour, pixels_of
 from dilated_ce.study.data.masks import read_mask
 from dilated_ce.study.data.paths import is_picture
-from dilated_ce.study.data.volume_files import MOST_VOXELS, Grid, read_volume, turned
+from dilated_ce.study.data.volume_files import (
+    MOST_VOXELS,
+    Grid,
+    farthest,
+    patient_axes,
+    read_volume,
+    turned,
+)
 from dilated_ce.study.wording import count
 
 MODES = {2: "bilinear", 3: "trilinear"}
 ROUNDED = 1e-3  # how far labels that went through fractions may be from a whole number
+ALIKE = 1.1  # spacings whose ratio is smaller are alike
 MOST_APART = 0.25  # voxels between those of an image and its labels: headers are rounded
 
 
@@ -45,9 +53,11 @@ class VolumeReader:
         labels, grid = read_labels(label)
         channels: list[NDArray[np.float32]] = []
         orientations = {grid.orientation} - {""}
+        headers = [*grid.notes]
         for number, path in enumerate(images):
             parts, own = read_channels(path, in_colour=len(images) < self.num_channels)
             orientations |= {own.orientation} - {""}
+            headers += own.notes
             if number == 0:  # whose axes the case has
                 goal = own if own.orientation else grid
                 labels, grid = turned(labels, grid, goal)
@@ -65,9 +75,10 @@ class VolumeReader:
         if not np.isfinite(image).all():
             raise DataError(f"{images[0].name}: holds values that are infinite or no numbers")
         affine = grid.affine if labels.ndim == 3 else None
-        notes = _notes(orientations)
+        notes = (*_notes(orientations), *dict.fromkeys(headers))
         classes = class_indices(labels, label, self.values, self.ignored, self.overlapping)
-        case = Case(name, image, classes, grid.spacing, affine, notes)
+        told = goal.orientation if labels.ndim == 3 else ""
+        case = Case(name, image, classes, grid.spacing, affine, notes, told)
         if self.spatial_dims == 2:
             case = as_stack(case)
         elif case.labels.ndim == 2:
@@ -121,8 +132,7 @@ def class_indices(
 def as_stack(case: Case) -> Case:
     """A volume as its slices; a 2D image as it is.
 
-    They are cut across the axis of one voxel, if there is one, or else that of the largest spacing;
-    of equal ones, the last.
+    See `stack_axis` for the axis across which they are cut.
 
     Examples:
         >>> volume = np.zeros((4, 5, 6))
@@ -133,7 +143,8 @@ def as_stack(case: Case) -> Case:
     if case.labels.ndim == 2:
         return case
     spacing = np.array(case.spacing)
-    axis = stack_axis(case.labels.shape, case.spacing)
+    axis = stack_axis(case.labels.shape, case.spacing, case.affine)
+    tells = case.affine is not None and 1 not in case.labels.shape
     order = (axis, *(other for other in range(3) if other != axis))
     return replace(
         case,
@@ -141,14 +152,28 @@ def as_stack(case: Case) -> Case:
         labels=np.ascontiguousarray(np.moveaxis(case.labels, axis, 0)),
         spacing=tuple(float(spacing[other]) for other in order),
         affine=None if case.affine is None else case.affine[:, [*order, 3]],
+        across="RAS"[patient_axes(case.affine)[axis]] if tells else "",
     )
 
 
-def stack_axis(shape: tuple[int, ...], spacing: tuple[float, ...]) -> int:
-    """The axis across which a volume of this shape is cut into slices."""
+def stack_axis(
+    shape: tuple[int, ...], spacing: tuple[float, ...], affine: NDArray[np.float64] | None = None
+) -> int:
+    """The axis across which a volume of this shape is cut into slices.
+
+    It is the axis of one voxel, if there is one, or else that of the largest spacing. Of spacings
+    within a tenth of it, it is the axis to the head, or else to the front, however the volume is
+    stored; without an affine, the last.
+
+    Examples:
+        >>> head_first = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+        >>> stack_axis((9, 9, 9), (1, 1, 1.05), head_first), stack_axis((9, 9, 9), (1, 1, 1.05))
+        (0, 2)
+    """
     # Of a volume of one slice the spacing says nothing: it may be any number.
     thickness = np.where(np.array(shape) == 1, np.inf, np.array(spacing))
-    return int(len(spacing) - 1 - thickness[::-1].argmax())
+    thickest = np.flatnonzero(thickness >= thickness.max() / ALIKE)
+    return int(max(thickest, key=lambda axis: patient_axes(affine)[axis]))
 
 
 def resample(case: Case, spacing: tuple[float, ...]) -> Case:
@@ -239,20 +264,13 @@ def check_grids(labels: Grid, image: Grid, shape: tuple[int, ...], name: str) ->
         )
     if labels.told is None or image.told is None:
         return
-    apart = _farthest(labels.told - image.told, shape)
+    apart = farthest(labels.told - image.told, shape)
     if apart > MOST_APART * min(labels.spacing):
         raise ValueError(
             f"its voxels lie up to {apart:.3g} mm away from those of {name}, expected the same "
             "places; resample the labels onto the image's grid, or, if they were drawn on its "
             "voxels, save them with its affine"
         )
-
-
-def _farthest(affine: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-    """The largest distance from 0 to which an affine takes a voxel: that of a corner."""
-    linear, origin = affine[:3, : len(shape)], affine[:3, 3]
-    corners = np.array([*np.ndindex(*(2,) * len(shape))]) * np.subtract(shape, 1)
-    return float(np.linalg.norm(corners @ linear.T + origin, axis=1).max())
 
 
 def _size(spacing: tuple[float, ...]) -> str:
