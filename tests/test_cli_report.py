@@ -89,6 +89,7 @@ def test_what_is_wrong_is_one_error(run, tmp_path):
         (("scores.csv", "--metric", "nsd"), "expected dice among them"),
         (("scores.csv", "--metric", "DSC"), "got DSC, expected some of dice, recall"),
         (("scores.csv", "--scale", "promille"), "got 'promille'"),
+        (("scores.csv", "--columns-of", "patients"), "got 'patients'"),
         (("scores.csv", "--column", "dice"), "expected WHAT=COLUMN"),
         (("scores.csv", "--group-by", "p"), "has no group"),
         (("scores.csv", "--margin", "0"), "got 0.0"),

@@ -99,6 +99,15 @@ def report(
             rich_help_panel=RESULTS,
         ),
     ] = None,
+    columns_of: Annotated[
+        str | None,
+        typer.Option(
+            help="What columns such as a_dice and b_dice are called by: classes or methods.",
+            autocompletion=one_of("classes", "methods"),
+            show_default="classes",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
     scale: Annotated[
         str,
         typer.Option(
@@ -183,6 +192,7 @@ def report(
         "predictions": [_source(text) for text in _named("--predictions", predictions)],
         "truth": truth,
         "columns": _columns(column),
+        "columns_of": columns_of,
         "scale": scale,
         "metrics": metric or None,
         "cases": cases,

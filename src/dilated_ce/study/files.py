@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,34 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         folder.replace(old)  # at once, where deleting it could be cut short
     partial.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def moved_in(folder: Path, *, first: str, instead_of: Sequence[str]) -> Iterator[Path]:
+    """A hidden folder to write into, whose files move into `folder` if all goes well.
+
+    What else `folder` holds stays, but for files of an earlier time that are not written anew.
+
+    Args:
+        folder: that is there.
+        first: the file that is moved before all others.
+        instead_of: names of files that are removed, where one of them is written and these are not.
+    """
+    partial = folder / ".new"
+    shutil.rmtree(partial, ignore_errors=True)  # by a process that was killed
+    partial.mkdir()
+    try:
+        yield partial
+        files = [path.relative_to(partial) for path in partial.rglob("*") if path.is_file()]
+        for file in sorted(files, key=lambda file: file != Path(first)):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (partial / file).replace(folder / file)
+        for part in {file.parent for file in files if file.name in instead_of}:
+            for name in instead_of:
+                if part / name not in files:
+                    (folder / part / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

@@ -92,6 +92,95 @@ def test_a_missing_case(tmp_path):
     assert summary["verdicts"][0]["comparisons"][0]["cases"] == 23
 
 
+def test_a_class_that_one_method_lacks_in_a_case(tmp_path):
+    table = scores(seeds=2)
+    gone = (table["case"] == "p03") & (table["class"] == "tumor") & (table["seed"] == 1)
+    lacking = table[~(gone & (table["method"] == "dbce"))]
+    with pytest.raises(DataError) as caught:
+        report_on(tmp_path, lacking)
+    assert str(caught.value).startswith("These results cannot be compared")
+    assert (
+        "dbce has no row of class tumor in one case where others have one, in seed 1, fold 0: p03"
+        in str(caught.value)
+    )
+    made, summary = report_on(tmp_path, lacking, cases="shared")
+    assert sorted(made.cases["seed"][made.cases["case"] == "p03"]) == [0] * 4
+    assert "one case left out" in summary["troubles"][0]
+    report_on(tmp_path, table[~gone])  # a class that no method has there is one that it lacks
+
+
+def test_a_data_set_without_the_reference(tmp_path):
+    parts = [
+        scores(methods, cases=3).assign(dataset=name)
+        for name, methods in (("A", ("ce", "mine")), ("B", ("mine", "other")))
+    ]
+    for said in ({}, {"reference": "ce"}):
+        with pytest.raises(DataError) as caught:
+            report_on(tmp_path, *parts, **said)
+        assert str(caught.value).startswith("These results cannot be compared")
+        assert "data set B: has no results of ce, the reference; got mine, other" in str(
+            caught.value
+        )
+        assert "or take one that all have: --reference 'mine'" in str(caught.value)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    made, _ = report_on(tmp_path, *parts, reference="mine")
+    assert made.reference == "mine"
+
+
+def in_folder(folder):
+    """Names and contents of all its files."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_a_report_stays_until_the_next_one_is_whole(tmp_path, monkeypatch):
+    report_on(tmp_path, scores(cases=3))
+    (tmp_path / "out" / "lesions.csv").write_text("of an earlier report")
+    before = in_folder(tmp_path / "out")
+    assert set(before) == {
+        *("report.json", "cases.csv", "lesions.csv", "summary.json", "report.html")
+    }
+    with pytest.raises(DataError):
+        report_on(tmp_path, scores(cases=3).iloc[1:])
+    assert in_folder(tmp_path / "out") == before
+    several = [scores(cases=3).assign(dataset=name) for name in "AB"]
+
+    def fails(*_, **__):
+        raise ValueError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dilated_ce.study.reporting.write_pooled", fails)
+        with pytest.raises(ValueError, match="the disk is full"):
+            report_on(tmp_path, *several)
+    assert in_folder(tmp_path / "out") == before
+    made, _ = report_on(tmp_path, *several)
+    assert made.path == tmp_path / "out" / "report.html"
+    after = in_folder(tmp_path / "out")
+    assert "lesions.csv" not in after
+    assert {"01-A/report.html", "02-B/report.html", "report.json"} <= set(after)
+    assert after["report.html"] != before["report.html"]
+    assert not (tmp_path / "out" / ".new").exists()
+
+
+def test_what_is_read_is_not_overwritten(tmp_path, monkeypatch):
+    tables = [scores(cases=3).assign(dataset=name) for name in "AB"]
+    report_on(tmp_path, *tables)
+    before = in_folder(tmp_path / "out")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "out" / "cases.csv")
+    monkeypatch.chdir(tmp_path)
+    for source in ("out/cases.csv", "link.csv", "out/01-A/../01-A/cases.csv"):
+        with pytest.raises(StudyError, match=r"overwrite what it reads .*--out"):
+            report(ReportConfig(results=[{"path": source}], out=tmp_path / "out"))
+    assert in_folder(tmp_path / "out") == before
+    made = report(
+        ReportConfig(results=[{"path": "out/cases.csv"}], out=tmp_path / "new", resamples=200)
+    )
+    assert len(made.cases) == sum(map(len, tables))
+
+
 def test_a_case_twice(tmp_path):
     table = scores()
     with pytest.raises(DataError, match="2 rows there twice"):
@@ -220,6 +309,20 @@ def test_one_method_is_a_table_of_means(tmp_path):
     made, summary = report_on(tmp_path, scores(("ce",)))
     assert summary["verdicts"] == []
     assert "one method compared" in made.path.read_text()
+    assert "there is one method, ce: nothing is compared" in summary["troubles"]
+
+
+def test_methods_or_classes(tmp_path):
+    wide = scores(("ce",)).pivot(index="case", columns="class", values="dice").add_suffix("_dice")
+    with pytest.raises(
+        DataError, match=r"liver, tumor .* methods or classes\? Say --columns-of me"
+    ):
+        report_on(tmp_path, wide.reset_index())
+    _, summary = report_on(tmp_path, wide.reset_index(), columns_of="methods")
+    assert [row["method"] for row in summary["verdicts"]] == ["tumor"]
+    made, summary = report_on(tmp_path, wide.reset_index(), columns_of="classes")
+    assert summary["verdicts"] == []
+    assert set(made.cases["class"]) == {"liver", "tumor"}
 
 
 def test_one_case_has_no_interval(tmp_path):

@@ -131,6 +131,137 @@ def test_names_keep_their_commas_quotes_and_letters(tmp_path):
     assert list(dict.fromkeys(read.cases["loss"])) == list(names)
 
 
+def read_text(tmp_path, text, **how):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    return read_table(path, **how)
+
+
+WORDS = ("mean", "std", "SD", "avg", "min", "Max", "median", "CI", "train", "val")
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("name", ["{}_dice", "dice_{}", "{} Dice", "Dice ({})", "liver_dice_{}"])
+def test_a_statistic_is_never_a_class(tmp_path, word, name):
+    column = name.format(word)
+    read = read_text(tmp_path, f"case,liver_dice,tumor_dice,{column}\na,.5,.7,.1\n")
+    assert read.cases[["class", "dice"]].to_numpy().tolist() == [["liver", 0.5], ["tumor", 0.7]]
+    notes = " ".join(read.notes)
+    assert f"{column}: no class but a statistic" in notes
+    assert "classes by the names of columns: liver (liver_dice), tumor (tumor_dice)" in notes
+    read = read_text(tmp_path, f"case,dice,{column}\na,.5,.1\n")
+    assert read.cases["dice"].tolist() == [0.5]
+    assert "class" not in read.cases
+
+
+@pytest.mark.parametrize("word", ["mean", "avg", "average", "overall"])
+def test_a_mean_is_the_score_where_there_is_no_other(tmp_path, word):
+    read = read_text(tmp_path, f"case,dice_{word},dice_std\na,.5,.1\n")
+    assert read.cases["dice"].tolist() == [0.5]
+    assert "class" not in read.cases
+    assert f"dice_{word} is taken as the dice" in " ".join(read.notes)
+    assert "dice_std: no class but a statistic" in " ".join(read.notes)
+    read = read_text(tmp_path, f"case,liver_dice_{word},liver_dice_std\na,.5,.1\n")
+    assert read.cases[["class", "dice"]].to_numpy().tolist() == [["liver", 0.5]]
+
+
+@pytest.mark.parametrize("header", ["dice_std", "val_dice,train_dice", "dice_min,dice_max"])
+def test_no_score_but_statistics(tmp_path, header):
+    row = ",".join([".5"] * (header.count(",") + 1))
+    with pytest.raises(DataError, match=r"no column holds a score.*no class but.*--column dice"):
+        read_text(tmp_path, f"case,{header}\na,{row}\n")
+    first = header.partition(",")[0]
+    read = read_text(tmp_path, f"case,{header}\na,{row}\n", columns={"dice": first})
+    assert read.cases["dice"].tolist() == [0.5]
+
+
+def test_two_means_are_asked_about(tmp_path):
+    with pytest.raises(DataError, match=r"may each be the dice: say which, --column dice=dice_me"):
+        read_text(tmp_path, "case,dice_mean,overall_dice\na,.5,.5\n")
+
+
+def test_rows_that_are_no_case_or_no_class(tmp_path):
+    footers = ("Mean", "count", "min", "max", "25%", "50 %", "Std. Dev.", "Overall", "Average")
+    rows = "".join(f"{name},liver,.9\n" for name in footers)
+    read = read_text(tmp_path, "case,class,dice\n25,liver,.5\np2,liver,.6\n" + rows)
+    assert read.cases["case"].tolist() == ["25", "p2"]
+    assert all(name in " ".join(read.notes) for name in footers)
+    text = "case,class,dice\na,liver,.5\na,mean,.9\na,Background,.99\nb,liver,.4\n"
+    read = read_text(tmp_path, text)
+    assert set(read.cases["class"]) == {"liver"}
+    assert "rows that are no class are left out: mean, Background" in " ".join(read.notes)
+    assert read_text(tmp_path, "case,class,dice\na,all,.5\n").cases["dice"].tolist() == [0.5]
+    with pytest.raises(DataError, match="holds no class but mean, background"):
+        read_text(tmp_path, "case,class,dice\na,mean,.5\na,background,.9\n")
+    read = read_text(tmp_path, "case,net,mean,std\na,.5,.5,.1\n", metrics=["dice"])
+    assert set(read.cases["loss"]) == {"net"}
+
+
+@pytest.mark.parametrize(
+    "name", ["NSD (2 mm)", "nsd_2mm", "NSD@2mm", "NSD [2.5 px]", "nsd 2 voxels"]
+)
+def test_a_tolerance_is_no_class(tmp_path, name):
+    read = read_text(tmp_path, f"case,Dice,{name}\na,.5,.6\n")
+    assert read.cases[["dice", "nsd"]].to_numpy().tolist() == [[0.5, 0.6]]
+    assert "class" not in read.cases
+    with pytest.raises(DataError, match="may be the nsd: say which"):
+        read_text(tmp_path, f"case,Dice,{name},NSD 1 mm\na,.5,.6,.7\n")
+
+
+def test_columns_of_methods(tmp_path):
+    text = "case,base_dice,mine_dice,base_hd95,mine_hd95\na,.5,.7,3,2\n"
+    read = read_text(tmp_path, text, columns_of="methods")
+    assert read.cases[["loss", "dice", "hd95"]].to_numpy().tolist() == [
+        ["base", 0.5, 3.0],
+        ["mine", 0.7, 2.0],
+    ]
+    assert "methods by the names of columns: base (base_dice, base_hd95)" in " ".join(read.notes)
+    assert not read.classes_of_columns
+    assert read_text(tmp_path, text).classes_of_columns
+    text = "case,class,base_dice,mine_dice\na,liver,.5,.7\na,tumor,.1,.2\n"
+    assert len(read_text(tmp_path, text, columns_of="methods").cases) == 4
+    with pytest.raises(DataError, match="--columns-of methods"):
+        read_text(tmp_path, text)
+    with pytest.raises(DataError, match="'model' names the method, too"):
+        read_text(tmp_path, "case,model,a_dice,b_dice\nx,m,.1,.2\n", columns_of="methods")
+
+
+@pytest.mark.parametrize(
+    ("names", "best"),
+    [
+        ("id,image", "image"),
+        ("subject_id,image_id", "image_id"),
+        ("name,id", "name"),
+        ("subject,filename", "filename"),
+    ],
+)
+def test_two_columns_that_name_the_case(tmp_path, names, best):
+    text = f"{names},dice\n1,x,.5\n2,y,.6\n"
+    with pytest.raises(DataError, match=f"may each name the case: say which, --column case={best}"):
+        read_text(tmp_path, text)
+    first, second = names.split(",")
+    expected = {first: ["1", "2"], second: ["x", "y"]}[best]
+    assert read_text(tmp_path, text, columns={"case": best}).cases["case"].tolist() == expected
+
+
+def test_a_patient_beside_the_case(tmp_path):
+    text = "subject_id,image_id,dice\np1,x,.5\np1,y,.6\n"
+    cases = read_text(tmp_path, text, columns={"case": "image_id"}).cases
+    assert cases[["case", "group"]].to_numpy().tolist() == [["x", "p1"], ["y", "p1"]]
+    for text in ("case,image,dice\nx,i,.5\n", "id,patient,dice\nx,p,.5\n", "image,dice\nx,.5\n"):
+        assert read_text(tmp_path, text).cases["case"].tolist() == ["x"]
+
+
+@pytest.mark.parametrize("key", ["patient", "dataset", "class", "seed", "fold", "case"])
+@pytest.mark.parametrize("cell", ["", "  "])
+def test_cells_without_a_name(tmp_path, key, cell):
+    named = "" if key == "case" else "case,"
+    own = ["", "", ""] if key == "case" else ["a,", "b,", "c,"]
+    rows = [f"{own[0]}x,.5", f"{own[1]}{cell},.6", f"{own[2]}{cell},.7"]
+    with pytest.raises(DataError, match=f"{key}: 2 rows without the name of a .*: line 3, line 4"):
+        read_text(tmp_path, "\n".join([f"{named}{key},dice", *rows, ""]))
+
+
 def change(table, score, value, rows=(0,)):
     table = table.copy()
     table.loc[list(rows), score] = value
@@ -152,7 +283,7 @@ def change(table, score, value, rows=(0,)):
         (scores().assign(DSC=0.5), "both 'dice' and 'DSC' may be the dice: say which"),
         (scores().drop(columns="class").assign(liver_dice=1.0), "remove one of the two"),
         (scores().iloc[:0], "holds no row"),
-        (change(scores(), "case", ""), "one row without the name of a case: line 2"),
+        (change(scores(), "case", ""), "case: one row without the name of a case: line 2"),
         (change(scores(), "method", ""), "rows without the name of a method"),
     ],
 )

@@ -17,7 +17,8 @@ from dilated_ce.study.wording import count, listing, some
 
 FEW = 5  # different scores: of fewer two trainings may have the same by chance
 RUN = ["dataset", "seed", "fold"]
-ROW = [*RUN, "case", "class"]
+CASE = [*RUN, "case"]
+ROW = [*CASE, "class"]
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def merge(
     found += _in_several_folds(table)
     found += _told_twice(table)
     found += _other_truths(table)
-    found += _other_classes(table)
-    table, lacking, left_out = _same_cases(table, only_shared)
+    other_classes = _other_classes(table)
+    found += other_classes
+    table, lacking, left_out = _same_cases(table, only_shared, CASE if other_classes else ROW)
     found += lacking
     notes += left_out
     if not found:
@@ -151,7 +153,8 @@ def _repeated(table: pd.DataFrame) -> list[str]:
     )
     return [
         f"{count(len(twice), 'row')} there twice ({shown}): keep one of them; if they are repeats "
-        "of a training, say so in a column seed, and folds in a column fold"
+        "of a training, say so in a column seed, and folds in a column fold; if they are several "
+        "images of a patient, name the image: --column case=COLUMN"
     ]
 
 
@@ -233,11 +236,15 @@ def _other_classes(table: pd.DataFrame) -> list[str]:
 
 
 def _same_cases(
-    table: pd.DataFrame, only_shared: bool
+    table: pd.DataFrame, only_shared: bool, keys: list[str]
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Whether all methods of a run have the same cases, or the rows of those that all have."""
+    """Whether all methods of a run have the same cases, or the rows of those that all have.
+
+    By `ROW`, a case that lacks the row of a class is one that the method does not have.
+    """
     methods = table.groupby(RUN, sort=False)["loss"].transform("nunique")
-    having = table.groupby([*RUN, "case"], sort=False)["loss"].transform("nunique")
+    having = table.groupby(keys, sort=False)["loss"].transform("nunique")
+    having = having.groupby([table[name] for name in CASE], sort=False).transform("min")
     unshared = table[having < methods]
     if unshared.empty:
         return table, [], []
@@ -252,6 +259,8 @@ def _same_cases(
                     f"{_of(name)}{method} lacks {count(len(lacking), 'case')} that others have in "
                     f"seed {seed}, fold {fold}: {some(lacking)}"
                 )
+        if keys == ROW:
+            said += _lacking_classes(of_run, f"seed {seed}, fold {fold}", _of(name))
     if only_shared:
         left = table[having == methods]
         if left.empty:
@@ -263,6 +272,21 @@ def _same_cases(
         "score of a failure, 0, or compare on the shared cases alone: --cases shared"
     )
     return table, said, []
+
+
+def _lacking_classes(of_run: pd.DataFrame, run: str, of: str) -> list[str]:
+    """Classes of which some methods have no row in a case that they have."""
+    there = of_run.groupby(["case", "class", "loss"], sort=False).size().unstack("loss").notna()
+    said = []
+    for method in there:
+        in_case = there[method].groupby("case", sort=False).transform("any")
+        for name, rows in there[~there[method] & in_case].groupby("class", sort=False):
+            cases = rows.index.get_level_values("case").tolist()
+            said.append(
+                f"{of}{method} has no row of class {name} in {count(len(cases), 'case')} where "
+                f"others have one, in {run}: {some(cases)}"
+            )
+    return said
 
 
 def _without_empty(table: pd.DataFrame, empty: Empty) -> tuple[pd.DataFrame, list[str], list[str]]:

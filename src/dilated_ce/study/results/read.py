@@ -17,3 +17,4 @@ class Read:
     notes: tuple[str, ...] = ()  # what was taken for what, and what is missing
     lesions: pd.DataFrame | None = None
     unit: str | None = None  # of distances
+    classes_of_columns: bool = False  # they were taken from columns such as a_dice and b_dice

@@ -87,6 +87,7 @@ def _read_tables(config: ReportConfig, opened: Opened) -> None:
                 columns=config.columns,
                 metrics=config.metrics,
                 scale=config.scale,
+                columns_of=config.columns_of,
             )
             opened.reads.append(read)
             named.append(source.method)

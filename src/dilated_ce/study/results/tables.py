@@ -1,6 +1,7 @@
 """Scores in tables: CSV and TSV, a row per case, class and method, or with columns of their own."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,17 +10,22 @@ import numpy as np
 import pandas as pd
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.results.columns import KEYS, Layout, lay_out
+from dilated_ce.study.results.columns import (
+    BACKGROUND,
+    KEYS,
+    OVERALL,
+    STATISTICS,
+    ColumnsOf,
+    Layout,
+    lay_out,
+    plain,
+)
 from dilated_ce.study.results.read import Read
 from dilated_ce.study.scores.table import IN_UNITS
 from dilated_ce.study.wording import count, listing, some
 
-# Rows that are no case: mist writes them below the others.
-STATISTICS = {
-    *("mean", "std", "25th percentile", "50th percentile", "median", "75th percentile"),
-    *("average", "avg", "sd"),
-}
 EMPTY = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>", "null", "None", "-"]
+PERCENTILE = r"\s*\d+(\.\d+)?\s*(%|(th|st|nd|rd)?\s*percentile)\s*"  # as pandas and mist have it
 Scale = Literal["fractions", "percent"]
 
 
@@ -30,6 +36,7 @@ def read_table(
     columns: Mapping[str, str] | None = None,
     metrics: Sequence[str] | None = None,
     scale: Scale = "fractions",
+    columns_of: ColumnsOf | None = None,
 ) -> Read:
     """Read a table of scores.
 
@@ -45,19 +52,21 @@ def read_table(
         columns: names of columns by what they are: {"method": "algo", "dice": "DSC"}.
         metrics: the scores that are wanted; all.
         scale: of what lies between 0 and 1, such as Dice.
+        columns_of: what columns such as `a_dice` are called by: classes, or methods.
 
     Raises:
         DataError: with everything that is wrong with the table.
     """
     separator, header = _header(path)
     try:
-        layout = lay_out(header, columns or {}, metrics)
+        layout = lay_out(header, columns or {}, metrics, columns_of)
         keys, values = _cells(path, separator, layout)
         table, notes = _long(path, layout, keys, values, metrics)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     table, also = _named(path, table, method)
     notes += also
+    notes += [f"{path.name}: {note}" for note in layout.notes]
     if "iou" in table:
         if "dice" not in table:
             iou = table["iou"] / (100 if scale == "percent" else 1)
@@ -74,7 +83,12 @@ def read_table(
         bounded = [c for c in table if c not in KEYS and c not in IN_UNITS]
         table[bounded] = table[bounded] / 100
         notes.append(f"{path.name}: scores are read as per cent, as --scale percent says")
-    return Read(table.rename(columns={"method": "loss"}), tuple(notes))
+    classes = {name for name, _ in layout.scores if name is not None}
+    return Read(
+        table.rename(columns={"method": "loss"}),
+        tuple(notes),
+        classes_of_columns=len(classes) > 1 and layout.named_after == "class",
+    )
 
 
 def _header(path: Path) -> tuple[str, list[str]]:
@@ -149,17 +163,24 @@ def _long(
     """A row per method, case and class with a column per score."""
     notes = []
     named = keys.rename(columns={column: key for key, column in layout.keys.items()})
-    is_case = ~named["case"].str.strip().str.lower().isin(STATISTICS)
+    is_case = ~named["case"].map(_is_statistic)
     if not is_case.all():
-        left_out = some(named["case"][~is_case].unique().tolist())
+        left_out = some(named["case"][~is_case].unique().tolist(), 12)
         notes.append(f"{path.name}: rows that are no case are left out: {left_out}")
         named, values = named[is_case], values[is_case]
     if named.empty:
         raise DataError("holds no row of a case")
-    unnamed = named["case"].str.strip() == ""
-    if unnamed.any():
-        lines = some([f"line {row + 2}" for row in named.index[unnamed]])
-        raise DataError(f"{count(int(unnamed.sum()), 'row')} without the name of a case: {lines}")
+    problems = _blanks(named, layout)
+    if problems:
+        raise DataError("\n".join(problems))
+    if "class" in named:
+        is_class = ~named["class"].map(_is_no_class)
+        if not is_class.any() and named["class"].nunique() > 1:
+            raise DataError(f"holds no class but {some(named['class'].unique().tolist())}")
+        if is_class.any() and not is_class.all():
+            left_out = some(named["class"][~is_class].unique().tolist(), 12)
+            notes.append(f"{path.name}: rows that are no class are left out: {left_out}")
+            named, values = named[is_class], values[is_class]
     if layout.methods:
         assert metrics is not None
         notes.append(
@@ -172,10 +193,43 @@ def _long(
     for (name, score), column in layout.scores.items():
         by_class.setdefault(name, {})[score] = values[column]
     parts = [
-        named.assign(**({} if name is None else {"class": name}), **scores)
+        named.assign(**({} if name is None else {layout.named_after: name}), **scores)
         for name, scores in by_class.items()
     ]
     return pd.concat(parts, ignore_index=True), notes
+
+
+def _is_statistic(name: str) -> bool:
+    """Whether a row sums others up, and is no case."""
+    found = re.fullmatch(PERCENTILE, name, re.I)
+    return found is not None or plain(name) in STATISTICS | OVERALL
+
+
+def _is_no_class(name: str) -> bool:
+    """Whether a row is of all classes, or of none."""
+    return _is_statistic(name) or plain(name) in BACKGROUND
+
+
+def _blanks(named: pd.DataFrame, layout: Layout) -> list[str]:
+    """Cells without a name, which would all be one case, patient, class or data set."""
+    problems = []
+    for key in [key for key in named if key != "method"]:
+        cells = named[key].str.strip()
+        blank = cells.isin(EMPTY) if key == "group" else cells == ""
+        if not blank.any():
+            continue
+        what = f"a {'patient' if key == 'group' else key.replace('dataset', 'data set')}"
+        lines = some([f"line {row + 2}" for row in named.index[blank]])
+        fix = (
+            "fill it in; a patient of one case may have the name of the case"
+            if key == "group"
+            else "fill it in"
+        )
+        problems.append(
+            f"{layout.keys[key]}: {count(int(blank.sum()), 'row')} without the name of {what}: "
+            f"{lines}; {fix}" + ("" if key == "case" else ", or remove the column")
+        )
+    return problems
 
 
 def _named(path: Path, table: pd.DataFrame, method: str | None) -> tuple[pd.DataFrame, list[str]]:

@@ -36,6 +36,9 @@ class ReportConfig(Strict):
     columns: dict[str, str] = Field(
         default={}, description="names of columns in tables: {method: algo, dice: DSC}"
     )
+    columns_of: Literal["classes", "methods"] | None = Field(
+        default=None, description="what columns such as a_dice and b_dice are called by"
+    )
     scale: Literal["fractions", "percent"] = Field(
         default="fractions", description="how tables write Dice and the like"
     )
