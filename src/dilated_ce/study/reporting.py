@@ -137,9 +137,8 @@ def read_results(config: ReportConfig, listener: Listener) -> Merged:
     """
     reads, problems = read_sources(config, listener.counting)
     methods = {name for read in reads for name in read.cases["loss"]}
-    asked = config.columns_of is None and any(read.classes_of_columns for read in reads)
-    if len(methods) == 1 and asked and not problems:
-        classes = {name for read in reads for name in read.cases["class"]}
+    classes = {name for read in reads if read.classes_of_columns for name in read.cases["class"]}
+    if len(methods) == 1 and classes and config.columns_of is None and not problems:
         [method] = methods
         problems = [
             f"one method, {method!r}, and nothing to compare it with; from the names of columns "

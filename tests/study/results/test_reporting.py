@@ -318,6 +318,9 @@ def test_methods_or_classes(tmp_path):
         DataError, match=r"liver, tumor .* methods or classes\? Say --columns-of me"
     ):
         report_on(tmp_path, wide.reset_index())
+    long = scores(("t0",)).drop(columns=["class", "seed"]).drop_duplicates("case")
+    with pytest.raises(DataError, match=r"methods or classes\?"):
+        report_on(tmp_path, wide.reset_index(), long.assign(seed=1))
     _, summary = report_on(tmp_path, wide.reset_index(), columns_of="methods")
     assert [row["method"] for row in summary["verdicts"]] == ["tumor"]
     made, summary = report_on(tmp_path, wide.reset_index(), columns_of="classes")
