@@ -404,7 +404,7 @@ def break_json(folder, **changes):
         (lambda f: break_json(f, labels={**LABELS, "c": "x1"}), "one whole number per class"),
         (lambda f: break_json(f, file_ending=".mnc"), "file_ending: got '.mnc', expected"),
         (lambda f: (f / "imagesTr/case3_0001.nii.gz").unlink(), "case3_0001.nii.gz: no such file"),
-        (lambda f: (f / "labelsTr").rename(f / "labels"), "labelsTr: is missing"),
+        (lambda f: (f / "labelsTr").rename(f / "labels"), "labelsTr is missing"),
         (lambda f: [p.unlink() for p in (f / "labelsTr").iterdir()], "holds no case with a label"),
     ],
 )
