@@ -308,9 +308,15 @@ def test_files_that_a_description_names(is_refused, tmp_path, image, words):
     is_refused(data, words)
 
 
-def test_links_in_circles_and_what_is_no_file_are_passed_over(run, tmp_path):
+def test_a_picture_that_is_a_link_in_a_circle(is_refused, tmp_path):
     data = write_images(tmp_path / "data")
     (data / "images" / "loop.png").symlink_to("loop.png")
+    is_refused(data, "images/loop.png: link to loop.png leads nowhere")
+
+
+def test_links_in_circles_and_what_is_no_file_are_passed_over(run, tmp_path):
+    data = write_images(tmp_path / "data")
+    (data / "images" / "loop").symlink_to("loop")
     (data / "images" / "again").symlink_to(data)
     os.mkfifo(data / "images" / "pipe.png")  # reading one waits for ever
     code, text = run("inspect", data, "--out", tmp_path / "out", "--radii", "0,2")
@@ -322,7 +328,7 @@ def test_a_folder_that_is_a_link_in_a_circle(is_refused, tmp_path):
     data = write_images(tmp_path / "data")
     (data / "masks").rename(tmp_path / "elsewhere")
     (data / "masks").symlink_to("masks")
-    is_refused(data, "masks is missing")
+    is_refused(data, "masks: link to masks leads nowhere")
 
 
 NAMES = [
