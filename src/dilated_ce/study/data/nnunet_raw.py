@@ -167,8 +167,8 @@ def _by_name(folder: Path, ending: str, num_channels: int) -> Files:
     """Channels and label of each case, by the names of the files."""
     for part in ("imagesTr", "labelsTr"):
         if not (folder / part).is_dir():
-            what = absence(folder / part) if is_dead(folder / part) else "is missing"
-            raise DataError(f"{folder / part}: {what}.")
+            what = f": {absence(folder / part)}" if is_dead(folder / part) else " is missing"
+            raise DataError(f"{folder / part}{what}.")
     labels, images = (
         {
             one_form(path.name): path
