@@ -185,14 +185,14 @@ def _do_all(
     waiting = {task.remote(unit, do, probe): unit for unit in units}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_SECONDS)
-        if not done:
-            room.is_there()
         for promise in done:
             unit = waiting.pop(promise)
             try:
                 yield unit, ray.get(promise)
             except ray.exceptions.RayError as error:  # its machine died, and those of its retries
                 yield unit, failed(unit, _line(error), f"{type(error).__name__}: {error}")
+        if waiting:
+            room.is_there()
 
 
 def _line(error: Exception) -> str:
