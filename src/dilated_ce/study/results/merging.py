@@ -9,16 +9,23 @@ import pandas as pd
 
 from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.data.patients import own_name
+from dilated_ce.study.results.checks import (
+    CASE,
+    ROW,
+    RUN,
+    in_several_folds,
+    other_classes,
+    other_truths,
+    prefix,
+    repeated,
+    told_twice,
+    two_groups,
+)
 from dilated_ce.study.results.read import Read
 from dilated_ce.study.scores.score import FALSE_ALARMS
 from dilated_ce.study.scores.settings import Empty
 from dilated_ce.study.scores.table import COUNTS, LOWER_IS_BETTER, SCORES
 from dilated_ce.study.wording import count, listing, some
-
-FEW = 5  # different scores: of fewer two trainings may have the same by chance
-RUN = ["dataset", "seed", "fold"]
-CASE = [*RUN, "case"]
-ROW = [*CASE, "class"]
 
 
 @dataclass(frozen=True)
@@ -65,13 +72,13 @@ def merge(
     table, also, numbered = _together(reads)
     found += also
     notes += numbered
-    found += _repeated(table)
-    found += _in_several_folds(table)
-    found += _told_twice(table)
-    found += _other_truths(table)
-    other_classes = _other_classes(table)
-    found += other_classes
-    table, lacking, left_out = _same_cases(table, only_shared, CASE if other_classes else ROW)
+    found += repeated(table)
+    found += in_several_folds(table)
+    found += told_twice(table)
+    found += other_truths(table)
+    classes_differ = other_classes(table)
+    found += classes_differ
+    table, lacking, left_out = _same_cases(table, only_shared, CASE if classes_differ else ROW)
     found += lacking
     notes += left_out
     if not found:
@@ -81,7 +88,7 @@ def merge(
     if group_by is not None:
         table, odd = _grouped(table, group_by)
         found += odd
-    found += _two_groups(table)
+    found += two_groups(table)
     if found:
         raise DataError(listing("These results cannot be compared", found))
     notes += _runs_that_differ(table)
@@ -142,99 +149,6 @@ def _whole(values: pd.Series, name: str) -> tuple[pd.Series, list[str], list[str
     return pd.Series(codes, values.index), [], [f"{name}s have names, and get numbers: {said}"]
 
 
-def _repeated(table: pd.DataFrame) -> list[str]:
-    """Rows that are there twice."""
-    twice = table[table.duplicated([*ROW, "loss"])]
-    if twice.empty:
-        return []
-    shown = some(
-        [f"{row['case']}, {row['class']} of {row['loss']}" for _, row in twice.head(3).iterrows()],
-        3,
-    )
-    return [
-        f"{count(len(twice), 'row')} there twice ({shown}): keep one of them; if they are repeats "
-        "of a training, say so in a column seed, and folds in a column fold; if they are several "
-        "images of a patient, name the image: --column case=COLUMN"
-    ]
-
-
-def _in_several_folds(table: pd.DataFrame) -> list[str]:
-    """Cases that several folds test: each would count as another patient in each of them."""
-    folds = table.groupby(["dataset", "case"], sort=False)["fold"].nunique()
-    several = folds[folds > 1]
-    if several.empty:
-        return []
-    shown = some([str(case) for _, case in several.index], 3)
-    return [
-        f"{count(len(several), 'case')} in several folds ({shown}), where a cross-validation tests "
-        "each in one: if these are several trainings judged on the same cases, they are seeds: "
-        "--column seed=fold; if a cross-validation was repeated with other splits, give every "
-        "training a seed of its own, and leave the fold out"
-    ]
-
-
-def _told_twice(table: pd.DataFrame) -> list[str]:
-    """Seeds of a method with the very same scores: the same results given twice."""
-    if "dice" not in table:
-        return []
-    problems = []
-    for (name, method, fold), of in table.groupby(["dataset", "loss", "fold"], sort=False):
-        if of["seed"].nunique() < 2 or of.duplicated(["seed", "case", "class"]).any():
-            continue
-        by_seed = of.pivot(index=["case", "class"], columns="seed", values="dice").dropna(how="all")
-        if len(by_seed) < FEW or by_seed.iloc[:, 0].nunique() < FEW:
-            continue  # that few may agree by chance, or where all is 0 or 1
-        columns = by_seed.T
-        twice = columns[columns.duplicated(keep=False)]
-        if len(twice):
-            seeds = ", ".join(map(str, twice.index))
-            problems.append(
-                f"{_of(name)}{method}, fold {fold}: seeds {seeds} have the same Dice in all of "
-                f"{count(len(by_seed), 'row')}: results that are given twice? Give each training "
-                "once"
-            )
-    return problems
-
-
-def _other_truths(table: pd.DataFrame) -> list[str]:
-    """Cases whose truth is of another size under another method or in another run."""
-    if "true_voxels" not in table:
-        return []
-    sizes = table.groupby(["dataset", "case", "class"], sort=False)["true_voxels"]
-    several = sizes.nunique()
-    several = several[several > 1]
-    if several.empty:
-        return []
-    dataset, case, class_name = several.index[0]
-    rows = table[(table["dataset"] == dataset) & (table["case"] == case)
-                 & (table["class"] == class_name)].drop_duplicates("true_voxels")  # fmt: skip
-    shown = ", ".join(
-        f"{size:g} voxels under {method}"
-        for method, size in zip(rows["loss"], rows["true_voxels"], strict=True)
-    )
-    return [
-        f"{count(len(several), 'truth')} of different sizes ({_of(dataset)}{case}, {class_name}: "
-        f"{shown}): the labels were changed in between, or lie on another grid; judge all methods "
-        "by the same labels"
-    ]
-
-
-def _other_classes(table: pd.DataFrame) -> list[str]:
-    """Methods whose classes are other ones, within a data set."""
-    problems = []
-    for name, of_set in table.groupby("dataset", sort=False):
-        classes = {
-            method: tuple(sorted(of["class"].unique()))
-            for method, of in of_set.groupby("loss", sort=False)
-        }
-        if len(set(classes.values())) > 1:
-            shown = "; ".join(
-                f"{method}: {some(list(of))}" for method, of in list(classes.items())[:6]
-            )
-            problems.append(f"{_of(name)}the classes differ ({shown}): name them alike")
-    return problems
-
-
 def _same_cases(
     table: pd.DataFrame, only_shared: bool, keys: list[str]
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
@@ -256,11 +170,11 @@ def _same_cases(
             lacking = sorted(cases - set(of_run["case"][of_run["loss"] == method]))
             if lacking:
                 said.append(
-                    f"{_of(name)}{method} lacks {count(len(lacking), 'case')} that others have in "
-                    f"seed {seed}, fold {fold}: {some(lacking)}"
+                    f"{prefix(name)}{method} lacks {count(len(lacking), 'case')} that others have "
+                    f"in seed {seed}, fold {fold}: {some(lacking)}"
                 )
         if keys == ROW:
-            said += _lacking_classes(of_run, f"seed {seed}, fold {fold}", _of(name))
+            said += _lacking_classes(of_run, f"seed {seed}, fold {fold}", prefix(name))
     if only_shared:
         left = table[having == methods]
         if left.empty:
@@ -301,7 +215,7 @@ def _without_empty(table: pd.DataFrame, empty: Empty) -> tuple[pd.DataFrame, lis
     notes, problems = [], []
     for (name, method), of in lacking.groupby([table["dataset"], table["loss"]], sort=False):
         if of.all():
-            problems.append(f"{_of(name)}{method}: Dice is empty in all rows")
+            problems.append(f"{prefix(name)}{method}: Dice is empty in all rows")
     if lacking.any():
         # What is above 0 under any method and in any run shows that the truth holds the class; so
         # does a recall, which exists only there.
@@ -388,14 +302,6 @@ def _grouped(table: pd.DataFrame, pattern: str) -> tuple[pd.DataFrame, list[str]
     return table.assign(group=table["case"].map(groups)), []
 
 
-def _two_groups(table: pd.DataFrame) -> list[str]:
-    several = table.groupby(["dataset", "case"], sort=False)["group"].nunique()
-    several = several[several > 1]
-    if several.empty:
-        return []
-    return [f"cases of two patients: {some([case for _, case in several.index], 3)}"]
-
-
 def _runs_that_differ(table: pd.DataFrame) -> list[str]:
     """Seeds and folds that some methods lack."""
     notes = []
@@ -408,12 +314,8 @@ def _runs_that_differ(table: pd.DataFrame) -> list[str]:
         for method, there in runs.items():
             folds = sorted({fold for _, fold in every} - {fold for _, fold in there})
             if folds:
-                notes.append(f"{_of(name)}{method} lacks fold {', '.join(map(str, folds))}")
+                notes.append(f"{prefix(name)}{method} lacks fold {', '.join(map(str, folds))}")
             seeds = sorted({seed for seed, _ in every} - {seed for seed, _ in there})
             if seeds:
-                notes.append(f"{_of(name)}{method} lacks seed {', '.join(map(str, seeds))}")
+                notes.append(f"{prefix(name)}{method} lacks seed {', '.join(map(str, seeds))}")
     return notes
-
-
-def _of(dataset: str) -> str:
-    return f"{dataset}: " if dataset else ""
