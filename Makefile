@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies evidence answers report-size results dist test-wheel test-lowest packaging clean preparing training-speed
+.PHONY: help demo test test-slow test-slurm check format docs bench gpu gpu-study rules weight-map intervals family healthy fuzz memory mutation studies answers report-size results dist test-wheel test-lowest packaging clean preparing training-speed
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -50,7 +50,7 @@ rules: $(VENV)/.installed-study ## repeat the search for the adaptive rule on th
 	$(BIN)/python results/rules/search.py run --stage final
 	$(BIN)/python results/rules/search.py table
 
-evidence: $(VENV)/.installed-study ## run what is missing in the evidence study, on the data under DILATED_CE_DATA (days; it resumes)
+studies: $(VENV)/.installed-study ## run what is missing in the evidence study, on the data under DILATED_CE_DATA (days; it resumes)
 	PYTHONPATH=results/evidence $(BIN)/python results/evidence/claims.py run $(ARGS)
 
 answers: $(VENV)/.installed-study ## open the test parts of the evidence study, when all runs of a group are there (ARGS="--group main")
@@ -86,10 +86,7 @@ memory: $(VENV)/.installed-dev ## train for 2,000 steps with ever-changing shape
 mutation: $(VENV)/.installed-dev ## change the core in 1,600 places, one at a time, and see whether the tests notice (an hour)
 	$(BIN)/python benchmarks/hardening/mutation.py $(ARGS)
 
-studies: $(VENV)/.installed-study ## run the studies on the data under data/ (hours; it resumes; ARGS="kvasir stare")
-	@$(BIN)/python tools/run_studies.py $(ARGS)
-
-results: $(VENV)/.installed-study ## recompute every table and figure of README and docs/results.md from results/
+results: answers ## recompute every table and figure of README and docs/results.md from results/
 	$(BIN)/python docs/figures/border_bias.py
 	$(BIN)/python docs/figures/weight_maps.py
 	$(BIN)/python tools/update_readme.py

@@ -103,7 +103,7 @@ def words_table(group: str = "main", scores: Iterable[str] = SCORES) -> str:
         low, high = 100 * means.loc["dice", ["low_of_next", "high_of_next"]].astype(float)
         columns.append(
             [
-                CLAIMS[said.question] + (f" ({said.over})" if said.over != "all" else ""),
+                CLAIMS[said.question] if said.over == "all" else f"the same {_over(said.over)}",
                 f"**{said.word}**",
                 said.plain_word,
                 _titles(said.against),
@@ -195,6 +195,11 @@ def choices_table() -> str:
                  for name in names]  # fmt: skip
         rows.append([ARMS[arm], *cells])
     return as_table(["", *(SETS[name] for name in names)], rows)
+
+
+def _over(which: str) -> str:
+    """Over which sets, such as "without kvasir", in the names of the pages."""
+    return f"without {SETS[which.removeprefix('without ')]}"
 
 
 def _titles(names: str) -> str:

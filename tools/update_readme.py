@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from answer_tables import differences_table, words_table
 from marked import renew, row, write_or_check
 
 ROOT = Path(__file__).resolve().parents[1]
+# Of the evidence: what got better and what got worse, in few columns.
+SHOWN = ("dice", "hd95", "precision", "recall", "lesion_precision")
 
 
 def border_table() -> str:
@@ -147,40 +150,6 @@ def step_table() -> str:
     return "\n".join(lines)
 
 
-RULES = {
-    ("dice_p12_cap8_mix", "dice"): "Dice",
-    ("dice_p12_cap8_mix", "hd95"): "HD95",
-    ("dice_p12_cap8_mix", "precision"): "precision",
-    ("dice_p12_cap8_mix", "recall"): "recall",
-    ("p12_cap8_mix", "dice"): "alone: Dice",
-    ("p12_cap8_mix", "hd95"): "alone: HD95",
-    ("p12_cap8_mix", "precision"): "alone: precision",
-    ("p12_cap8_mix", "recall"): "alone: recall",
-}
-RULE_SETS = {
-    "kvasir": "Kvasir-SEG",
-    "acdc": "ACDC",
-    "busi": "BUSI",
-    "stare": "STARE",
-    "hippocampus": "Hippocampus",
-    "ph2": "PH2",
-    "nuclei": "nuclei",
-}
-
-
-def rules_table(alone: bool = True) -> str:
-    """What the search for the adaptive rule found, against Dice + CE, on the test parts."""
-    table = pd.read_csv(ROOT / "results" / "rules" / "final_test_summary.csv")
-    columns = {key: title for key, title in RULES.items() if alone or key[0].startswith("dice_")}
-    cells = table.set_index(["set", "arm", "score"])
-    lines = [row(["", *columns.values()]), row(["---", *["---:"] * len(columns)])]
-    for name, title in RULE_SETS.items():
-        found = [cells.loc[(name, *column)] for column in columns]
-        shown = [f"{f['difference']:+.1f} ({f['low']:+.1f} to {f['high']:+.1f})" for f in found]
-        lines.append(row([title, *shown]))
-    return "\n".join(lines)
-
-
 def cost_line() -> str:
     """Time of the losses in a sentence: small blobs, and the worst of six kinds of labels."""
     table, _ = _benchmark()
@@ -259,8 +228,10 @@ def preparing_table() -> str:
 def parts() -> dict[str, dict[str, str]]:
     """The tables by page and by the name of their marker."""
     return {
-        "README.md": {"rules": rules_table(), "cost-line": cost_line()},
-        "docs/how-to/which-loss.md": {"with-dice": rules_table(alone=False)},
+        "README.md": {"claims": words_table(scores=SHOWN), "cost-line": cost_line()},
+        "docs/how-to/which-loss.md": {
+            "with-dice": differences_table("adaptive-dbce-dice", "dice-ce", scores=SHOWN)
+        },
         "docs/method.md": {"border-bias": border_table()},
         "docs/performance.md": {
             "cost": cost_table(),

@@ -1,37 +1,63 @@
-"""Write the tables and the figure of docs/results.md from the files under results/studies/.
+"""Write the tables and figures of docs/results.md from the files under results/evidence/.
 
-python tools/update_results.py           rewrite what lies between the markers, and the figure
+python tools/update_results.py           rewrite what lies between the markers, and the figures
 python tools/update_results.py --check   fail if docs/results.md is not what the files say
 """
 
+from pathlib import Path
+
 import matplotlib as mpl
-from evidence import ROOT
+from answer_figures import STYLE, along_radius, differences
+from answer_tables import (
+    choices_table,
+    differences_table,
+    learning_table,
+    scores_table,
+    sensitivity_table,
+    words_table,
+)
 from marked import renew, write_or_check
-from result_figures import STYLE, along_radius
-from result_tables import errors_table, scores_table, setup_table, trade_table
-from sweep_tables import fixed_table, scope_table, sweep_table
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAIRS = {
+    "claim-1": ("dbce", "balanced-ce"),
+    "claim-2": ("dbce", "ce"),
+    "claim-3": ("dbce", "dice-ce"),
+    "with-dice": ("dbce-dice", "dice-ce"),
+    "claim-4": ("adaptive-dbce-dice", "dice-ce"),
+    "claim-5": ("adaptive-dbce", "dice-ce"),
+    "chosen": ("adaptive-dbce", "dbce"),
+    "chosen-with-dice": ("adaptive-dbce-dice", "dbce-dice"),
+}
+SCORES = {
+    "dice": "dice",
+    "hd95": "hd95",
+    "precision": "precision",
+    "recall": "recall",
+    "ece": "ece",
+    "false-alarms": "false_alarm",
+    "empty": "empty",
+}
 
 
 def parts() -> dict[str, str]:
     """The tables by the name of their marker."""
     return {
-        "setup": setup_table(),
-        "scores": scores_table(),
-        "trade-off": trade_table(),
-        "sweep": sweep_table("dice"),
-        "sweep-hd95": sweep_table("hd95"),
-        "fixed": fixed_table(),
-        "scope": scope_table(),
-        **{f"errors-{name}": errors_table(name) for name in ("kvasir", "acdc")},
+        "words": words_table(),
+        **{marker: differences_table(*pair) for marker, pair in PAIRS.items()},
+        **{marker: scores_table(score) for marker, score in SCORES.items()},
+        "sensitivity": sensitivity_table(),
+        "learning": learning_table(),
+        "choices": choices_table(),
     }
 
 
 @mpl.rc_context(STYLE)  # whose salt names the parts of a file alike every time
 def _draw() -> None:
-    path = ROOT / "docs" / "figures" / "along_radius.svg"
-    along_radius().savefig(path, metadata={"Date": None})
+    for name, figure in {"differences": differences(), "along_radius": along_radius()}.items():
+        figure.savefig(DOCS / "figures" / f"{name}.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":
-    page = ROOT / "docs" / "results.md"
+    page = DOCS / "results.md"
     write_or_check(page, renew(page, parts()), _draw)

@@ -68,7 +68,7 @@ def read_group(group: str) -> dict[str, pd.DataFrame]:
     if missing:
         raise MissingRunsError(
             f"{group}: {len(missing)} runs are missing, such as {missing[0]}; the test parts stay "
-            "closed until all are there: make evidence"
+            "closed until all are there: make studies"
         )
     return tables
 
@@ -144,7 +144,7 @@ def main() -> None:
                 raise SystemExit(str(error)) from None
             logging.info("%s", error)
     if not whole:
-        raise SystemExit("No group is whole: make evidence")
+        raise SystemExit("No group is whole: make studies")
     found: dict[str, list[pd.DataFrame]] = {}
     for group, tables in whole.items():
         for name, table in answer_group(group, tables).items():
