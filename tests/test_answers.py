@@ -348,3 +348,11 @@ def test_the_figure_along_the_radius(tmp_path):
     assert (list(radii), list(dice)) == ([1, 2], [30, 50])
     assert [line.get_ydata()[0] for line in first.lines[2:]] == [50, 40, 60]
     assert not any(axes.axison for axes in rest)
+
+
+def test_sets_are_named_by_those_that_are_left_where_these_are_fewer():
+    every = [name for name in answer_tables.SETS if name != "healthy"]
+    assert answer_tables._titles("") == "none"
+    assert answer_tables._titles("stare busi") == "STARE, BUSI"
+    assert answer_tables._titles(" ".join(every[1:])) == "all but Kvasir-SEG"
+    assert answer_tables._titles(" ".join(every)) == "all"

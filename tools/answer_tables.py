@@ -210,7 +210,11 @@ def _over(which: str) -> str:
 
 
 def _titles(names: str) -> str:
-    return ", ".join(SETS[name] for name in names.split()) or "none"
+    named = names.split()
+    others = [name for name in SETS if name not in (*named, "healthy")]
+    if len(others) < len(named):
+        return "all but " + ", ".join(SETS[name] for name in others) if others else "all"
+    return ", ".join(SETS[name] for name in named) or "none"
 
 
 def _choice(taken: pd.Series) -> str:
