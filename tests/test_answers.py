@@ -225,6 +225,7 @@ def test_it_writes_the_tables_when_all_runs_are_there(study, monkeypatch):
     expected = max(difference.std() / 5**0.5, found["error_of_patients"])
     assert found["error"] == pytest.approx(expected, abs=1e-5)
     taken = pd.read_csv(study / "choices.csv")
+    assert set(taken["arm"]) == set(sets.MAIN)  # without the rival that is under way
     assert set(taken["set"]) == {"kvasir", "busi", "nuclei"}
 
 

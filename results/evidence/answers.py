@@ -12,6 +12,7 @@ intervals), `answers.csv` (the words), `sensitivity.csv` (the same by other anal
 import argparse
 import dataclasses
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -119,14 +120,16 @@ def means_of(table: pd.DataFrame) -> pd.DataFrame:
     return means.rename_axis("arm").reset_index()
 
 
-def choices() -> pd.DataFrame:
-    """The loss, with its radius, and the learning rate that each arm took."""
+def choices(groups: Iterable[str]) -> pd.DataFrame:
+    """The loss, with its radius, and the learning rate that each arm of the groups took."""
+    arms = {arm for group in groups for arm in GROUPS[group][0]}
     rows = [
         read_cases(path)[["arm", "loss", "rate"]].drop_duplicates().assign(set=name)
         for name in SETS
         if (path := HERE / name / CASES).exists() and name != HEALTHY
     ]
-    return pd.concat(rows)[["set", "arm", "loss", "rate"]]
+    taken = pd.concat(rows)
+    return taken.loc[taken["arm"].isin(arms), ["set", "arm", "loss", "rate"]]
 
 
 def main() -> None:
@@ -149,7 +152,7 @@ def main() -> None:
     for group, tables in whole.items():
         for name, table in answer_group(group, tables).items():
             found.setdefault(name, []).append(table.assign(group=group))
-    for name, parts in {**found, "choices": [choices()]}.items():
+    for name, parts in {**found, "choices": [choices(whole)]}.items():
         table = pd.concat(parts)
         first = [c for c in ("group", "over", "set", "question", "arm", "reference") if c in table]
         table = table[[*first, *(c for c in table if c not in first)]]
