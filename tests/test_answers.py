@@ -279,9 +279,9 @@ def test_the_tables_of_the_pages(study, monkeypatch):
     of_long = answer_tables.differences_table("adaptive-dbce-dice", "dice-ce", "long")
     assert "healthy" not in of_long
     assert "false alarms" not in of_long
-    assert of_long.splitlines()[-1].startswith("| **over the sets** (95 %) |  | ")
+    assert of_long.splitlines()[-1].startswith("| **over 2 sets** (95 %) |  | ")
     assert "| Kvasir-SEG | 30 | " in table
-    assert table.splitlines()[-1].startswith("| **over the sets but the last** (95 %) |  | ")
+    assert table.splitlines()[-1].startswith("| **over 3 sets** (95 %) |  | ")
     assert "(98.3 %)" in answer_tables.differences_table("dbce", "ce")
     assert table.splitlines()[-2].startswith("| BUSI with healthy cases | ")
     alarms = by_set.reset_index()

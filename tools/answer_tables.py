@@ -141,8 +141,8 @@ def differences_table(
             patients = found.loc[(name, "dice"), "patients"]
             rows.append([title, f"{patients:.0f}", *cells])
     cells = [points(means, score) + ("%" if score == "hd95" else "") for score in scores]
-    which = "the sets but the last" if alarms else "the sets"
-    last = [f"**over {which}** ({level:.3g} %)", "", *cells, *("" for _ in alarms)]
+    number = means.loc["dice", "sets"]
+    last = [f"**over {number:.0f} sets** ({level:.3g} %)", "", *cells, *("" for _ in alarms)]
     return as_table(
         ["", "n", *titles, *("false alarms (less is better)" for _ in alarms)], [*rows, last]
     )
