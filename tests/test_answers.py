@@ -173,11 +173,11 @@ def study(tmp_path, monkeypatch):
     for module in (answers, claims):
         monkeypatch.setattr(module, "SETS", found)
         monkeypatch.setattr(module, "HERE", tmp_path)
-    monkeypatch.setattr(answers, "LONG_SETS", ("kvasir", "busi"))
+    monkeypatch.setattr(answers, "LONG_STEPS", {"kvasir": 9, "busi": 9})
     shifts = {arm: 0.01 * n for n, arm in enumerate(sets.MAIN)}
     for number, (name, what) in enumerate(found.items()):
         folds = what.options.get("folds", 1)
-        for file, seeds in (("cases.csv", 5), ("cases_long.csv", 3)):
+        for file, seeds in (("cases.csv", 5), ("cases_long.csv", 1)):
             (tmp_path / name).mkdir(exist_ok=True)
             made = table(shifts, seed=number, patients=30, folds=folds, seeds=seeds,
                          hd95=lambda arm, random: 5 + random.normal(),

@@ -166,20 +166,12 @@ def test_a_trial_that_failed_is_no_choice_and_is_tried_anew(small, monkeypatch):
     assert study_of("all").choose({"dice-ce": "dice-ce"})["dice-ce"][0] == "dice-ce"
 
 
-def test_the_long_schedule_doubles_until_dice_ce_learns_nothing_more(small, monkeypatch):
-    monkeypatch.setattr(claims, "LENGTHS", (3, 6, 12))
+def test_the_long_schedule_has_a_larger_network_and_its_own_table(small, monkeypatch):
+    monkeypatch.setattr(claims, "LONG_STEPS", {"all": 6})
     study = study_of("all")
-    study.choose({"dice-ce": "dice-ce"})
-    monkeypatch.setattr(claims, "FLAT", -2)  # never flat
-    assert study.long().what.steps == 12
-    tried = pd.read_csv(small / "tables" / "all" / "lengths.csv")
-    assert tried["steps"].tolist() == [3, 6, 12]
-    monkeypatch.setattr(claims, "FLAT", 2)  # at once
-    monkeypatch.setattr(
-        claims, "carry_out", lambda units, execution: [] if not units else 1 / 0
-    )  # all is known
     long = study.long()
-    assert long.what.steps == 3
+    assert long.what.steps == 6
     assert long.what.channels == sets.LONG_CHANNELS[2]
+    assert long.what.training().forward == "eager"
     assert long.table == "cases_long.csv"
     assert study.table == "cases.csv"

@@ -29,7 +29,7 @@ from questions import (
     scores_of,
 )
 from sensitivity import sensitivity
-from sets import GROUPS, LONG_SETS, SETS
+from sets import GROUPS, LONG_STEPS, SETS
 
 from dilated_ce.study.scores.table import read_cases
 
@@ -48,7 +48,7 @@ def read_group(group: str) -> dict[str, pd.DataFrame]:
         MissingRunsError: a run is missing; how many, and one of them, are said.
     """
     is_long = group == "long"
-    names = LONG_SETS if is_long else tuple(SETS)
+    names = tuple(LONG_STEPS) if is_long else tuple(SETS)
     arms, number = GROUPS[group]
     beside = {q.reference for q in QUESTIONS.get(group, ())} | {
         q.arm for q in QUESTIONS.get(group, ())

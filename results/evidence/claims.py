@@ -23,11 +23,9 @@ import pandas as pd
 from sets import (
     BEYOND,
     FIRST_RATE,
-    FLAT,
     GROUPS,
-    LENGTHS,
     LONG_CHANNELS,
-    LONG_SETS,
+    LONG_STEPS,
     RADII,
     RATES,
     RUNS,
@@ -48,7 +46,7 @@ from dilated_ce.study.scores.settings import ScoringConfig
 from dilated_ce.study.training.loss_spec import parse_loss
 
 HERE = Path(__file__).parent
-TRIALS, LENGTHS_TRIED = "trials.csv", "lengths.csv"
+TRIALS = "trials.csv"
 CASES, LONG_CASES = "cases.csv", "cases_long.csv"
 TRIAL_COLUMNS = ("loss", "rate", "validation_dice")
 ARMS_WITH_RADIUS = ("dbce", "dbce-dice")
@@ -145,32 +143,12 @@ class Study:
         return {arm: best(tried, rates[arm]) for arm in arms}
 
     def long(self) -> "Study":
-        """The same with a larger network, trained until Dice + CE learns nothing more."""
-        _, rate = self.choose({"dice-ce": "dice-ce"})["dice-ce"]
-        path = HERE / self.name / LENGTHS_TRIED
-        tried = (
-            pd.read_csv(path).set_index("steps")["last_third"].to_dict() if path.exists() else {}
+        """The same with a larger network and more steps, as the protocol's deviations have them."""
+        channels = LONG_CHANNELS[len(self.what.patch)]
+        what = dataclasses.replace(
+            self.what, steps=LONG_STEPS[self.name], channels=channels, forward="eager"
         )
-        for steps in LENGTHS:
-            channels = LONG_CHANNELS[len(self.what.patch)]
-            what = dataclasses.replace(self.what, steps=steps, channels=channels)
-            longer = dataclasses.replace(self, what=what, table=LONG_CASES)
-            if steps not in tried:
-                unit = dataclasses.replace(
-                    longer.unit("dice-ce", 0, rate, 0),
-                    judged=self.data.folds[0].validation,
-                    prefix="length-",
-                )
-                [(_, outcome, _)] = carry_out([unit], self.execution)
-                if not isinstance(outcome, Run):
-                    raise StudyError(f"{self.name}, {steps} steps: {outcome.error}")
-                before, after = outcome.curve["dice"].iloc[-2:]
-                tried[steps] = round(after - before, 5)
-                append(path, ("steps", "dice", "last_third"), [(steps, after, tried[steps])])
-                logging.info("%s, %d steps: %+.1f", self.name, steps, 100 * tried[steps])
-            if tried[steps] < FLAT:
-                break
-        return longer
+        return dataclasses.replace(self, what=what, table=LONG_CASES)
 
     # ---------------------------------------------------------------------------- the arms
 
@@ -253,7 +231,7 @@ def main() -> None:
     for group in options.group:
         arms, number = GROUPS[group]
         for name in options.sets:
-            if group == "long" and name not in LONG_SETS:
+            if group == "long" and name not in LONG_STEPS:
                 continue
             if SETS[name].is_there:
                 study = Study.open(name, execution)
