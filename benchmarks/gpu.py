@@ -60,7 +60,7 @@ class Table:
     def add(self, **row: object) -> None:
         """Write a row; the first one names the columns."""
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(row)

@@ -46,6 +46,7 @@ RIVALS = {
 GROUPS = {"main": (MAIN, 5), "ablations": (ABLATIONS, 3), "rivals": (RIVALS, 3), "long": (MAIN, 1)}
 
 LONG_STEPS = {"hippocampus": 6000, "kvasir": 6000, "busi": 4000, "acdc": 4000}
+LONG_FOLDS = 3  # of a cross-validated set: as many as there was time for
 LONG_CHANNELS = {2: (40, 80, 160, 320), 3: (32, 64, 128, 256)}  # by the axes of a patch
 
 
