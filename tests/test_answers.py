@@ -173,6 +173,7 @@ def study(tmp_path, monkeypatch):
     for module in (answers, claims):
         monkeypatch.setattr(module, "SETS", found)
         monkeypatch.setattr(module, "HERE", tmp_path)
+    monkeypatch.setattr(sets, "LONG_FOLDS", 2)
     monkeypatch.setattr(answers, "LONG_STEPS", {"kvasir": 9, "busi": 9})
     shifts = {arm: 0.01 * n for n, arm in enumerate(sets.MAIN)}
     for number, (name, what) in enumerate(found.items()):

@@ -49,6 +49,7 @@ def small(tmp_path, monkeypatch):
         "GROUPS": {"main": ({arm: sets.MAIN[arm] for arm in ("dice-ce", "dbce")}, 2)},
     }.items():
         monkeypatch.setattr(claims, name, value)
+    monkeypatch.setattr(sets, "GROUPS", claims.GROUPS)
     (tmp_path / "tables").mkdir()
     return tmp_path
 

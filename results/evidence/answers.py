@@ -29,7 +29,7 @@ from questions import (
     scores_of,
 )
 from sensitivity import sensitivity
-from sets import GROUPS, LONG_STEPS, SETS
+from sets import GROUPS, LONG_STEPS, SETS, runs_of
 
 from dilated_ce.study.scores.table import read_cases
 
@@ -49,7 +49,7 @@ def read_group(group: str) -> dict[str, pd.DataFrame]:
     """
     is_long = group == "long"
     names = tuple(LONG_STEPS) if is_long else tuple(SETS)
-    arms, number = GROUPS[group]
+    arms, _ = GROUPS[group]
     beside = {q.reference for q in QUESTIONS.get(group, ())} | {
         q.arm for q in QUESTIONS.get(group, ())
     }
@@ -58,12 +58,12 @@ def read_group(group: str) -> dict[str, pd.DataFrame]:
         path = HERE / name / (LONG_CASES if is_long else CASES)
         table = read_cases(path) if path.exists() else pd.DataFrame(columns=["arm", "seed", "fold"])
         runs = set(table[["arm", "seed", "fold"]].itertuples(index=False, name=None))
-        for fold, seed in SETS[name].runs(number):
+        asked = pd.MultiIndex.from_tuples(runs_of(group, SETS[name]))
+        for fold, seed in asked:
             missing += [f"{name} {arm} seed {seed} fold {fold}" for arm in sorted({*arms, *beside})
                         if (arm, seed, fold) not in runs]  # fmt: skip
         # Runs of other groups lie in the same file, whole or not.
         own = table["arm"].isin({*arms, *beside})
-        asked = pd.MultiIndex.from_tuples(SETS[name].runs(number))
         own &= pd.MultiIndex.from_frame(table[["fold", "seed"]]).isin(asked)
         tables[name] = table[own]
     if missing:
@@ -100,13 +100,10 @@ def answer_group(group: str, tables: dict[str, pd.DataFrame]) -> dict[str, pd.Da
                     {**who, "over": variant, "word": said.word, "plain_word": plain, **lists}
                 )
                 others.append(sensitivity(of_sets, question).assign(over=variant, **who))
-    return {
-        "scores": pd.concat(scores),
-        "by_set": pd.concat(by_set),
-        "over_sets": pd.concat(over_sets),
-        "answers": pd.DataFrame(answers),
-        "sensitivity": pd.concat(others),
-    }
+    found = {"scores": scores, "by_set": by_set, "over_sets": over_sets, "sensitivity": others}
+    written = {name: pd.concat(parts) for name, parts in found.items() if parts}
+    # A group may have no question that ends with a word.
+    return written | ({"answers": pd.DataFrame(answers)} if answers else {})
 
 
 def means_of(table: pd.DataFrame) -> pd.DataFrame:

@@ -31,6 +31,7 @@ from sets import (
     RUNS,
     SETS,
     Set,
+    runs_of,
 )
 
 from dilated_ce.study.api import Listener, prepare_data
@@ -166,13 +167,13 @@ class Study:
         runs = table.loc[whole, key].itertuples(index=False, name=None)
         return {(arm, int(seed), int(fold)) for arm, seed, fold in runs}
 
-    def train(self, arms: dict[str, str], number: int) -> None:
-        """Every arm with every seed; whole comparisons come first."""
+    def train(self, arms: dict[str, str], runs: Iterable[tuple[int, int]]) -> None:
+        """Every arm with every fold and seed; whole comparisons come first."""
         chosen = self.choose(arms)
         path = HERE / self.name / self.table
         known = self.finished(path)
         units = {}
-        for fold, seed in self.what.runs(number):
+        for fold, seed in runs:
             for arm in arms:
                 if (arm, seed, fold) not in known:
                     loss, rate = chosen[arm]
@@ -229,13 +230,13 @@ def main() -> None:
         return status()
     execution = ExecutionConfig(workers=options.workers)
     for group in options.group:
-        arms, number = GROUPS[group]
         for name in options.sets:
             if group == "long" and name not in LONG_STEPS:
                 continue
             if SETS[name].is_there:
                 study = Study.open(name, execution)
-                (study.long() if group == "long" else study).train(arms, number)
+                study = study.long() if group == "long" else study
+                study.train(GROUPS[group][0], runs_of(group, SETS[name]))
             else:
                 logging.info("%s is left out: its data are not there", name)
     return None

@@ -105,6 +105,12 @@ class Set:
         )
 
 
+def runs_of(group: str, what: Set) -> list[tuple[int, int]]:
+    """Fold and seed of each run of an arm in a group, on one data set."""
+    runs = what.runs(GROUPS[group][1])
+    return [run for run in runs if group != "long" or run[0] < LONG_FOLDS]
+
+
 def write_stare(folder: Path) -> Path:
     """STARE, which comes from PyPI, as a folder of images and masks without a split."""
     if folder.exists():
