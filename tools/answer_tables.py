@@ -119,7 +119,7 @@ def words_table(group: str = "main", scores: Iterable[str] = SCORES) -> str:
         *("false alarms in healthy cases", "Dice on one more set, expected (95 %)"),
     ]
     first, *rest = ([title, *cells] for title, *cells in zip(titles, *columns, strict=True))
-    return as_table(first, rest)
+    return as_table(first, [cells for cells in rest if any(cells[1:])])
 
 
 def differences_table(
@@ -146,6 +146,19 @@ def differences_table(
     return as_table(
         ["", "n", *titles, *("false alarms (less is better)" for _ in alarms)], [*rows, last]
     )
+
+
+def lasting_table(pairs: Iterable[tuple[str, str]], score: str = "dice") -> str:
+    """Differences after the short and after the long schedule, on the sets that have both."""
+    factor = 1 if score == "hd95" else 100
+    rows, names = [], []
+    for arm, reference in pairs:
+        long = on_sets(arm, reference, "long")
+        names = [name for name in SETS if name in long.index]
+        for group, found in (("short", on_sets(arm, reference)), ("long", long)):
+            cells = [points(found, (name, score), factor) for name in names]
+            rows.append([f"{ARMS[arm]} minus {ARMS[reference]}, {group}", *cells])
+    return as_table(["", *(SETS[name] for name in names)], rows)
 
 
 def scores_table(score: str, group: str = "main", arms: Iterable[str] = ARMS) -> str:
@@ -176,11 +189,11 @@ def sensitivity_table(group: str = "main") -> str:
     return as_table(["", *(CLAIMS[key] for key in columns)], rows)
 
 
-def learning_table() -> str:
-    """Points of validation Dice gained over the last third of the short schedule."""
+def learning_table(file: str = "curves.csv") -> str:
+    """Points of validation Dice gained over the last third of the training, by arm of `main`."""
     curves = {}
     for name in SETS:
-        if (path := EVIDENCE / name / "curves.csv").exists() and name != "healthy":
+        if (path := EVIDENCE / name / file).exists() and name != "healthy":
             table = pd.read_csv(path)
             steps = sorted(table["step"].unique())
             dice = table.pivot_table("dice", ["arm", "seed", "fold"], "step")

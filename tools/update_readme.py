@@ -5,6 +5,7 @@ python tools/update_readme.py --check   fail if a page is not what the files say
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,36 @@ def preparing_table() -> str:
     return "\n".join(lines)
 
 
+def gpu_table() -> str:
+    """The losses on every GPU that `make gpu` has seen: beside plain CE, and the launches."""
+    lines = []
+    for folder in sorted(path.parent for path in (ROOT / "results" / "gpu").glob("*/speed.csv")):
+        table = pd.read_csv(folder / "speed.csv")
+        about = (folder / "summary.txt").read_text(encoding="utf-8")
+        card, torch = re.match(r"(.*?) \(.*?(PyTorch [^,]*)", about).groups()
+        spread = table.groupby(["size", "method"], sort=False)
+        sizes = list(dict.fromkeys(table["size"]))
+        lines += [
+            f"{card}, {torch}, the worst of five kinds of labels, in ms:",
+            "",
+            row(["", *(f"{size.replace('^2', '²').replace('^3', '³')}" for size in sizes)]),
+            row(["---", *["---:"] * len(sizes)]),
+        ]
+        ways = {"ms": "as a loop calls it", "ms_in_graph": "work of the GPU alone",
+                "ms_compiled": "by torch.compile"}  # fmt: skip
+        for method in dict.fromkeys(table["method"]):
+            for way, title in ways.items():
+                worst = spread[way].max()
+                cells = ["" if pd.isna(ms := worst[size, method]) else f"{ms:.2f}"
+                         for size in sizes]  # fmt: skip
+                lines.append(row([f"{method}, {title}", *cells]))
+            launches = spread["kernels"].max()
+            lines.append(
+                row([f"{method}, kernels", *(f"{launches[size, method]}" for size in sizes)])
+            )
+    return "\n".join(lines)
+
+
 def parts() -> dict[str, dict[str, str]]:
     """The tables by page and by the name of their marker."""
     return {
@@ -240,6 +271,7 @@ def parts() -> dict[str, dict[str, str]]:
             "step": step_table(),
             "training": training_table(),
             "preparing": preparing_table(),
+            "gpu": gpu_table(),
         },
     }
 

@@ -11,6 +11,7 @@ from answer_figures import STYLE, along_radius, differences
 from answer_tables import (
     choices_table,
     differences_table,
+    lasting_table,
     learning_table,
     scores_table,
     sensitivity_table,
@@ -29,6 +30,8 @@ PAIRS = {
     "chosen": ("adaptive-dbce", "dbce"),
     "chosen-with-dice": ("adaptive-dbce-dice", "dbce-dice"),
 }
+HALVES = ("no-dilation", "no-shares")
+LASTING = ("claim-1", "claim-2", "claim-3", "claim-4", "claim-5", "with-dice")
 SCORES = {
     "dice": "dice",
     "hd95": "hd95",
@@ -46,6 +49,13 @@ def parts() -> dict[str, str]:
         "words": words_table(),
         **{marker: differences_table(*pair) for marker, pair in PAIRS.items()},
         **{marker: scores_table(score) for marker, score in SCORES.items()},
+        **{arm: differences_table(arm, "adaptive-dbce-dice", "ablations") for arm in HALVES},
+        "lasting": lasting_table(PAIRS[of] for of in LASTING),
+        "lasting-lesions": lasting_table((PAIRS[of] for of in LASTING), "lesion_precision"),
+        "lasting-hd95": lasting_table((PAIRS[of] for of in LASTING), "hd95"),
+        "long-words": words_table("long"),
+        **{f"long-{score}": scores_table(score, "long") for score in ("dice", "hd95")},
+        "long-learning": learning_table("curves_long.csv"),
         "sensitivity": sensitivity_table(),
         "learning": learning_table(),
         "choices": choices_table(),
