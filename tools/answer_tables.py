@@ -149,16 +149,20 @@ def differences_table(
 
 
 def lasting_table(pairs: Iterable[tuple[str, str]], score: str = "dice") -> str:
-    """Differences after the short and after the long schedule, on the sets that have both."""
+    """Differences after the short and after the long schedule, on the same sets and folds."""
     factor = 1 if score == "hd95" else 100
-    rows, names = [], []
+    rows, titles = [], []
     for arm, reference in pairs:
-        long = on_sets(arm, reference, "long")
-        names = [name for name in SETS if name in long.index]
-        for group, found in (("short", on_sets(arm, reference)), ("long", long)):
-            cells = [points(found, (name, score), factor) for name in names]
+        for group in ("short", "long"):
+            found, means = on_sets(arm, reference, group), over_sets(arm, reference, group)
+            names = [name for name in SETS if name in found.index]
+            level = 100 * (1 - 0.05 / means["together"].iloc[0])
+            mean = points(means, score) + (" %" if score == "hd95" else "")
+            titles = [*(SETS[name] for name in names), f"over {len(names)} sets"]
+            cells = [*(points(found, (name, score), factor) for name in names),
+                     f"{mean}, at {level:.3g} %"]  # fmt: skip
             rows.append([f"{ARMS[arm]} minus {ARMS[reference]}, {group}", *cells])
-    return as_table(["", *(SETS[name] for name in names)], rows)
+    return as_table(["", *titles], rows)
 
 
 def scores_table(score: str, group: str = "main", arms: Iterable[str] = ARMS) -> str:
@@ -190,14 +194,19 @@ def sensitivity_table(group: str = "main") -> str:
 
 
 def learning_table(file: str = "curves.csv") -> str:
-    """Points of validation Dice gained over the last third of the training, by arm of `main`."""
+    """Points of validation Dice gained over the last third of the training, by arm.
+
+    Of the runs that all arms have: what else is there was broken off.
+    """
     curves = {}
     for name in SETS:
         if (path := EVIDENCE / name / file).exists() and name != "healthy":
             table = pd.read_csv(path)
             steps = sorted(table["step"].unique())
             dice = table.pivot_table("dice", ["arm", "seed", "fold"], "step")
-            gain = dice[steps[-1]] - dice[steps[-2]]
+            arms = dice.index.unique("arm")
+            whole = dice.groupby(["seed", "fold"])[steps[-1]].transform("count") == len(arms)
+            gain = (dice[steps[-1]] - dice[steps[-2]])[whole]
             curves[name] = 100 * gain.groupby("arm").mean()
     seen = [arm for arm in ARMS if any(arm in gain for gain in curves.values())]
     rows = [[ARMS[arm], *(f"{gain[arm]:+.1f}" if arm in gain else "" for gain in curves.values())]

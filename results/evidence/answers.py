@@ -6,7 +6,8 @@ It opens the test parts of a group when all of its runs on all data sets are the
 see results/PROTOCOL.md. Without --group it takes the groups that are whole. It writes, beside
 itself, `scores.csv` (means of every arm), `by_set.csv` and `over_sets.csv` (differences with their
 intervals), `answers.csv` (the words), `sensitivity.csv` (the same by other analyses), and
-`choices.csv` (the radius and rate of every arm).
+`choices.csv` (the radius and rate of every arm). The group `short` in them is `main` on the sets and folds that
+`long` has, so that the two schedules stand side by side on the same cases.
 """
 
 import argparse
@@ -74,12 +75,21 @@ def read_group(group: str) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def short_beside_long(short: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The short schedule on the sets and folds that the long one has, to stand beside it."""
+    beside = {}
+    for name in LONG_STEPS:
+        folds = {fold for fold, _ in runs_of("long", SETS[name])}
+        beside[name] = short[name][short[name]["fold"].isin(folds)]
+    return beside
+
+
 def answer_group(group: str, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The tables of a group, by the name of their file."""
     scores, by_set, over_sets, answers, others = [], [], [], [], []
     for name, table in tables.items():
         scores.append(means_of(table).assign(set=name))
-    for question in QUESTIONS["main" if group == "long" else group]:
+    for question in QUESTIONS.get(group, QUESTIONS["main"]):
         who = {"question": question.number, "arm": question.arm, "reference": question.reference}
         found = {name: on_data_set(table, question) for name, table in tables.items()}
         for name, table in found.items():
@@ -145,11 +155,14 @@ def main() -> None:
             logging.info("%s", error)
     if not whole:
         raise SystemExit("No group is whole: make studies")
+    wanted = choices(whole)
+    if whole.keys() >= {"main", "long"}:
+        whole["short"] = short_beside_long(whole["main"])
     found: dict[str, list[pd.DataFrame]] = {}
     for group, tables in whole.items():
         for name, table in answer_group(group, tables).items():
             found.setdefault(name, []).append(table.assign(group=group))
-    for name, parts in {**found, "choices": [choices(whole)]}.items():
+    for name, parts in {**found, "choices": [wanted]}.items():
         table = pd.concat(parts)
         first = [c for c in ("group", "over", "set", "question", "arm", "reference") if c in table]
         table = table[[*first, *(c for c in table if c not in first)]]
