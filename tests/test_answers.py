@@ -312,8 +312,40 @@ def test_the_tables_of_the_pages(study, monkeypatch):
     learning = answer_tables.learning_table().splitlines()
     assert learning[0] == "|  | Kvasir-SEG | nuclei |"
     assert learning[2:] == ["| CE | +4.0 | -1.0 |"]
+    # A fold that was broken off has some of the arms only, and is in no row.
+    pd.DataFrame(
+        {"step": [2, 4, 6] * 3, "dice": [0.1, 0.2, 0.3, 0.1, 0.2, 0.4, 0.1, 0.2, 0.9],
+         "arm": ["ce"] * 3 + ["dbce"] * 3 + ["ce"] * 3, "seed": 0, "fold": [0] * 6 + [1] * 3}
+    ).to_csv(study / "busi" / "curves_long.csv", index=False)  # fmt: skip
+    learning = answer_tables.learning_table("curves_long.csv").splitlines()
+    assert learning[2:] == ["| CE | +10.0 |", "| DBCE | +20.0 |"]
     chosen = answer_tables.choices_table()
     assert "| CE | 0.003 | 0.003 | 0.003 |" in chosen
+
+
+def test_short_and_long_stand_side_by_side_on_the_same_cases(study, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["answers.py", "--group", "main", "long"])
+    answers.main()
+    by_set = pd.read_csv(study / "by_set.csv").set_index(["group", "set", "arm", "reference"])
+    cases = pd.read_csv(study / "busi" / "cases.csv").query("fold < 2")  # as the long one has
+    means = cases[cases["arm"].isin(["dbce", "ce"])].pivot_table("dice", "arm", "fold").mean(axis=1)
+    found = by_set.loc[("short", "busi", "dbce", "ce")].set_index("score").loc["dice"]
+    assert found["difference"] == pytest.approx(means["dbce"] - means["ce"], abs=2e-3)
+    assert found["patients"] < by_set.loc[("main", "busi", "dbce", "ce")]["patients"].max()
+    assert set(by_set.loc["short"].index.get_level_values("set")) == {"kvasir", "busi"}
+
+    monkeypatch.setattr(answer_tables, "EVIDENCE", study)
+    table = answer_tables.lasting_table([("dbce", "ce"), ("adaptive-dbce", "dice-ce")])
+    first, _, *rows = table.splitlines()
+    assert first == "|  | Kvasir-SEG | BUSI | over 2 sets |"
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| {pair}, {schedule}"
+        for pair in ("DBCE minus CE", "Adaptive DBCE minus Dice + CE")
+        for schedule in ("short", "long")
+    ]
+    assert f"{100 * found['difference']:+.1f} ({100 * found['low']:+.1f} to" in rows[0]
+    assert rows[0].endswith(", at 98.3 % |")
+    assert rows[2].endswith(", at 95 % |")
 
 
 def test_the_figures_of_the_pages(study, monkeypatch):

@@ -152,22 +152,42 @@ def step_table() -> str:
 
 
 def cost_line() -> str:
-    """Time of the losses in a sentence: small blobs, and the worst of six kinds of labels."""
+    """Time of the losses in a sentence: the worst of six kinds of labels, and small images."""
     table, _ = _benchmark()
     losses = table[(table["what"] == "loss") & (table["busy"] == 0)]
-    said = {"2 classes": (2, 2), "8 classes": (2, 8), "4 classes in 3D": (3, 4)}
     times = []
-    for words, (ndim, classes) in said.items():
-        found = losses[(losses["ndim"] == ndim) & (losses["classes"] == classes)]
-        worst = [found[found["method"] == m]["ratio"].max() for m in ("DBCE", "Adaptive DBCE")]
-        peer = found[found["method"] == "MONAI DiceCE"]["ratio"].max()
-        times.append(f"{words}: {worst[0]:.2f}, {worst[1]:.2f} ({peer:.2f})")
+    for words, size in zip(("2 classes", "8 classes", "4 classes in 3D"), SIZES, strict=True):
+        worst = _of_size(losses, size).groupby("method")["ratio"].max()
+        times.append(f"{words}: {', '.join(f'{worst[m]:.2f}' for m in OURS)} "
+                     f"({worst['MONAI DiceCE']:.2f})")  # fmt: skip
+    small = losses[(losses["ndim"] == 2) & (losses["side"] == 64)].set_index("method")
     return (
         "DBCE and Adaptive DBCE, forward and backward on 2 CPU cores, the worst of six kinds of "
         "labels, as a multiple of `F.cross_entropy` (MONAI's DiceCE in brackets): "
         + "; ".join(times)
-        + "."
+        + ". On small images, 8 x 64² of 2 classes, they cost "
+        + ", ".join(f"{small['ratio'][m]:.1f}" for m in OURS)
+        + f" times as much ({small['ratio']['MONAI DiceCE']:.1f}), or "
+        + ", ".join(f"{small['ms'][m]:.1f}" for m in OURS)
+        + " ms."
     )
+
+
+def sizes_table() -> str:
+    """Time along the size of the images: of small ones a fixed part weighs most."""
+    table, _ = _benchmark()
+    losses = table[(table["what"] == "loss") & (table["busy"] == 0) & (table["labels"] == "blobs")]
+    methods = [*OURS, "MONAI DiceCE"]
+    lines = [row(["", *methods]), row(["---", *["---:"] * len(methods)])]
+    for ndim, classes, radius in ((2, 2, 10), (3, 4, 5)):
+        found = losses[(losses["ndim"] == ndim) & (losses["classes"] == classes)]
+        found = found[found["radius"] == radius]
+        for side, rows in found.groupby("side"):
+            by_method = rows.set_index("method")
+            cells = [f"{by_method['ratio'][m]:.2f}, {by_method['ms'][m]:.1f} ms" for m in methods]
+            size = f"{rows['batch'].iloc[0]} x {side}{'²' if ndim == 2 else '³'}"
+            lines.append(row([f"{size}, {classes} classes, R = {radius}", *cells]))
+    return "\n".join(lines)
 
 
 def _comparison(name: str) -> dict[str, Any]:
@@ -236,6 +256,7 @@ def gpu_table() -> str:
         spread = table.groupby(["size", "method"], sort=False)
         sizes = list(dict.fromkeys(table["size"]))
         lines += [
+            *([""] if lines else []),
             f"{card}, {torch}, the worst of five kinds of labels, in ms:",
             "",
             row(["", *(f"{size.replace('^2', '²').replace('^3', '³')}" for size in sizes)]),
@@ -267,6 +288,7 @@ def parts() -> dict[str, dict[str, str]]:
         "docs/performance.md": {
             "cost": cost_table(),
             "kinds": kinds_table(),
+            "sizes": sizes_table(),
             "dilation": dilation_table(),
             "step": step_table(),
             "training": training_table(),

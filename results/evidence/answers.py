@@ -6,8 +6,8 @@ It opens the test parts of a group when all of its runs on all data sets are the
 see results/PROTOCOL.md. Without --group it takes the groups that are whole. It writes, beside
 itself, `scores.csv` (means of every arm), `by_set.csv` and `over_sets.csv` (differences with their
 intervals), `answers.csv` (the words), `sensitivity.csv` (the same by other analyses), and
-`choices.csv` (the radius and rate of every arm). The group `short` in them is `main` on the sets and folds that
-`long` has, so that the two schedules stand side by side on the same cases.
+`choices.csv` (the radius and rate of every arm). The group `short` in them is `main` on the sets
+and folds that `long` has, so that the two schedules stand side by side on the same cases.
 """
 
 import argparse
