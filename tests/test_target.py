@@ -22,6 +22,7 @@ from dilated_ce import (
     dilated_balanced_cross_entropy,
     dilated_balanced_weights,
 )
+from dilated_ce.target import plain
 
 both = pytest.mark.parametrize("name", LOSSES)
 
@@ -515,3 +516,21 @@ def test_radius_zero_with_a_weight_per_class_is_weighted_balanced_cross_entropy(
     del options["weight"]
     expected = dilated_balanced_cross_entropy(logits, case.labels, radius, **options)
     torch.testing.assert_close(ours, expected)
+
+
+def test_a_subclass_loses_its_name_unless_it_computes_by_itself():
+    class Named(torch.Tensor):
+        """As MONAI's MetaTensor: metadata, and the operations of a tensor."""
+
+    class Lazy(torch.Tensor):
+        """As FakeTensor: operations of its own."""
+
+        @classmethod
+        def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+            raise NotImplementedError
+
+    numbers = torch.rand(3)
+    assert type(plain(numbers.as_subclass(Named))) is torch.Tensor
+    lazy = torch.Tensor._make_subclass(Lazy, numbers)
+    assert plain(lazy) is lazy
+    assert plain(numbers) is numbers

@@ -245,8 +245,10 @@ def as_numbers(name: str, values: object, expected: str = "one number per class"
     """Numbers as a float32 tensor, cut off from any graph. Not every device has float64."""
     try:
         tensor = torch.as_tensor(values).detach()
-        if tensor.is_floating_point() and not hasattr(values, "dtype"):
-            # Python's own floats: torch's default dtype may be too narrow for them.
+        # The compiler of torch 2.4 can't ask a tensor whether it has an attribute.
+        is_array = isinstance(values, Tensor) or hasattr(values, "dtype")
+        if tensor.is_floating_point() and not is_array:
+            # Torch's default dtype may be too narrow for Python's own floats.
             tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: got {values!r}, expected {expected}.") from error

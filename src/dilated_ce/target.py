@@ -49,6 +49,8 @@ def plain(tensor: Tensor) -> Tensor:
 
 def _without_subclass(tensor: Tensor) -> Tensor:
     """A plain tensor. Dynamo can't trace this step, and breaks its graph here."""
+    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return tensor  # it computes by itself, as FakeTensor, and is no tensor with metadata
     return tensor.as_subclass(Tensor)
 
 
