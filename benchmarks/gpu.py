@@ -281,7 +281,7 @@ def measure_speed(table: Table, device: str, small: bool, budget: Budget) -> lis
                     problems.append(f"{method} waits for the device: {waits}")
                 ms = {"ms": milliseconds(call, device)}
                 if device == "cuda":
-                    ms["ms_in_graph"] = milliseconds(recorded(loss, logits, labels), device)
+                    ms["ms_in_graph"] = milliseconds(as_graph(loss, logits, labels), device)
                 # Compilation takes long: a size in 2D and one in 3D.
                 if number < 2 and kind == "spots":
                     fast = compiled_call(loss, logits, labels, problems, method)
@@ -305,7 +305,7 @@ def measure_speed(table: Table, device: str, small: bool, budget: Budget) -> lis
     return problems
 
 
-def recorded(
+def as_graph(
     loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor
 ) -> Callable[[], None]:
     """The same work as a CUDA graph, whose replay has one launch."""
