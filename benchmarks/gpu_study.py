@@ -3,6 +3,8 @@
     DILATED_CE_DATA=~/data make gpu-study                  hours; stop it whenever you like
     make gpu-study ARGS="--data DIR --epochs 20 --folds 0 --seeds 1"
     make gpu-study ARGS="--device cpu --epochs 1 --set nnunet.iterations=2"   a rehearsal
+    make gpu-study ARGS="--device cpu --only nnunet-hippocampus --folds 0 --seeds 1
+        --batch-size 2 --epochs 20 --set nnunet.iterations=50"   as results/PROTOCOL.md has it
 
 The same command goes on where it was stopped. The folder of the data holds
 Dataset004_Hippocampus (nnU-Net's raw format) or Task04_Hippocampus (as the Medical Segmentation
@@ -36,8 +38,9 @@ def nnunet_hippocampus(options: argparse.Namespace, others: Sequence[str]) -> in
     """nnU-Net's hippocampus under three losses: prepare, train, judge; the status of `compare`."""
     work = options.work / "nnunet-hippocampus"
     environment = prepare(options.data, work)
+    configuration = name_configuration(work, options.batch_size)
     compare = [
-        *("compare", "--trainer", "nnunet", "--dataset", "4", "--configuration", "3d_fullres"),
+        *("compare", "--trainer", "nnunet", "--dataset", "4", "--configuration", configuration),
         *("--losses", LOSSES, "--epochs", str(options.epochs)),
         *("--folds", options.folds, "--seeds", str(options.seeds), "--device", options.device),
         *("--out", str(work / "out"), *others),
@@ -94,6 +97,18 @@ def prepare(data: Path, work: Path) -> dict[str, str]:
     return environment
 
 
+def name_configuration(work: Path, batch_size: int | None) -> str:
+    """nnU-Net's own configuration, or the same with another batch size, added to the plans."""
+    if batch_size is None:
+        return "3d_fullres"
+    name = f"3d_fullres_batch{batch_size}"
+    plans = work / "nnUNet_preprocessed" / HIPPOCAMPUS / "nnUNetPlans.json"
+    content = json.loads(plans.read_text(encoding="utf-8"))
+    content["configurations"][name] = {"inherits_from": "3d_fullres", "batch_size": batch_size}
+    plans.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    return name
+
+
 def keep(out: Path, folder: Path) -> None:
     """Copy the tables, and write down the machine."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +149,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--folds", default="0,1", help="of nnU-Net's five")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, help="nnU-Net's, for hippocampus: 9")
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--only", choices=STUDIES, help="one of the studies")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "gpu-study")
