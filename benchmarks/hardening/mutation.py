@@ -43,10 +43,10 @@ from rich.progress import track
 
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = ROOT / "results" / "quality"
-# Each has its own tests, tests/test_<module>.py, but for this one.
-TESTED_WITH = {"growing": "dilation"}
+# Each has its own tests, tests/test_<module>.py, but for these.
+TESTED_WITH = {"growing": "dilation", "weight_map": "weighting", "modules": "loss"}
 MODULES = ("ball", "pieces", "masks", "growing", "dilation", "radius", "shares", "weighting",
-           "weighted_ce", "target", "options", "loss")  # fmt: skip
+           "weight_map", "weighted_ce", "target", "options", "loss", "modules")  # fmt: skip
 LEFT_OUT = "large or transforms or gradcheck"
 RANDOM_CALLS = 300
 KEY = ["module", "before", "after", "nth"]

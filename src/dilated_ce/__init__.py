@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dilated_ce.dilation import dilate_labels
-    from dilated_ce.loss import (
-        AdaptiveDilatedCELoss,
-        DilatedBalancedCELoss,
-        adaptive_dilated_cross_entropy,
-        dilated_balanced_cross_entropy,
-    )
-    from dilated_ce.weighting import adaptive_dilated_weights, dilated_balanced_weights
+    from dilated_ce.loss import adaptive_dilated_cross_entropy, dilated_balanced_cross_entropy
+    from dilated_ce.modules import AdaptiveDilatedCELoss, DilatedBalancedCELoss
+    from dilated_ce.weight_map import adaptive_dilated_weights, dilated_balanced_weights
 
 __version__ = "0.2.0"
 
@@ -32,13 +28,13 @@ __all__ = [
 # torch takes seconds to load. The help and the completion of the command line do without it, so
 # each name is imported when it is first asked for.
 _MODULE_OF = {
-    "AdaptiveDilatedCELoss": "loss",
-    "DilatedBalancedCELoss": "loss",
+    "AdaptiveDilatedCELoss": "modules",
+    "DilatedBalancedCELoss": "modules",
     "adaptive_dilated_cross_entropy": "loss",
-    "adaptive_dilated_weights": "weighting",
+    "adaptive_dilated_weights": "weight_map",
     "dilate_labels": "dilation",
     "dilated_balanced_cross_entropy": "loss",
-    "dilated_balanced_weights": "weighting",
+    "dilated_balanced_weights": "weight_map",
 }
 
 if not TYPE_CHECKING:  # for which any name would be one of ours

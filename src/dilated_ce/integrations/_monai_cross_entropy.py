@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dilated_ce import loss as core
+from dilated_ce import modules
 from dilated_ce.integrations._levels import as_size, level_spacing
 from dilated_ce.integrations._monai_transforms import as_indices
+from dilated_ce.loss import computed_in, weighted_loss
 from dilated_ce.options import (
     ProcessGroup,
     Radius,
@@ -63,7 +64,7 @@ class _ForMonai:
         return self.compute(input, target, mode, spacing)
 
 
-class DilatedBalancedCELoss(_ForMonai, core.DilatedBalancedCELoss):
+class DilatedBalancedCELoss(_ForMonai, modules.DilatedBalancedCELoss):
     """Dilated balanced cross entropy (the paper's idea) for MONAI's targets.
 
     With one output channel, or with `sigmoid=True`, every channel is a mask of its own, which is
@@ -134,7 +135,7 @@ class DilatedBalancedCELoss(_ForMonai, core.DilatedBalancedCELoss):
         self._set(sigmoid, roi_size)
 
 
-class AdaptiveDilatedCELoss(_ForMonai, core.AdaptiveDilatedCELoss):
+class AdaptiveDilatedCELoss(_ForMonai, modules.AdaptiveDilatedCELoss):
     """Cross entropy with adaptive dilated weights (ours) for MONAI's targets.
 
     Args:
@@ -197,7 +198,7 @@ def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: T
             "same patches, as for the loss."
         )
     weights = weights if by_channel else weights[:, 0]
-    weights = weights.to(logits.device, core.computed_in(logits))
+    weights = weights.to(logits.device, computed_in(logits))
     valid = valid_voxels(found.labels, found.ignore_index)
     where = torch.ones_like(weights, dtype=torch.bool) if valid is None else valid
     values = torch.where(where, weights, 0)
@@ -205,9 +206,7 @@ def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: T
         (of.movedim(1, 0) if by_channel else of[None]).flatten(1).sum(1) for of in (where, values)
     )
     weighed = WeightMap.of(values, valid, size, as_process_group(loss.process_group), total)
-    return core.weighted_loss(
-        logits, found, weighed, loss.label_smoothing, by_channel, loss.reduction
-    )
+    return weighted_loss(logits, found, weighed, loss.label_smoothing, by_channel, loss.reduction)
 
 
 def _is_number(weight: Weight | None) -> bool:

@@ -9,12 +9,12 @@ from monai.utils import DiceCEReduction, look_up_option
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
-from dilated_ce import loss as core
 from dilated_ce.integrations._monai_cross_entropy import (
     AdaptiveDilatedCELoss,
     DilatedBalancedCELoss,
     check_shapes,
 )
+from dilated_ce.modules import forget_class_weights
 from dilated_ce.options import ProcessGroup, Radius, Volumes, Weight, as_numbers
 from dilated_ce.target import plain
 
@@ -83,7 +83,7 @@ class _DiceAnd(_Loss):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
     ) -> None:
-        core.forget_class_weights(state_dict, prefix)
+        forget_class_weights(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
