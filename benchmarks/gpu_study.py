@@ -2,16 +2,17 @@
 
     DILATED_CE_DATA=~/data make gpu-study                  hours; stop it whenever you like
     make gpu-study ARGS="--data DIR --epochs 20 --folds 0 --seeds 1"
-    make gpu-study ARGS="--device cpu --epochs 1 --set nnunet.iterations=2"   a rehearsal
+    make gpu-study ARGS="--device cpu --epochs 1 --set nnunet.iterations=2 --results runs/rehearsal"
     make gpu-study ARGS="--device cpu --only nnunet-hippocampus --folds 0 --seeds 1
         --batch-size 2 --epochs 20 --set nnunet.iterations=50"   as results/PROTOCOL.md has it
 
 The same command goes on where it was stopped. The folder of the data holds
 Dataset004_Hippocampus (nnU-Net's raw format) or Task04_Hippocampus (as the Medical Segmentation
 Decathlon has it). The trainings, and what nnU-Net makes of the data, stay in runs/gpu-study/; the
-tables are copied to results/gpu-study/, with the machine. Options that are not named here go to
-`dilated-ce compare`. Then come the main arms of the evidence study (results/PROTOCOL.md), on those
-of its data sets that the folder holds. `--only NAME` takes one of the two.
+tables of nnU-Net are copied to results/nnunet-hippocampus/, with the machine. (The third command is
+a rehearsal, which leaves them alone.) Options that are not named here go to `dilated-ce compare`.
+Then come the main arms of the evidence study (results/PROTOCOL.md), on those of its data sets that
+the folder holds. `--only NAME` takes one of the two.
 """
 
 import argparse
@@ -126,7 +127,8 @@ def missing(options: argparse.Namespace) -> list[str]:
     if options.device != "cpu" and not torch.cuda.is_available():
         said.append(
             "a GPU: PyTorch sees none here. With --device cpu it trains without one, which is for "
-            "a rehearsal: --device cpu --epochs 1 --folds 0 --seeds 1 --set nnunet.iterations=2"
+            "a rehearsal: --device cpu --epochs 1 --folds 0 --seeds 1 --set nnunet.iterations=2 "
+            "--results runs/rehearsal"
         )
     if options.data is None:
         said.append("the data: name their folder, DILATED_CE_DATA=DIR or --data DIR")
@@ -153,7 +155,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--only", choices=STUDIES, help="one of the studies")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "gpu-study")
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "gpu-study")
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
     return parser.parse_known_args(arguments)
 
 
