@@ -66,6 +66,20 @@ def test_the_evidence_study_comes_after_it(monkeypatch, data):
     assert environment["DILATED_CE_DATA"] == str(data.resolve())
 
 
+def test_another_batch_size_is_another_configuration_of_the_plans(tmp_path):
+    plans = tmp_path / "nnUNet_preprocessed" / "Dataset004_Hippocampus" / "nnUNetPlans.json"
+    plans.parent.mkdir(parents=True)
+    content = {"configurations": {"3d_fullres": {"batch_size": 9}}}
+    plans.write_text(json.dumps(content))
+    assert gpu_study.name_configuration(tmp_path, None) == "3d_fullres"
+    assert json.loads(plans.read_text()) == content
+    assert gpu_study.name_configuration(tmp_path, 2) == "3d_fullres_batch2"
+    assert json.loads(plans.read_text())["configurations"] == {
+        "3d_fullres": {"batch_size": 9},
+        "3d_fullres_batch2": {"inherits_from": "3d_fullres", "batch_size": 2},
+    }
+
+
 @pytest.mark.slow
 def test_a_rehearsal_from_the_data_to_the_tables(capfd, monkeypatch, data, tmp_path):
     for name, value in {
@@ -83,7 +97,7 @@ def test_a_rehearsal_from_the_data_to_the_tables(capfd, monkeypatch, data, tmp_p
         *("--data", str(data), "--device", "cpu", "--epochs", "1", "--folds", "0", "--seeds", "1"),
         *("--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")),
         *("--set", "nnunet.iterations=1", "--set", "statistics.resamples=200", "--workers", "2"),
-        *("--only", "nnunet-hippocampus"),
+        *("--only", "nnunet-hippocampus", "--batch-size", "2"),
     ]
     assert gpu_study.main(options) == 0, capfd.readouterr()
     folder = tmp_path / "results" / "nnunet-hippocampus"
@@ -97,7 +111,7 @@ def test_a_rehearsal_from_the_data_to_the_tables(capfd, monkeypatch, data, tmp_p
     truth = work / "nnUNet_preprocessed" / "Dataset004_Hippocampus" / "gt_segmentations"
     trainers = ("nnUNetTrainer", "nnUNetTrainerDBCEDice_R4", "nnUNetTrainerAdaptiveDBCEDice")
     for loss, trainer in zip(LOSSES, trainers, strict=True):
-        name = f"{trainer}_1epochs_1iterations_seed0__nnUNetPlans__3d_fullres"
+        name = f"{trainer}_1epochs_1iterations_seed0__nnUNetPlans__3d_fullres_batch2"
         predictions = list((trainings / name / "fold_0" / "validation").glob("*.nii.gz"))
         assert len(predictions) == 1
         for path in predictions:

@@ -18,6 +18,7 @@ from answer_tables import (
     words_table,
 )
 from marked import renew, write_or_check
+from nnunet_table import nnunet_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAIRS = {
@@ -56,6 +57,7 @@ def parts() -> dict[str, str]:
         "long-words": words_table("long"),
         **{f"long-{score}": scores_table(score, "long") for score in ("dice", "hd95")},
         "long-learning": learning_table("curves_long.csv"),
+        "nnunet": nnunet_table(),
         "sensitivity": sensitivity_table(),
         "learning": learning_table(),
         "choices": choices_table(),

@@ -22,6 +22,12 @@ from dilated_ce.study.wording import count, listing, some
 
 NO_FILE_NAME = r"[^\w.+-]"  # what is replaced in the name of a data set's folder
 REPORT = "report.json"  # what a report was made of: the folder is one of ours
+# What others are compared with if nothing is said: nnU-Net's own trainer, however long it trained.
+USUAL_REFERENCES = (
+    r"nnUNetTrainer(V2)?(_\d+epochs?)?(_\d+iterations)?(_seed\d+)?(__.+)?",
+    "dice-ce",
+    "ce",
+)
 WRITTEN = ("cases.csv", "summary.json", "report.html", "lesions.csv")
 
 
@@ -169,8 +175,13 @@ def choose_reference(config: ReportConfig, cases: pd.DataFrame) -> str:
         raise DataError(
             f"--reference: got {config.reference!r}, expected one of {some(methods, 20)}"
         )
-    usual = ("nnUNetTrainer", "nnUNetTrainerV2", "dice-ce", "ce")
-    reference = config.reference or next((name for name in usual if name in methods), methods[0])
+    usual = [
+        method
+        for pattern in USUAL_REFERENCES
+        for method in methods
+        if re.fullmatch(pattern, method)
+    ]
+    reference = config.reference or (usual or methods)[0]
     having = {name: set(of["loss"]) for name, of in cases.groupby("dataset", sort=False)}
     problems = [
         f"data set {name}: has no results of {reference}, the reference; got "

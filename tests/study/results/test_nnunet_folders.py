@@ -167,6 +167,58 @@ def test_repeats_are_seeds(tmp_path):
         report_on(tmp_path, [folder["path"] for folder in folders[:2]])
 
 
+def test_seeds_in_the_names_of_trainers_are_seeds(tmp_path):
+    """As the trainings of `compare --trainer nnunet` are named."""
+    for trainer, wrong in (("nnUNetTrainer", 0.1), ("nnUNetTrainerAdaptiveDBCEDice", 0.2)):
+        for seed in (0, 2):
+            name = f"{trainer}_100epochs_50iterations_seed{seed}"
+            path = write_v2(tmp_path, name, wrong + seed / 100, predictions=False)
+    made, summary = report_on(tmp_path, [path.parent])
+    ours, theirs = (
+        f"nnUNetTrainer{own}_100epochs_50iterations" for own in ("AdaptiveDBCEDice", "")
+    )
+    assert set(made.cases["loss"]) == {ours, theirs}
+    assert sorted(made.cases["seed"].unique()) == [0, 2]
+    assert made.reference == theirs  # nnU-Net's own, though the other comes first
+    [verdict] = summary["verdicts"]
+    assert verdict["comparisons"][0]["seeds"] == 2
+    assert f"{ours}: seed 0, 2, by the names of its trainers" in made.notes
+
+
+def test_one_seed_in_each_name_tells_nothing_of_seeds(tmp_path):
+    write_v2(tmp_path, "nnUNetTrainer_seed1", predictions=False)
+    path = write_v2(tmp_path, "nnUNetTrainerDiceLoss_seed2", 0.2, predictions=False)
+    made, _ = report_on(tmp_path, [path.parent])
+    assert set(made.cases["loss"]) == {"nnUNetTrainer", "nnUNetTrainerDiceLoss"}
+    assert set(made.cases["seed"]) == {0}
+    assert not any("by the names" in note for note in made.notes)
+
+
+def test_one_seed_that_is_there_twice(tmp_path):
+    folders = []
+    for place, seed in enumerate((0, 1, 1)):
+        name = f"nnUNetTrainer_seed{seed}"
+        folders.append(write_v2(tmp_path / str(place), name, place / 10, predictions=False))
+    with pytest.raises(DataError, match="are all nnUNetTrainer, seed 1: say whether"):
+        report_on(tmp_path, folders)
+    # The user's names count more than those of the trainers.
+    made, _ = report_on(tmp_path, [{"path": path, "method": "mine"} for path in folders])
+    assert sorted(made.cases["seed"].unique()) == [0, 1, 2]
+
+
+def test_plans_that_differ_keep_seeds_apart(tmp_path):
+    for plans in ("otherPlans", "nnUNetPlans"):  # the second as written
+        for seed in (0, 1):
+            path = write_v2(tmp_path, f"nnUNetTrainer_seed{seed}", seed / 10, predictions=False)
+            _, *others = path.name.split("__")
+            path.rename(path.parent / f"nnUNetTrainer_seed{seed}__{plans}__{others[-1]}")
+    made, _ = report_on(tmp_path, [path.parent])
+    assert set(made.cases["loss"]) == {
+        f"nnUNetTrainer__{plans}__{others[-1]}" for plans in ("nnUNetPlans", "otherPlans")
+    }
+    assert sorted(made.cases["seed"].unique()) == [0, 1]
+
+
 def test_what_is_missing_is_said(tmp_path):
     folder = write_v2(tmp_path, predictions=False, folds=3)
     other = write_v2(tmp_path, "nnUNetTrainerOther", 0.2, predictions=False, folds=3)

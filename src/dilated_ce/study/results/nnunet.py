@@ -51,7 +51,8 @@ class Results:
     """What a results folder holds."""
 
     folder: Path
-    trainer: str
+    trainer: str  # without the seed that its name may end with
+    seed: int | None  # which that is
     dataset: str
     labels: Mapping[Label, str]  # the name of each class
     ignored: int | None
@@ -63,6 +64,12 @@ class Results:
     def name(self) -> str:
         """What the folder is called in messages."""
         return f"{self.dataset}/{self.folder.name}" if self.dataset else self.folder.name
+
+    @property
+    def setting(self) -> str:
+        """Trainer, plans and configuration."""
+        _, *others = self.folder.name.split("__")
+        return "__".join([self.trainer, *others]) if self.trainer else self.folder.name
 
 
 def is_nnunet(path: Path) -> bool:
@@ -141,9 +148,11 @@ def open_results(path: Path, truth: Path | None = None) -> Results:
             f"{folder.name}: no dataset.json names all of its classes, so that some are called by "
             "their labels; a copy beside the folds names them"
         )
-    trainer = folder.name.split("__")[0] if folds or "__" in folder.name else ""
+    trainer, seed = folder.name.split("__")[0] if folds or "__" in folder.name else "", None
+    if ends := re.fullmatch(r"(.+)_seed(\d+)", trainer):  # as `compare` names its trainings
+        trainer, seed = ends[1], int(ends[2])
     return Results(
-        folder, trainer, dataset, labels, ignored, described, tuple(entries), tuple(notes)
+        folder, trainer, seed, dataset, labels, ignored, described, tuple(entries), tuple(notes)
     )
 
 

@@ -139,30 +139,50 @@ def _open_folders(
         (method if told is not None else None, (method, results.dataset))
         for method, (results, told) in zip(methods, found, strict=True)
     ]
+    named = _named_seeds(found, methods, opened)
     seeds = [
-        counted if told is None else told
-        for counted, told in zip(_seeds(keys), told_seeds, strict=True)
+        counted if counted is not None else in_name
+        for counted, in_name in zip(_seeds(keys), named, strict=True)
     ]
-    alike = Counter(
-        (results.dataset, method)
+    seeds = [seed if told is None else told for seed, told in zip(seeds, told_seeds, strict=True)]
+    places = [
+        (results.dataset, method, seed)
         for method, (results, _), seed in zip(methods, found, seeds, strict=True)
-        if seed is None
-    )
-    for (dataset, method), number in alike.items():
+    ]
+    for place, number in Counter(places).items():
         if number > 1:
             alike_paths = [
                 str(results.folder)
-                for name, (results, _) in zip(methods, found, strict=True)
-                if (results.dataset, name) == (dataset, method)
+                for other, (results, _) in zip(places, found, strict=True)
+                if other == place
             ]
+            _, method, seed = place
+            which = "" if seed is None else f", seed {seed}"
             opened.problems.append(
-                f"{some(alike_paths)} are all {method or 'without a name'}: say whether they are "
-                f"repeats of one method, --method NAME=PATH with one name for all, or name each"
+                f"{some(alike_paths)} are all {method or 'without a name'}{which}: say whether "
+                f"they are repeats of one method, --method NAME=PATH with one name for all, or "
+                f"name each"
             )
     return [
         (results, method, seed)
         for (results, _), method, seed in zip(found, methods, seeds, strict=True)
     ]
+
+
+def _named_seeds(
+    found: Sequence[tuple[nnunet.Results, str | None]], methods: Sequence[str], opened: Opened
+) -> list[int | None]:
+    """The seeds that the names of trainers end with, if a trainer is there with several of them."""
+    by_method: dict[str, set[int]] = {}
+    for method, (results, told) in zip(methods, found, strict=True):
+        if told is None and results.seed is not None:
+            by_method.setdefault(method, set()).add(results.seed)
+    if all(len(seeds) < 2 for seeds in by_method.values()):
+        return [None] * len(found)
+    for method, seeds in by_method.items():
+        shown = ", ".join(map(str, sorted(seeds)))
+        opened.notes.append(f"{method}: seed {shown}, by the names of its trainers")
+    return [results.seed if told is None else None for results, told in found]
 
 
 def _method(
@@ -174,13 +194,9 @@ def _method(
     if told is not None:
         return told
     alike = {
-        other.folder.name
-        for other, name in others
-        if name is None and other.trainer == results.trainer
+        other.setting for other, name in others if name is None and other.trainer == results.trainer
     }
-    if not results.trainer:
-        return results.folder.name
-    return results.folder.name if len(alike) > 1 else results.trainer
+    return results.setting if len(alike) > 1 or not results.trainer else results.trainer
 
 
 def _read_folder(
