@@ -16,7 +16,7 @@ def summary(hd95):
     }  # fmt: skip
     pairs = [
         {"metric": metric, "class_name": None, "loss": LOSSES[1], "low": other - one - 0.01,
-         "difference": other - one, "high": other - one + 0.01}
+         "difference": other - one, "error": 0.005, "high": other - one + 0.01}
         for metric, (one, other) in means.items() if one is not None
     ]  # fmt: skip
     of_a_class = {**pairs[0], "class_name": "rim", "difference": 9.0}
@@ -36,8 +36,8 @@ def test_means_and_differences_stand_side_by_side(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(content), encoding="utf-8")
     title, _, *rows = nnunet_table(tmp_path).splitlines()
     assert title == "|  | Dice + CE | Dice + DBCE (R = 4) | Dice + DBCE (R = 4) minus Dice + CE |"
-    assert rows[0] == "| Dice | 85.0 | 87.0 | +2.0 (+1.0 to +3.0) |"
-    assert rows[2] == "| HD95 (less is better) | 2.0 mm | 3.0 mm | +1.0 (+1.0 to +1.0) |"
+    assert rows[0] == "| Dice | 85.0 | 87.0 | +2.0 (+1.0 to +3.0), ± 1.0 |"
+    assert rows[2] == "| HD95 (less is better) | 2.0 mm | 3.0 mm | +1.0 (+1.0 to +1.0), ± 0.0 |"
     assert [row.split(" | ")[0] for row in rows] == [
         *("| Dice", "| surface Dice", "| HD95 (less is better)", "| recall", "| precision"),
         *("| lesion recall", "| lesion precision"),

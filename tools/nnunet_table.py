@@ -10,7 +10,10 @@ UNIT = {"hd95": (1, " mm")}  # of the others: points
 
 
 def nnunet_table(folder: Path = FOLDER) -> str:
-    """The scores of every trainer as columns, and how much each differs from the reference."""
+    """The scores of every trainer as columns, and how much each differs from the reference.
+
+    Behind the interval stands 1.96 standard errors of the patients that were judged.
+    """
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     reference, losses = summary["reference"], summary["losses"]
     verdicts = [of for verdict in summary["verdicts"] for of in verdict["comparisons"]]
@@ -30,10 +33,11 @@ def nnunet_table(folder: Path = FOLDER) -> str:
         factor, unit = UNIT.get(score, (100, ""))
         cells = [f"{factor * mean:.1f}{unit}" for mean in means]
         for loss in others:
-            low, middle, high = (
-                factor * differences[loss, score][key] for key in ("low", "difference", "high")
+            low, middle, high, error = (
+                factor * differences[loss, score][key]
+                for key in ("low", "difference", "high", "error")
             )
-            cells.append(f"{middle:+.1f} ({low:+.1f} to {high:+.1f})")
+            cells.append(f"{middle:+.1f} ({low:+.1f} to {high:+.1f}), ± {1.96 * error:.1f}")
         rows.append([title.replace(", %", ""), *cells])
     return as_table(titles, rows)
 
