@@ -119,6 +119,15 @@ def test_a_long_signal_takes_no_longer_than_its_ball(monkeypatch):
     assert len(calls) < 10
 
 
+@pytest.mark.parametrize(("voxel", "number"), [(2.92, 7), (1.9, 12), (0.39, 12), (1.67, 11)])
+def test_a_radius_that_divides_to_less_than_a_whole_number(voxel, number):
+    """7 voxels of 2.92 are a radius of 20.439999999999998, which is 6.999999999999999 of them."""
+    radius = number * voxel
+    assert int(radius / voxel) == number - 1
+    [disc] = discs((radius,), (1.0, 1.0, voxel), (1, 1, 100))
+    assert disc.rows == ((0, number),)
+
+
 def test_the_length_of_an_offset():
     assert norm(1, 2, 2, (1.0, 1.0, 1.0)) == 3
     assert norm(-2, 0, 0, (1.5, 1.0, 1.0)) == norm(0, 0, 3, (9.0, 9.0, 1.0)) == 3
