@@ -119,6 +119,23 @@ def test_a_long_signal_takes_no_longer_than_its_ball(monkeypatch):
     assert len(calls) < 10
 
 
+@pytest.mark.parametrize(
+    ("radii", "spacing"),
+    [
+        ((6.161168720299744, 11.490865937778578), (1.4, 0.6, 0.6)),
+        ((12.529964086141668, 13.146862743635836), (1.2, 1.1, 1.1)),
+        ((4.965883607174054, 5.3), (0.7, 0.9, 0.9)),
+    ],
+)
+def test_slices_that_rounding_tells_apart(radii, spacing):
+    """3, 4 and 0, 5 are as far away, but each radius reaches one alone: no slice holds the other."""
+    shape = (12, 14, 14)
+    found = discs(radii, spacing, shape)
+    assert sum(disc.from_nothing for disc in found) == 1
+    for octant, radius in zip(put_together(found, 2, shape), radii, strict=True):
+        np.testing.assert_array_equal(octant, by_scipy(radius, spacing, shape))
+
+
 @pytest.mark.parametrize(("voxel", "number"), [(2.92, 7), (1.9, 12), (0.39, 12), (1.67, 11)])
 def test_a_radius_that_divides_to_less_than_a_whole_number(voxel, number):
     """7 voxels of 2.92 are a radius of 20.439999999999998, which is 6.999999999999999 of them."""
