@@ -128,7 +128,7 @@ def test_a_long_signal_takes_no_longer_than_its_ball(monkeypatch):
     ],
 )
 def test_slices_that_rounding_tells_apart(radii, spacing):
-    """3, 4 and 0, 5 are as far away, but each radius reaches one alone: no slice holds the other."""
+    """3, 4 and 0, 5 are as far away, but each radius reaches one alone: no slice has the other."""
     shape = (12, 14, 14)
     found = discs(radii, spacing, shape)
     assert sum(disc.from_nothing for disc in found) == 1
