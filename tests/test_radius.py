@@ -174,3 +174,20 @@ def test_the_thickness_of_a_single_slice_does_not_matter(axis, thin):
     volume = labels.unsqueeze(axis)
     found = adaptive_dilated_weights(volume, num_classes=2, spacing=spacing)
     torch.testing.assert_close(found.squeeze(axis), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_default_dtype_changes_nothing(dtype):
+    """19 voxels and 16 faces: 2 * 19 / 16 is 2.375, below the step at 2^1.25 = 2.378 to 2.83.
+
+    In bfloat16 that step would be 2.375.
+    """
+    labels = torch.zeros(1, 6, 15, dtype=torch.long)
+    labels[0, 0] = 1
+    labels[0, 1, :4] = 1
+    torch.set_default_dtype(dtype)
+    try:
+        found = radii_of(labels, 2)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found[0, 1] == 2
