@@ -289,3 +289,16 @@ def test_inputs_are_left_as_they_were(weigh):
     weigh(labels, num_classes=3, ignore_index=255, weight=weight)
     assert torch.equal(labels, before[0])
     assert torch.equal(weight, before[1])
+
+
+@pytest.mark.parametrize(("weight", "shares"), [(None, 2.0), ([1.0, 2.0, 5.0], 3.0)])
+def test_a_class_that_the_data_set_lacks_is_not_counted(weight, shares):
+    """Its weight is in no voxel, so it must not make the others smaller."""
+    labels = torch.tensor([[0, 0, 1, 1, 1]])
+    found = dilated_balanced_weights(
+        labels, 0, num_classes=3, volumes=torch.tensor([12.0, 8.0, 0.0]), num_voxels=20,
+        weight=weight,
+    )  # fmt: skip
+    own = weight or [1.0, 1.0, 1.0]
+    first, second = (20 / shares * own[c] / v for c, v in enumerate((12, 8)))
+    torch.testing.assert_close(found[0], torch.tensor([first] * 2 + [second] * 3))
