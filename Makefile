@@ -83,7 +83,7 @@ fuzz: $(VENV)/.installed-dev ## throw 100,000 random calls, valid and wrong, at 
 memory: $(VENV)/.installed-dev ## train for 2,000 steps with ever-changing shapes and watch the memory
 	$(BIN)/python benchmarks/hardening/memory_growth.py $(ARGS)
 
-mutation: $(VENV)/.installed-dev ## change the core in 1,600 places, one at a time, and see whether the tests notice (an hour)
+mutation: $(VENV)/.installed-dev ## change the core in 2,600 places, one at a time, and see whether the tests notice (two hours)
 	$(BIN)/python benchmarks/hardening/mutation.py $(ARGS)
 
 results: answers ## recompute every table and figure of README and docs/results.md from results/

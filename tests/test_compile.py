@@ -193,6 +193,21 @@ def test_exports_for_batches_of_any_size(name, classes, named, mode):
         torch.testing.assert_close(program(*part), criterion(*part))
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_an_export_with_images_of_any_size(name):
+    """From 3 voxels on, whatever the number of classes."""
+    generator = torch.manual_seed(0)
+    logits = torch.randn(2, 5, 12, 13, generator=generator)
+    target = torch.randint(0, 5, (2, 12, 13), generator=generator)
+    height, width = (Dim(axis, min=3, max=64) for axis in ("height", "width"))
+    dynamic = ({2: height, 3: width}, {1: height, 2: width})
+    criterion = MODULES[name]()
+    program = torch.export.export(criterion, (logits, target), dynamic_shapes=dynamic).module()
+    for rows, columns in ((5, 12), (12, 5), (3, 4)):
+        part = logits[:, :, :rows, :columns], target[:, :rows, :columns]
+        torch.testing.assert_close(program(*part), criterion(*part))
+
+
 class Marked(torch.Tensor):
     """A subclass that changes nothing, as MONAI's MetaTensor does in a loss."""
 

@@ -451,3 +451,14 @@ def test_the_size_of_the_data_set_fits_every_channel():
             DilatedBalancedCELoss(1, num_voxels=size, **given)
     unlabelled = {"mode": "multilabel", "volumes": [[0, 0], [15, 1]], "num_voxels": 16}
     DilatedBalancedCELoss(1, **unlabelled)
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [1.0, 2.0, 3.0], np.array([1, 2, 3])])
+def test_numbers_are_kept_where_modules_are_made_without_any(values):
+    """As `torch.device("meta")` makes them, to be filled from a checkpoint later."""
+    with torch.device("meta"):
+        criterion = DilatedBalancedCELoss(2, weight=values)
+        with pytest.raises(ValueError, match="expected finite numbers >= 0"):
+            DilatedBalancedCELoss(2, weight=[-value for value in values])
+    assert criterion.weight.tolist() == [1, 2, 3]
+    assert "weight=[1.0, 2.0, 3.0]" in repr(criterion)

@@ -244,12 +244,14 @@ def as_process_group(process_group: object) -> "dist.ProcessGroup | None":
 def as_numbers(name: str, values: object, expected: str = "one number per class") -> Tensor:
     """Numbers as a float32 tensor, cut off from any graph. Not every device has float64."""
     try:
-        tensor = torch.as_tensor(values).detach()
+        # Not on the default device, which may be "meta": numbers without values.
+        device = values.device if isinstance(values, Tensor) else "cpu"
+        tensor = torch.as_tensor(values, device=device).detach()
         # The compiler of torch 2.4 can't ask a tensor whether it has an attribute.
         is_array = isinstance(values, Tensor) or hasattr(values, "dtype")
         if tensor.is_floating_point() and not is_array:
             # Torch's default dtype may be too narrow for Python's own floats.
-            tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu")
+            tensor = torch.as_tensor(values, dtype=torch.float64, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: got {values!r}, expected {expected}.") from error
     if tensor.dtype == torch.bool or tensor.is_complex():

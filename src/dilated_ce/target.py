@@ -83,7 +83,9 @@ def as_target(mode: str, logits: Tensor, target: Tensor, ignore_index: int | Non
     if not isinstance(target, Tensor):
         raise TypeError(f"target: got {type(target).__name__}, expected a torch.Tensor.")
     batch, channels, *spatial = logits.shape
-    if mode == "multiclass" and target.shape != logits.shape:
+    # A tuple of another length is compared, too, and exporters then take H for any number but C.
+    alike = target.ndim == logits.ndim and target.shape == logits.shape
+    if mode == "multiclass" and not alike:
         with_axis = target.ndim == logits.ndim and target.shape[1] == 1
         labels = as_labels("target", target[:, 0] if with_axis else target)
         _check_fit(mode, logits, target, (batch, *[1] * with_axis, *spatial))

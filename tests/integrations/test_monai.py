@@ -228,6 +228,23 @@ def test_one_channel_takes_options_with_one_radius_or_one_number(options):
     torch.testing.assert_close(expected, core)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.long, torch.float32])
+@pytest.mark.parametrize("wrong", [3, 200])
+def test_an_index_that_is_no_mask(dtype, wrong):
+    """With masks of their own, too: it would be background in all of them, without a word."""
+    target = torch.zeros(1, 1, 4, 5, dtype=dtype)
+    target[0, 0, 1, 2] = wrong
+    logits = torch.zeros(1, 3, 4, 5)
+    for criterion in (AdaptiveDilatedCELoss(sigmoid=True), DilatedBalancedCELoss(2, sigmoid=True)):
+        with pytest.raises(ValueError, match=rf"target: got label {wrong}, expected 0 \.\.\. 2"):
+            criterion(logits, target)
+    ignoring = AdaptiveDilatedCELoss(sigmoid=True, ignore_index=wrong)
+    rest = torch.zeros(1, 1, 4, 5, dtype=torch.long)
+    rest[0, 0, 1, 2] = -100
+    expected = AdaptiveDilatedCELoss(sigmoid=True)(logits, rest)
+    torch.testing.assert_close(ignoring(logits, target), expected)
+
+
 class TestDeepSupervision:
     def levels(self):
         generator = torch.manual_seed(0)

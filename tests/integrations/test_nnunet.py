@@ -164,6 +164,15 @@ def loss_of_levels(labels, outputs, targets, in_mm, loss, **options):
     return expected
 
 
+@pytest.mark.parametrize("label", [-1, 3, 65537])
+def test_a_label_that_is_no_class(label):
+    """Whatever it would be in a narrower dtype: 65537 is 1 in 16 bits."""
+    target = torch.zeros(2, 1, 8, 8)
+    target[0, 0, 0, 0] = label
+    with pytest.raises(ValueError, match=f"target: got label {label}, expected 0 ... 2"):
+        DilatedLoss(2, full_size=(8, 8))(torch.zeros(2, 3, 8, 8), target)
+
+
 @pytest.mark.parametrize("labels", LABEL_SETS)
 @pytest.mark.parametrize("in_mm", [False, True])
 def test_a_radius_has_the_same_length_at_every_level(make, labels, in_mm):

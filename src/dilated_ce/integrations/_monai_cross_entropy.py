@@ -18,7 +18,7 @@ from dilated_ce.options import (
     as_numbers,
     as_process_group,
 )
-from dilated_ce.target import as_target, plain, valid_voxels
+from dilated_ce.target import as_labels, as_target, check_labels, plain, valid_voxels
 from dilated_ce.weighting import WeightMap
 
 
@@ -234,7 +234,14 @@ def check_shapes(input: Tensor, target: Tensor) -> None:
 
 
 def _one_hot(target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
-    """Class indices B1H[WD] as masks BNH[WD]; an ignored voxel is so in every channel."""
+    """Class indices B1H[WD] as masks BNH[WD]; an ignored voxel is so in every channel.
+
+    Raises:
+        ValueError: an index that is no class.
+    """
+    labels = as_labels("target", target[:, 0])
+    indices, valid = check_labels("target", labels, num_classes, ignore_index)
     classes = torch.arange(num_classes, device=target.device)
-    masks = (target == classes.view(-1, *[1] * (target.ndim - 2))).to(target.dtype)
-    return masks if ignore_index is None else torch.where(target == ignore_index, target, masks)
+    classes = classes.view(-1, *[1] * (labels.ndim - 1))
+    masks = (indices[:, None] == classes).to(labels.dtype)
+    return masks if valid is None else torch.where(valid[:, None], masks, labels[:, None])

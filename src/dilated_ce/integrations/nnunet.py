@@ -115,9 +115,9 @@ class DilatedLoss(nn.Module):
         """The loss of logits (B, C, *spatial) against labels (B, 1, *spatial), or region masks."""
         known, mask = self._split(target)
         if mask is not None:
-            labels = torch.where(mask, known.to(torch.int16), _IGNORED)
+            labels = torch.where(mask, known.to(torch.int32), _IGNORED)
         else:
-            labels = known.to(torch.int16) if known.is_floating_point() else known
+            labels = known.to(torch.int32) if known.is_floating_point() else known
         options: dict[str, Any] = {
             "mode": "multilabel" if self.regions else "multiclass",
             "spacing": level_spacing(net_output.shape[2:], self.full_size, self.spacing),
