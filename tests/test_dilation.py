@@ -52,6 +52,25 @@ def test_any_number_of_classes(num_classes):
     np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, 2.5, num_classes))
 
 
+def test_rows_of_every_length():
+    """Longer rows are made of shorter ones, by moves of 1 to 8 bytes."""
+    labels = torch.zeros(1, 90, dtype=torch.long)
+    labels[0, 45] = 1
+    for radius in range(46):
+        ours = dilate_labels(labels, radius, num_classes=2)
+        np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, radius, 2))
+
+
+def test_a_disc_that_does_not_hold_the_one_before():
+    """Rounding tells slices of two balls apart that are one disc: see `test_ball.py`."""
+    labels = torch.zeros(1, 21, 23, 25, dtype=torch.long)
+    labels[0, 10, 11, 8], labels[0, 10, 11, 16] = 1, 2
+    options = {"num_classes": 3, "spacing": (1.4, 0.6, 0.6)}
+    radii = [0.0, 6.161168720299744, 11.490865937778578]
+    ours = dilate_labels(labels, radii, **options)
+    np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, radii, **options))
+
+
 @pytest.mark.parametrize("radius", [1, 2, 3.7, 8, 25, 40])
 @pytest.mark.parametrize(
     ("shape", "spacing"), [((1, 64, 48), (1.0, 1.0)), ((1, 14, 40, 37), (3.0, 0.8, 0.8))]
