@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from losses import LOSSES, WEIGHTS
 
-from dilated_ce import dilated_balanced_cross_entropy
+from dilated_ce import adaptive_dilated_cross_entropy, dilated_balanced_cross_entropy
 from dilated_ce.target import Target
 from dilated_ce.weighted_ce import weighted_cross_entropy
 
@@ -392,3 +392,22 @@ def test_probabilities_of_any_dtype_are_taken_in_that_of_the_loss(name, told, dt
     (ours,) = torch.autograd.grad(loss, logits)
     (reference,) = torch.autograd.grad(expected, logits)
     torch.testing.assert_close(ours, reference)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_backward_pass_of_half_precision_is_computed_in_float32(dtype, create_graph):
+    """The first takes what the forward pass has left, later ones compute it anew."""
+    generator = torch.manual_seed(0)
+    logits = (4 * torch.randn(2, 5, 9, 8, generator=generator)).to(dtype).requires_grad_()
+    labels = torch.randint(0, 5, (2, 9, 8), generator=generator)
+
+    def gradients(scores):
+        loss = adaptive_dilated_cross_entropy(scores, labels, label_smoothing=0.1, reduction="sum")
+        first = torch.autograd.grad(loss, logits, retain_graph=True)[0]
+        return first, torch.autograd.grad(loss, logits, create_graph=create_graph)[0].detach()
+
+    expected = gradients(logits.float())
+    for found, wanted in zip(gradients(logits), expected, strict=True):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
