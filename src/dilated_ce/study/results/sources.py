@@ -145,17 +145,15 @@ def _open_folders(
         for counted, in_name in zip(_seeds(keys), named, strict=True)
     ]
     seeds = [seed if told is None else told for seed, told in zip(seeds, told_seeds, strict=True)]
+    # Where the seed is told, as by `compare`, several paths are folds of one training.
     places = [
-        (results.dataset, method, seed)
-        for method, (results, _), seed in zip(methods, found, seeds, strict=True)
+        ((results.dataset, method, seed), str(results.folder))
+        for method, (results, _), seed, told in zip(methods, found, seeds, told_seeds, strict=True)
+        if told is None
     ]
-    for place, number in Counter(places).items():
+    for place, number in Counter(place for place, _ in places).items():
         if number > 1:
-            alike_paths = [
-                str(results.folder)
-                for other, (results, _) in zip(places, found, strict=True)
-                if other == place
-            ]
+            alike_paths = [folder for other, folder in places if other == place]
             _, method, seed = place
             which = "" if seed is None else f", seed {seed}"
             opened.problems.append(
