@@ -101,9 +101,10 @@ def dilated_balanced_cross_entropy(
             lesions the volumes of whole images give weights that are many times too large.
         process_group: the processes that hold the other parts of the batch: "world" for all of
             them (or this one alone, while `torch.distributed` is not initialised), or a group of
-            `torch.distributed`. The gradient averaged over them, as DistributedDataParallel does,
-            is then that of the whole batch in one process. Every process of the group has to make
-            the call. None: this process alone.
+            `torch.distributed`. With reduction="mean" the gradient averaged over them, as
+            DistributedDataParallel does, is then that of the whole batch in one process; with "sum"
+            it is that over the number of processes, as of any sum. Every process of the group has
+            to make the call. None: this process alone.
 
     Returns:
         The loss, a scalar; with reduction="none" the map w(x) CE(x), (B, *spatial), or

@@ -273,6 +273,16 @@ class TestDeepSupervision:
             )
 
 
+def test_a_weight_map_gets_no_gradient():
+    """Weights are numbers, in eager and in compiled code."""
+    logits = torch.randn(1, 3, 4, 5, generator=torch.manual_seed(0), requires_grad=True)
+    weight_map = torch.ones(1, 1, 4, 5, requires_grad=True)
+    target = torch.zeros(1, 1, 4, 5)
+    AdaptiveDilatedCELoss()(logits, target, weight_map).backward()
+    assert weight_map.grad is None
+    assert logits.grad.abs().sum() > 0
+
+
 class TestWeightMap:
     def batch(self, num_classes=3, seed=0):
         generator = torch.manual_seed(seed)

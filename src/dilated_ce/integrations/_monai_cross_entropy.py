@@ -198,7 +198,7 @@ def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: T
             "same patches, as for the loss."
         )
     weights = weights if by_channel else weights[:, 0]
-    weights = weights.to(logits.device, computed_in(logits))
+    weights = weights.detach().to(logits.device, computed_in(logits))
     valid = valid_voxels(found.labels, found.ignore_index)
     where = torch.ones_like(weights, dtype=torch.bool) if valid is None else valid
     values = torch.where(where, weights, 0)
