@@ -182,7 +182,7 @@ def test_seeds_in_the_names_of_trainers_are_seeds(tmp_path):
     assert made.reference == theirs  # nnU-Net's own, though the other comes first
     [verdict] = summary["verdicts"]
     assert verdict["comparisons"][0]["seeds"] == 2
-    assert f"{ours}: seed 0, 2, by the names of its trainers" in made.notes
+    assert f"Dataset004_Toy/{ours}: seed 0, 2, by the names of its trainers" in made.notes
 
 
 def test_one_seed_in_each_name_tells_nothing_of_seeds(tmp_path):
@@ -192,6 +192,17 @@ def test_one_seed_in_each_name_tells_nothing_of_seeds(tmp_path):
     assert set(made.cases["loss"]) == {"nnUNetTrainer", "nnUNetTrainerDiceLoss"}
     assert set(made.cases["seed"]) == {0}
     assert not any("by the names" in note for note in made.notes)
+
+
+def test_one_seed_in_each_data_set_tells_nothing_of_seeds(tmp_path):
+    folders = []
+    for dataset, seed in (("Dataset004_Toy", 0), ("Dataset005_Toy", 1)):
+        for trainer, wrong in (("nnUNetTrainer", 0.1), ("nnUNetTrainerDiceLoss", 0.2)):
+            path = write_v2(tmp_path / dataset, f"{trainer}_seed{seed}", wrong, predictions=False)
+        folders.append(path.parent.rename(path.parent.with_name(dataset)))
+    made, _ = report_on(tmp_path, folders)
+    assert set(made.cases["seed"]) == {0}
+    assert set(made.cases["dataset"]) == {"Dataset004_Toy", "Dataset005_Toy"}
 
 
 def test_one_seed_that_is_there_twice(tmp_path):

@@ -171,15 +171,16 @@ def _named_seeds(
     found: Sequence[tuple[nnunet.Results, str | None]], methods: Sequence[str], opened: Opened
 ) -> list[int | None]:
     """The seeds that the names of trainers end with, if a trainer is there with several of them."""
-    by_method: dict[str, set[int]] = {}
+    by_method: dict[tuple[str, str], set[int]] = {}
     for method, (results, told) in zip(methods, found, strict=True):
         if told is None and results.seed is not None:
-            by_method.setdefault(method, set()).add(results.seed)
+            by_method.setdefault((results.dataset, method), set()).add(results.seed)
     if all(len(seeds) < 2 for seeds in by_method.values()):
         return [None] * len(found)
-    for method, seeds in by_method.items():
+    for (dataset, method), seeds in by_method.items():
         shown = ", ".join(map(str, sorted(seeds)))
-        opened.notes.append(f"{method}: seed {shown}, by the names of its trainers")
+        of = f"{dataset}/{method}" if dataset else method
+        opened.notes.append(f"{of}: seed {shown}, by the names of its trainers")
     return [results.seed if told is None else None for results, told in found]
 
 
