@@ -13,6 +13,8 @@ from dilated_ce.cli.running import summarise, terminal
 from dilated_ce.study.wording import escape
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dilated_ce.study.settings.report import ReportConfig
 
 RESULTS, MASKS, JUDGING = "Results", "Masks", "Judging"
@@ -133,14 +135,15 @@ def report(
         ),
     ] = "all",
     empty: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="For a class that a case lacks: score (1 if none of it is predicted, otherwise "
-            "0), or skip.",
+            "0), or skip. An empty cell beside a 0 in a table asks for it.",
             autocompletion=one_of("score", "skip"),
+            show_default="score",
             rich_help_panel=JUDGING,
         ),
-    ] = "score",
+    ] = None,
     group_by: Annotated[
         str | None,
         typer.Option(
@@ -196,7 +199,11 @@ def report(
         "scale": scale,
         "metrics": metric or None,
         "cases": cases,
-        "scoring": {"empty": empty} | ({} if tolerance is None else {"tolerance": tolerance}),
+        "scoring": {
+            name: value
+            for name, value in (("empty", empty), ("tolerance", tolerance))
+            if value is not None
+        },
         "group_by": group_by,
         "mask_classes": classes(mask_classes),
         "mask_threshold": mask_threshold,
@@ -225,8 +232,32 @@ def _report(config: "ReportConfig") -> None:
             )
             raise typer.Exit(130) from None
     summary = json.loads((made.path.parent / "summary.json").read_text(encoding="utf-8"))
+    console.print(f"  read: {escape(_counted(made.cases))}", highlight=False)
     console.print(f"  reference: {escape(made.reference)}", highlight=False)
     summarise(summary, "method", config.out)
+
+
+def _counted(cases: "pd.DataFrame") -> str:
+    """How much was read: what was taken for a case, a method or a class by mistake shows here."""
+    from dilated_ce.study.wording import count, some
+
+    def named(column: str, what: str, several: str = "") -> str:
+        names = [str(name) for name in cases[column].unique()]
+        return f"{count(len(names), what, several)} ({some(names, 8)})"
+
+    parts = [
+        count(len(cases[["dataset", "case"]].drop_duplicates()), "case"),
+        named("loss", "method"),
+        named("class", "class", "classes"),
+    ]
+    parts += [
+        count(cases[column].nunique(), column)
+        for column in ("seed", "fold")
+        if cases[column].nunique() > 1
+    ]
+    if cases["dataset"].nunique() > 1:
+        parts.append(named("dataset", "data set"))
+    return ", ".join(parts)
 
 
 def _settings(options: dict[str, object]) -> "ReportConfig":

@@ -154,7 +154,7 @@ def read_results(config: ReportConfig, listener: Listener) -> Merged:
     merged = merge(
         reads,
         problems=problems,
-        empty=config.scoring.empty,
+        empty=config.scoring.empty if "empty" in config.scoring.model_fields_set else None,
         only_shared=config.cases == "shared",
         group_by=config.group_by,
     )

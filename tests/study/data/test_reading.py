@@ -428,8 +428,16 @@ def test_paths_out_of_the_folder_are_not_followed(nnunet):
 @pytest.mark.parametrize(
     ("path", "values", "message"),
     [
-        ("labelsTr/case2", labels_of(2) + 3, "holds the label [345], dataset.json names 0, 1, 2"),
-        ("labelsTr/case2", -labels_of(2).astype(np.int16), "holds the label -[12], dataset.json"),
+        (
+            "labelsTr/case2",
+            labels_of(2) + 3,
+            "holds the label [345], expected one of 0, 1, 2, by",
+        ),
+        (
+            "labelsTr/case2",
+            -labels_of(2).astype(np.int16),
+            "holds the label -[12], expected one of 0, 1, 2, by",
+        ),
         ("labelsTr/case2", labels_of(2) + 0.5, "no whole numbers"),
         ("labelsTr/case2", labels_of(2)[:4], "have the shapes 4 x 8 x 5, 6 x 8 x 5"),
         ("imagesTr/case2_0001", np.full(SHAPE, np.nan), "infinite or no numbers"),
@@ -461,7 +469,9 @@ def test_image_and_labels_have_voxels_of_the_same_size(nnunet):
     save(labels_of(2), nnunet / "labelsTr/case2.nii.gz", spacing=(1, 1, 3))
     problems = check_cases(open_at(nnunet)).problems
     assert problems == [
-        "case2: case2.nii.gz: got voxels of 1 x 1 x 3, those of case2_0000.nii.gz have 1 x 1 x 2"
+        "case2: case2.nii.gz: got voxels of 1 x 1 x 3, those of case2_0000.nii.gz have 1 x 1 x 2; "
+        "resample the labels onto the image's grid, or, if they were drawn on its voxels, save "
+        "them with its affine"
     ]
 
 

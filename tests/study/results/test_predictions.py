@@ -161,9 +161,104 @@ def test_all_files_that_are_wrong_are_named(tmp_path, volumes):
     with pytest.raises(DataError) as caught:
         report_on(tmp_path, {"a": tmp_path / "a"})
     for said in (
-        "case_00.nii.gz",
-        "has 5 x 12 x 8 voxels, the true mask 12 x 12 x 8",
-        "case_02.nii.gz: holds the label 7, the true masks names 0, 1, 2",
-        "got voxels of 1 x 1.5 x 3, those of",
+        "a: cannot be read as NIfTI",
+        "(one case: case_00)",
+        "has 5 x 12 x 8 voxels, the true mask 12 x 12 x 8; resample it (one case: case_01)",
+        "holds the label 7, expected one of 0, 1, 2, by the true masks: save it with these values "
+        "(one case: case_02)",
+        "got voxels of 1 x 1.5 x 3, those of the true mask have 1 x 1.5 x 2; resample",
     ):
         assert said in str(caught.value)
+
+
+def test_one_cause_is_told_once(tmp_path, volumes):
+    """Whatever numbers it has from case to case."""
+    _, found = volumes
+    for place, (name, labels) in enumerate(found.items()):
+        save(tmp_path / "probable", {name: (labels / (2.0 + place)).astype(np.float32)})
+        save(tmp_path / "other", {name: np.where(labels == 2, 9, labels).astype(np.uint8)})
+    with pytest.raises(DataError) as caught:
+        report_on(tmp_path, {name: tmp_path / name for name in ("probable", "other")})
+    other, probable = str(caught.value).splitlines()[1:]
+    assert "save probabilities as labels, such as those above 0.5 (4 cases: case_00" in probable
+    assert "other: holds the label 9, expected one of 0, 1, 2" in other
+    assert "(4 cases: case_00, case_01, case_02 and 1 more)" in other
+
+
+@pytest.mark.parametrize(("of_truth", "of_predictions"), [(1, 255), (255, 1)])
+def test_volumes_with_the_two_usual_foregrounds(tmp_path, of_truth, of_predictions):
+    truth, found = masks(cases=4)
+    binary = [{name: labels > 0 for name, labels in part.items()} for part in (truth, found)]
+    binary[1]["case_00"][:] = False  # an empty mask has one value alone
+    for folder, part, value in (
+        ("truth", binary[0], of_truth),
+        ("a", binary[1], of_predictions),
+        ("b", binary[1], of_truth),
+    ):
+        save(tmp_path / folder, {n: (value * m).astype(np.uint8) for n, m in part.items()})
+    made, summary = report_on(tmp_path, {"a": tmp_path / "a", "b": tmp_path / "b"})
+    a, b = (made.cases[made.cases["loss"] == name]["dice"].to_numpy() for name in "ab")
+    expected = [
+        2 * (binary[0][name] & binary[1][name]).sum()
+        / (binary[0][name].sum() + binary[1][name].sum())
+        for name in truth
+    ]  # fmt: skip
+    np.testing.assert_allclose(a, expected)
+    np.testing.assert_array_equal(a, b)
+    said = [f"a: {of_predictions} in its masks is read as the foreground"]
+    assert [note for note in summary["troubles"] if "in its masks" in note] == said
+    save(tmp_path / "a", {n: (2 * m).astype(np.uint8) for n, m in binary[1].items()})
+    with pytest.raises(DataError, match="holds the label 2, expected one of 0, "):
+        report_on(tmp_path, {"a": tmp_path / "a", "b": tmp_path / "b"})
+
+
+def test_pictures_with_soft_edges(tmp_path):
+    mask = np.zeros((24, 24), np.uint8)
+    mask[6:16, 6:16] = 255
+    soft = np.asarray(Image.fromarray(mask).resize((48, 48), Image.BILINEAR).resize((24, 24)))
+    for folder, values in (("truth", mask), ("a", mask), ("b", soft)):
+        (tmp_path / folder).mkdir()
+        for place in range(4):
+            Image.fromarray(np.roll(values, place, 0)).save(tmp_path / folder / f"{place}.png")
+    methods = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    with pytest.raises(DataError, match=r"masks with soft edges: --mask-threshold 127 \(4 cases"):
+        report_on(tmp_path, methods)
+    made, _ = report_on(tmp_path, methods, mask_threshold=127)
+    assert (made.cases["dice"] > 0.9).all()
+
+
+@pytest.mark.parametrize("names", ["{}_pred", "pred_{}"])
+def test_names_with_something_beside(tmp_path, volumes, names):
+    save(tmp_path / "c", {names.format(name): labels for name, labels in volumes[1].items()})
+    beside = names.format("")
+    with pytest.raises(DataError, match=f"rename them: each has '{beside}' beside the name of a"):
+        report_on(tmp_path, {"c": tmp_path / "c"})
+
+
+def test_a_class_that_no_mask_holds_is_in_no_mean(tmp_path, volumes):
+    """It would score 1 under every method, and bring all differences nearer to 0."""
+    truth, found = volumes
+    methods = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    plain, _ = report_on(tmp_path, methods)
+    classes = {"background": 0, "one": 1, "two": 2, "three": 3}
+    named, _ = report_on(tmp_path, methods, mask_classes=classes, out=tmp_path / "named")
+    assert list(named.cases["class"].unique()) == ["one", "two"]
+    np.testing.assert_array_equal(named.cases["dice"], plain.cases["dice"])
+    notes = json.loads((tmp_path / "named" / "summary.json").read_text())["troubles"]
+    assert "class three: no case holds it, and no method predicts it: left out" in notes
+    found["case_00"][0, 0, 0] = 3  # a false alarm is one
+    save(tmp_path / "a", found)
+    named, _ = report_on(tmp_path, methods, mask_classes=classes, out=tmp_path / "named")
+    third = named.cases[named.cases["class"] == "three"]
+    assert third[third["loss"] == "a"]["dice"].tolist() == [0, 1, 1, 1]
+    notes = json.loads((tmp_path / "named" / "summary.json").read_text())["troubles"]
+    assert any("class three: no case holds it, and some method predicts it" in n for n in notes)
+    alarms, _ = report_on(
+        tmp_path, methods, mask_classes=classes, out=tmp_path / "skip", scoring={"empty": "skip"}
+    )
+    assert "three" in set(alarms.cases["class"])
+    empty = {name: np.zeros_like(labels) for name, labels in truth.items()}
+    for folder in ("truth", "a", "b"):
+        save(tmp_path / folder, empty)
+    with pytest.raises(DataError, match="no case holds a class, and none is predicted: one, two"):
+        report_on(tmp_path, methods, mask_classes={"background": 0, "one": 1, "two": 2})

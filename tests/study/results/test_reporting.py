@@ -191,16 +191,61 @@ def test_an_empty_cell_means_that_nobody_holds_the_class(tmp_path):
     table = scores()
     where = (table["case"] == "p00") & (table["class"] == "tumor")
     table.loc[where, "dice"] = [np.nan, 0.0]  # the other has a false alarm
-    made, summary = report_on(tmp_path, table.drop(columns="hd95"))
+    with pytest.raises(
+        DataError, match=r"ce has an empty Dice in one place where dbce has 0 \(p00\)"
+    ):
+        report_on(tmp_path, table.drop(columns="hd95"))  # it may as well have failed
+    how = {"scoring": {"empty": "score"}}
+    made, summary = report_on(tmp_path, table.drop(columns="hd95"), **how)
     taken = made.cases[(made.cases["case"] == "p00") & (made.cases["class"] == "tumor")]
     assert taken["dice"].tolist() == [1.0, 0.0]
-    assert "one empty cell of Dice: taken as a class that neither" in summary["troubles"][0]
+    assert "one empty cell of Dice (ce: 1): taken as a class that" in summary["troubles"][0]
     made, summary = report_on(tmp_path, table.drop(columns="hd95"), scoring={"empty": "skip"})
     taken = made.cases[(made.cases["case"] == "p00") & (made.cases["class"] == "tumor")]
     assert taken["dice"].isna().all()
     table.loc[where, "dice"] = [np.nan, 0.5]
     with pytest.raises(DataError, match="one empty Dice although the truth holds the class"):
         report_on(tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    "said", [{"true_voxels": 0}, {"false_alarm": [0.0, 1.0]}, {"recall": np.nan}]
+)
+def test_an_empty_cell_beside_a_zero_where_the_truth_is_known(said):
+    """Then nothing is asked: the 0 is a false alarm."""
+    [[name, value]] = said.items()
+    table = scores().drop(columns="hd95").rename(columns={"method": "loss"})
+    table[name] = {"true_voxels": 90, "false_alarm": np.nan, "recall": 0.5}[name]
+    where = (table["case"] == "p00") & (table["class"] == "tumor")
+    table.loc[where, "dice"] = [np.nan, 0.0]
+    table.loc[where, name] = value
+    merged = merge([Read(table)])
+    cases = merged.cases
+    taken = cases[(cases["case"] == "p00") & (cases["class"] == "tumor")]
+    assert taken["dice"].tolist() == [1.0, 0.0]
+
+
+def test_an_empty_cell_beside_a_zero_of_another_seed(tmp_path):
+    table = scores(seeds=2).drop(columns="hd95")
+    where = (table["case"] == "p00") & (table["class"] == "tumor")
+    table.loc[where, "dice"] = [np.nan, np.nan, 0.0, np.nan]
+    with pytest.raises(DataError) as caught:
+        report_on(tmp_path, table)
+    said = str(caught.value)
+    assert "ce has an empty Dice in one place where ce has 0" in said
+    assert "dbce has an empty Dice in 2 places where ce has 0" in said
+
+
+def test_a_class_that_is_empty_everywhere_is_in_no_mean(tmp_path):
+    table = scores().drop(columns="hd95")
+    without = table[table["class"] == "liver"]
+    table.loc[table["class"] == "tumor", "dice"] = np.nan
+    made, summary = report_on(tmp_path, table)
+    assert made.cases["dice"].tolist() == pytest.approx(without["dice"].tolist())
+    assert (
+        "class tumor: no case holds it, and no method predicts it: left out"
+        in (summary["troubles"])
+    )
 
 
 def test_an_empty_cell_is_a_failure_where_any_row_shows_the_class(tmp_path):

@@ -303,6 +303,125 @@ def test_per_cent_is_never_guessed(tmp_path):
         read_table(write(tmp_path / "b.csv", table), scale="percent")
 
 
+@pytest.mark.parametrize("methods", [("a", "b"), ("a", "b", "c")])
+@pytest.mark.parametrize("scale", ["fractions", "percent"])
+def test_methods_with_scales_of_their_own(tmp_path, methods, scale):
+    """Neither scale is right for all, so neither is advised."""
+    table = scores(methods)
+    table["dice"] *= np.where(table["method"] == "a", 100, 1)
+    with pytest.raises(DataError) as caught:
+        read_table(write(tmp_path / "a.csv", table), scale=scale)
+    assert "dice: a is in per cent" in str(caught.value)
+    assert "in fractions" in str(caught.value)
+    assert "--scale" not in str(caught.value)
+
+
+def test_per_cent_below_one(tmp_path):
+    """One such Dice is a failure, and said; if most are, these are fractions."""
+    table = scores().assign(dice=lambda t: 100 * t["dice"])
+    table.loc[0, "dice"] = 0.4
+    read = read_table(write(tmp_path / "a.csv", table), scale="percent")
+    assert read.cases["dice"][0] == pytest.approx(0.004)
+    assert "a.csv: dice: one value below 1 read as per cent, too: 0.4 for p00" in read.notes
+    table.loc[: len(table) * 3 // 4, "dice"] /= 100
+    path = write(tmp_path / "b.csv", table)
+    with pytest.raises(DataError, match="most values are below 1"):
+        read_table(path, scale="percent")
+    with pytest.raises(DataError) as caught:
+        read_table(path)
+    assert "outside of 0 to 1" in str(caught.value)
+    assert "--scale" not in str(caught.value)
+
+
+def comma(number):
+    return f"{number:.4f}".replace(".", ",")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("first", ["1", "0", "0,5", ""])
+def test_decimal_commas_in_any_row(tmp_path, separator, first):
+    """The first row need not have one, and with commas between columns quotes hold them."""
+    table = scores().drop(columns="hd95")
+    expected = table["dice"].round(4).tolist()
+    texts = table.assign(dice=table["dice"].map(comma))
+    if first:
+        texts.loc[0, "dice"] = first
+        expected[0] = float(first.replace(",", "."))
+    path = write(tmp_path / "a.csv", texts, sep=separator)
+    read = read_table(path)
+    assert read.cases["dice"].tolist() == expected
+    assert any("numbers are read with decimal commas, such as" in note for note in read.notes)
+    texts.loc[5, "dice"] = "fehlt"
+    with pytest.raises(DataError, match=r"dice: expected numbers, got 'fehlt' in line 7$"):
+        read_table(write(path, texts, sep=separator))
+    texts.loc[5, "dice"] = "0.5"
+    with pytest.raises(DataError, match=r"decimal comma \(.*\) and with a point \('0.5' in line 7"):
+        read_table(write(path, texts, sep=separator))
+
+
+def test_commas_that_may_stand_between_thousands(tmp_path):
+    table = scores().assign(dice=1, hd95="1,234")
+    path = write(tmp_path / "a.csv", table)
+    with pytest.raises(DataError, match="'1,234' in line 2 of hd95: the comma may be a decimal"):
+        read_table(path)
+    table.loc[1, "hd95"] = "12,34"
+    read = read_table(write(path, table))
+    assert read.cases["hd95"][:2].tolist() == [1.234, 12.34]
+
+
+def test_signs_of_per_cent(tmp_path):
+    table = scores()
+    texts = table.assign(dice=table["dice"].map("{:.2%}".format))
+    path = write(tmp_path / "a.csv", texts)
+    for scale in ("fractions", "percent"):
+        read = read_table(path, metrics=["dice"], scale=scale)
+        np.testing.assert_allclose(read.cases["dice"], table["dice"], atol=5e-5)
+    texts.loc[3, "dice"] = "0.5"
+    with pytest.raises(
+        DataError, match=r"dice: 95 cells with a % sign .* and 1 without \('0.5' in"
+    ):
+        read_table(write(path, texts))
+    texts = table.assign(hd95=table["hd95"].map("{:.0f}%".format))
+    with pytest.raises(DataError, match="hd95: expected numbers, got '"):
+        read_table(write(path, texts))
+
+
+def test_rows_of_other_lengths(tmp_path):
+    """A cell too few or too many moves the others to columns that are not theirs."""
+    path = tmp_path / "a.csv"
+    path.write_text("method,case,dice,hd95\na,p0,0,5,3\nb,p0,0.6\n")
+    with pytest.raises(DataError, match=r"expected 4 cells in every row.*got 5 in line 2, 3 "):
+        read_table(path)
+    path.write_text("method,case,dice,,\na,p0,0.5,,\n,,,,\n\nb,p0,0.6,,,\n")
+    read = read_table(path)
+    assert read.cases["dice"].tolist() == [0.5, 0.6]
+    path.write_text(",method,case,dice,\n0,a,p0,0.5,\n1,b,p0,0.6,\n")
+    assert "a.csv: columns without a name are not read" in read_table(path).notes
+
+
+ROWS = ["Mittelwert", "Mean ± SD", "mean_all", "Average (n=24)", "Écart-type", "std of dice",
+        "Mean (over 24 cases)", "Median [IQR]"]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_rows_that_sum_up_are_no_cases(tmp_path, row):
+    table = scores()
+    last = table.groupby("method", as_index=False)[["dice", "hd95"]].mean()
+    last = last.assign(case=row, seed=0)
+    last["class"] = "liver"
+    read = read_table(write(tmp_path / "a.csv", pd.concat([table, last])))
+    assert len(read.cases) == len(table)
+    assert f"a.csv: rows that are no case are left out: {row}" in read.notes
+
+
+@pytest.mark.parametrize("name", ["max_01", "case_mean", "all_12", "Min-jun", "test 5", "n 24"])
+def test_names_of_cases_that_hold_such_a_word(tmp_path, name):
+    table = scores()
+    table["case"] = table["case"].replace("p00", name)
+    read = read_table(write(tmp_path / "a.csv", table))
+    assert len(read.cases) == len(table)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

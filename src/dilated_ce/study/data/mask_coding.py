@@ -101,9 +101,12 @@ class MaskCoding:
         if unknown.size:
             expected = ", ".join(map(self._shown, self.values))
             shown = self._shown(int(unknown[0]))
-            void = "" if self.ignored is not None else f", or --ignore-value {shown}"
+            low, high = min(self.values), max(self.values)
+            fix = "" if self.ignored is not None else f", or --ignore-value {shown}"
+            if len(self.values) == 2 and low < unknown[0] < high and not self.in_colour:
+                fix = f"; for masks with soft edges: --mask-threshold {(low + high) // 2}"
             raise ValueError(
-                f"holds the value {shown}, which is no class; expected one of {expected}{void}"
+                f"holds the value {shown}, which is no class; expected one of {expected}{fix}"
             )
         return labels.astype(np.uint8)
 

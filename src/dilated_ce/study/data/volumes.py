@@ -29,6 +29,10 @@ MODES = {2: "bilinear", 3: "trilinear"}
 ROUNDED = 1e-3  # how far labels that went through fractions may be from a whole number
 ALIKE = 1.1  # spacings whose ratio is smaller are alike
 MOST_APART = 0.25  # voxels between those of an image and its labels: headers are rounded
+ONTO_GRID = (
+    "resample the labels onto the image's grid, or, if they were drawn on its voxels, save them "
+    "with its affine"
+)
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,8 @@ def class_indices(
     if unknown:
         named = sorted({value for of_class in values for value in of_class})
         raise DataError(
-            f"{path.name}: holds the label {unknown[0]}, {named_by} names "
-            f"{', '.join(map(str, named))}"
+            f"{path.name}: holds the label {unknown[0]}, expected one of "
+            f"{', '.join(map(str, named))}, by {named_by}: save it with these values"
         )
     table = np.zeros(int(present.max()) + 1, np.uint8)
     table[present] = [codes[value] for value in present.tolist()]
@@ -260,7 +264,8 @@ def check_grids(labels: Grid, image: Grid, shape: tuple[int, ...], name: str) ->
     """
     if not np.allclose(image.spacing[: len(labels.spacing)], labels.spacing, rtol=0.01):
         raise ValueError(
-            f"got voxels of {_size(labels.spacing)}, those of {name} have {_size(image.spacing)}"
+            f"got voxels of {_size(labels.spacing)}, those of {name} have {_size(image.spacing)}; "
+            f"{ONTO_GRID}"
         )
     if labels.told is None or image.told is None:
         return
@@ -268,8 +273,7 @@ def check_grids(labels: Grid, image: Grid, shape: tuple[int, ...], name: str) ->
     if apart > MOST_APART * min(labels.spacing):
         raise ValueError(
             f"its voxels lie up to {apart:.3g} mm away from those of {name}, expected the same "
-            "places; resample the labels onto the image's grid, or, if they were drawn on its "
-            "voxels, save them with its affine"
+            f"places; {ONTO_GRID}"
         )
 
 
@@ -329,10 +333,14 @@ def read_labels(path: Path) -> tuple[NDArray[np.integer], Grid]:
         with np.errstate(invalid="ignore"):  # infinity minus infinity, which is refused below
             unfit = ~(np.abs(values) <= MOST_LABEL) | (np.abs(values - whole) > ROUNDED)
         if unfit.any():
+            fix = (
+                "save probabilities as labels, such as those above 0.5"
+                if values.min() >= 0 and values.max() <= 1
+                else "resample labels to the nearest voxel"
+            )
             raise ValueError(
                 f"holds labels that are no whole numbers, or too large, such as "
-                f"{values[unfit][0]:.6g}; expected one small whole number per class: resample "
-                "labels to the nearest voxel"
+                f"{values[unfit][0]:.6g}; expected one small whole number per class: {fix}"
             )
     except ValueError as error:
         raise DataError(f"{path.name}: {error}") from error

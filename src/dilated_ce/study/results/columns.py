@@ -1,6 +1,7 @@
 """Which column of a table is what: the names that people and their tools use."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -64,11 +65,19 @@ STATISTICS = {
     *("median", "min", "minimum", "max", "maximum", "iqr", "q1", "q2", "q3", "count"),
     *("ci", "ci95", "ci_low", "ci_high", "ci_lower", "ci_upper", "percentile", "quantile"),
 }
+# What such rows are called beside that, and words that may stand with them: Mean +- SD (n = 24).
+ROWS_OF_STATISTICS = {
+    *("mittel", "mittelwert", "durchschnitt", "standardabweichung", "stabw", "gesamt"),
+    *("moyenne", "ecart_type", "media", "promedio", "desviacion_estandar", "desvio_padrao"),
+}
+COUNTED = {"n", "cases", "patients", "subjects", "images", "volumes"}  # a number may stand there
+BESIDE_STATISTICS = {"of", "over", "the", "and", "case", "patient", "values", "scores", "dice"}
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # of the data
 BACKGROUND = {"background", "bg"}
 # Of several names of the case, those that tell cases apart more finely come first.
 FINEST = ("image_id", "image", "filename", "file_name", "file", "name")
 SURE = {"case", "case_id", "caseid", "case_name"}
+PERCENTILE = r"\s*\d+(\.\d+)?\s*(%|(th|st|nd|rd)?\s*percentile)\s*"  # as pandas and mist have it
 TOLERANCE = r"@?\s*[\d.]*\s*(mm|cm|px|pixels?|voxels?|vox|%|percent)"  # NSD (2 mm)
 SCORE_OF = {name: score for score, names in NAMES.items() for name in names}
 
@@ -99,13 +108,43 @@ class Found:
 
 
 def plain(name: str) -> str:
-    """A name as it is compared: in small letters, with _ between its parts.
+    """A name as it is compared: in small letters without accents, with _ between its parts.
 
     Examples:
-        >>> plain("Hausdorff Distance 95 (mm)")
-        'hausdorff_distance_95_mm'
+        >>> plain("Hausdorff Distance 95 (mm)"), plain("Écart-type")
+        ('hausdorff_distance_95_mm', 'ecart_type')
     """
-    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+    letters = unicodedata.normalize("NFKD", name.strip().lower())
+    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return re.sub(r"[^a-z0-9]+", "_", bare).strip("_")
+
+
+def is_statistic(name: str) -> bool:
+    """Whether what is called so sums others up: `mean`, `95th percentile`."""
+    found = re.fullmatch(PERCENTILE, name, re.I)
+    return found is not None or plain(name) in STATISTICS | OVERALL
+
+
+def is_row_of_statistics(name: str) -> bool:
+    """Whether a row that is called so is no case but sums cases up.
+
+    Examples:
+        >>> [is_row_of_statistics(name) for name in ("Mean ± SD", "Average (n=24)", "mean_all")]
+        [True, True, True]
+        >>> [is_row_of_statistics(name) for name in ("max_01", "case_mean", "all_12")]
+        [False, False, False]
+    """
+    whole = plain(name)
+    if is_statistic(name) or whole in ROWS_OF_STATISTICS:
+        return True
+    words = {word for word in whole.split("_") if not word.isdigit()}
+    has_number = words != {*whole.split("_")}
+    sums = STATISTICS | OVERALL | ROWS_OF_STATISTICS
+    return (
+        whole.split("_")[0] in sums
+        and words <= sums | BESIDE_STATISTICS | COUNTED
+        and not (has_number and words.isdisjoint(COUNTED))
+    )
 
 
 def lay_out(

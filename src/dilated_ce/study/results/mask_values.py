@@ -1,6 +1,6 @@
 """What the values of predicted and true masks mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +90,8 @@ def find_masks(
         config.scoring,
         "the true masks",
     )
-    return [masks] * len(predictions), [note + some([str(value) for value in kept[1:]], 10)]
+    of_each, notes = _of_volumes(config, masks, predictions)
+    return of_each, [note + some([str(value) for value in kept[1:]], 10), *notes]
 
 
 def _described(config: ReportConfig, truth: Path) -> Masks | None:
@@ -108,6 +109,34 @@ def _described(config: ReportConfig, truth: Path) -> Masks | None:
         config.scoring,
         "dataset.json",
     )
+
+
+def _of_volumes(
+    config: ReportConfig, masks: Masks, predictions: Sequence[Mapping[str, Path]]
+) -> tuple[list[Masks], list[str]]:
+    """Predictions with a foreground of 255 where the truth has 1, or the other way round."""
+    usual: dict[tuple[int, ...], tuple[int, int]] = {(0, 1): (0, 255), (0, 255): (0, 1)}
+    other = usual.get(tuple(value for of_class in masks.values for value in of_class))
+    of_each, notes = [], []
+    for source, found in zip(config.predictions, predictions, strict=True):
+        own = masks
+        if other is not None and _first_values(found.values()) == set(other):
+            own = replace(masks, predicted_values=tuple((value,) for value in other))
+            notes.append(f"{source.method}: {other[1]} in its masks is read as the foreground")
+        of_each.append(own)
+    return of_each, notes
+
+
+def _first_values(files: Iterable[Path]) -> set[int]:
+    """The values of the first mask that has more than one."""
+    for path in files:
+        try:
+            values = set(np.unique(read_labels(path)[0]).tolist())
+        except DataError:  # told when it is scored
+            return set()
+        if len(values) > 1:
+            return values
+    return set()
 
 
 def _of_pictures(

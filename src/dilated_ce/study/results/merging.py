@@ -1,6 +1,5 @@
 """One table of scores from all sources, and every reason why it could not be."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +20,10 @@ from dilated_ce.study.results.checks import (
     told_twice,
     two_groups,
 )
+from dilated_ce.study.results.empty_cells import without_empty_cells
 from dilated_ce.study.results.read import Read
-from dilated_ce.study.scores.score import FALSE_ALARMS
 from dilated_ce.study.scores.settings import Empty
-from dilated_ce.study.scores.table import COUNTS, LOWER_IS_BETTER, SCORES
+from dilated_ce.study.scores.table import COUNTS, SCORES
 from dilated_ce.study.wording import count, listing, some
 
 
@@ -49,7 +48,7 @@ def merge(
     reads: Sequence[Read],
     *,
     problems: Sequence[str] = (),
-    empty: Empty = "score",
+    empty: Empty | None = None,
     only_shared: bool = False,
     group_by: str | None = None,
 ) -> Merged:
@@ -58,7 +57,8 @@ def merge(
     Args:
         reads: the sources, in the order in which methods are shown.
         problems: of sources that could not be read: they are told along with the others.
-        empty: how a class is scored that a case lacks; see `ScoringConfig`.
+        empty: how a class is scored that a case lacks, see `ScoringConfig`; as "score" if nobody
+            says it, but then an empty cell beside a 0 is asked about.
         only_shared: cases that some methods lack are left out, instead of an error.
         group_by: regular expression whose first group is the patient in a case's name.
 
@@ -68,7 +68,7 @@ def merge(
     found = list(problems)
     notes = [note for read in reads for note in read.notes]
     if not reads:
-        raise DataError(listing("These results cannot be compared", found))
+        raise _not_comparable(found)
     table, also, numbered = _together(reads)
     found += also
     notes += numbered
@@ -82,7 +82,7 @@ def merge(
     found += lacking
     notes += left_out
     if not found:
-        table, odd, taken = _without_empty(table, empty)
+        table, odd, taken = without_empty_cells(table, empty)
         found += odd
         notes += taken
     if group_by is not None:
@@ -90,7 +90,7 @@ def merge(
         found += odd
     found += two_groups(table)
     if found:
-        raise DataError(listing("These results cannot be compared", found))
+        raise _not_comparable(found)
     notes += _runs_that_differ(table)
     lesions = [read.lesions for read in reads if read.lesions is not None]
     return Merged(
@@ -99,6 +99,12 @@ def merge(
         pd.concat(lesions, ignore_index=True) if len(lesions) == len(reads) else None,
         next((read.unit for read in reads if read.unit), None),
     )
+
+
+def _not_comparable(problems: Sequence[str]) -> DataError:
+    """All problems, each of which may have several lines."""
+    lines = [line for problem in problems for line in problem.splitlines()]
+    return DataError(listing("These results cannot be compared", lines))
 
 
 def _together(reads: Sequence[Read]) -> tuple[pd.DataFrame, list[str], list[str]]:
@@ -201,94 +207,6 @@ def _lacking_classes(of_run: pd.DataFrame, run: str, of: str) -> list[str]:
                 f"others have one, in {run}: {some(cases)}"
             )
     return said
-
-
-def _without_empty(table: pd.DataFrame, empty: Empty) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Scores for empty cells: neither the truth nor the prediction holds the class.
-
-    Whether a case has a score depends on the truth alone, never on a prediction: see `score_case`.
-    """
-    if "dice" not in table:
-        return table, ["no source has a Dice, by which verdicts and ranks go"], []
-    keys = [table[name] for name in ROW]
-    lacking = table["dice"].isna()
-    notes, problems = [], []
-    for (name, method), of in lacking.groupby([table["dataset"], table["loss"]], sort=False):
-        if of.all():
-            problems.append(f"{prefix(name)}{method}: Dice is empty in all rows")
-    if lacking.any():
-        # What is above 0 under any method and in any run shows that the truth holds the class; so
-        # does a recall, which exists only there.
-        shows = table["dice"] > 0
-        for name in ("recall", "true_voxels"):
-            if name in table:
-                shows |= table[name].notna() if name == "recall" else table[name] > 0
-        truth = [table[name] for name in ("dataset", "case", "class")]
-        held = shows.groupby(truth, sort=False).transform("max")
-        # An empty cell beside it is a prediction that is missing.
-        wrong = table[lacking & held]
-        if "false_alarm" in table:
-            wrong = table[lacking & held & table["false_alarm"].isna()]
-        if len(wrong):
-            shown = some(
-                [
-                    f"{row['case']}, {row['class']} of {row['loss']}"
-                    for _, row in wrong.head(3).iterrows()
-                ],
-                3,
-            )
-            problems.append(
-                f"{count(len(wrong), 'empty Dice', 'empty cells of Dice')} although the truth "
-                f"holds the class, as other rows show ({shown}): write 0 for a prediction that "
-                "failed or is empty"
-            )
-        absent = lacking.groupby(keys, sort=False).transform("max")
-        table = table.copy()
-        if empty == "skip":
-            scores = [name for name in SCORES if name in table and name not in FALSE_ALARMS]
-            table.loc[absent, scores] = math.nan
-            notes.append(
-                f"{count(int(lacking.sum()), 'empty cell')} of Dice: the class is taken as one "
-                "that the case lacks, and is skipped under every method"
-            )
-        else:
-            table.loc[lacking, "dice"] = 1.0
-            for name in ("nsd", "precision", "lesion_f1", "lesion_precision", "hd95", "assd"):
-                if name in table:
-                    best = 0.0 if name in LOWER_IS_BETTER else 1.0
-                    table.loc[lacking & table[name].isna(), name] = best
-            notes.append(
-                f"{count(int(lacking.sum()), 'empty cell')} of Dice: taken as a class that neither "
-                "the truth nor the prediction holds, which scores 1 (--empty skip leaves it out)"
-            )
-    return _uneven(table, notes, problems)
-
-
-def _uneven(
-    table: pd.DataFrame, notes: list[str], problems: list[str]
-) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Leave out scores that some methods lack where others have them."""
-    keys = [table[name] for name in ROW]
-    for name in [score for score in SCORES if score in table and score != "dice"]:
-        there = table[name].notna()
-        by_row = there.groupby(keys, sort=False)
-        uneven = by_row.transform("max") & ~there
-        if not uneven.any():
-            continue
-        methods = there.groupby(table["loss"], sort=False).any()
-        without = [str(method) for method in methods.index[~methods]]
-        if without and len(without) < len(methods):
-            notes.append(f"{name} is left out: {some(without)} has none")
-        else:
-            row = table[uneven].iloc[0]
-            notes.append(
-                f"{name} is left out: it is missing in {count(int(uneven.sum()), 'row')} where "
-                f"another method has it (such as {row['case']}, {row['class']} of {row['loss']}); "
-                "a pair that is dropped for what was predicted flatters a method. Write the worst "
-                "score there, for a distance the diagonal of the image"
-            )
-        table = table.drop(columns=name)
-    return table, problems, notes
 
 
 def _grouped(table: pd.DataFrame, pattern: str) -> tuple[pd.DataFrame, list[str]]:

@@ -1,6 +1,7 @@
 """Predicted masks beside the true ones, scored in parallel; a finished case is not scored again."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from dilated_ce.study.machine import cores
 from dilated_ce.study.scores.lesions import lesion_table
 from dilated_ce.study.scores.score import score_case
 from dilated_ce.study.scores.settings import ScoringConfig
+from dilated_ce.study.wording import count, some
 
 SCORED = "scored.jsonl"  # a line for each finished case
 FEW = 6  # masks that are scored here: other processes take seconds to start
@@ -51,6 +53,7 @@ class Masks:
     named_by: str  # what says which values there are
     coding: MaskCoding | None = None  # of pictures, in place of `values`
     of_predictions: MaskCoding | None = None  # where theirs is another
+    predicted_values: tuple[tuple[int, ...], ...] = ()  # where theirs are others, of volumes
 
     def identity(self) -> dict[str, Any]:
         """What the scores depend on."""
@@ -131,21 +134,30 @@ def score_pairs(
     keys = [_key(pair) for pair in pairs]
     kept = _read_kept(store)
     wanted = [place for place, key in enumerate(keys) if key not in kept]
-    problems = []
+    failed: dict[str, tuple[str, list[str]]] = {}  # what is wrong, and the names of its cases
     with counting("scoring the predictions", len(wanted)) as on_case:
         out.mkdir(parents=True, exist_ok=True)
         with store.open("a", encoding="utf-8") as file:
             for place, scored in _score_all(pairs, wanted, jobs):
                 on_case()
                 if scored.error:
-                    problems.append(f"{pairs[place].who['loss']}: {scored.error}")
+                    pair = pairs[place]
+                    cause = f"{pair.who['loss']}: {_without_names(scored.error, pair)}"
+                    # Other numbers are no other cause.
+                    _, cases = failed.setdefault(re.sub(r"[\d.]+", "0", cause), (cause, []))
+                    cases.append(str(pair.who["case"]))
                     continue
                 kept[keys[place]] = scored
                 line = {"key": keys[place], "rows": scored.rows, "lesions": scored.lesions}
                 file.write(json.dumps(line) + "\n")
                 file.flush()
-    if problems:
-        raise DataError("\n".join(sorted(problems)))
+    if failed:
+        # One cause is told once, however many cases it has.
+        lines = [
+            f"{cause} ({count(len(cases), 'case')}: {some(sorted(cases), 3)})"
+            for cause, cases in failed.values()
+        ]
+        raise DataError("\n".join(sorted(lines)))
     rows, lesions = [], []
     for pair, key in zip(pairs, keys, strict=True):
         rows += [{**pair.who, **row} for row in kept[key].rows]
@@ -175,8 +187,13 @@ def score_pair(pair: Pair) -> Scored:
     """Read and score a prediction; what is wrong with its files is told, and not raised."""
     masks = pair.masks
     try:
-        truth, grid = _read(pair.truth, masks, masks.coding)
-        found, other = _read(pair.prediction, masks, masks.of_predictions or masks.coding)
+        truth, grid = _read(pair.truth, masks, masks.coding, masks.values)
+        found, other = _read(
+            pair.prediction,
+            masks,
+            masks.of_predictions or masks.coding,
+            masks.predicted_values or masks.values,
+        )
         found, other = turned(found, other, grid)
         if found.shape != truth.shape:
             shapes = (" x ".join(map(str, part.shape)) for part in (found, truth))
@@ -208,7 +225,9 @@ def score_pair(pair: Pair) -> Scored:
     return Scored(rows, lesions)
 
 
-def _read(path: Path, masks: Masks, coding: MaskCoding | None) -> tuple[NDArray[np.uint8], Grid]:
+def _read(
+    path: Path, masks: Masks, coding: MaskCoding | None, of_classes: Sequence[Sequence[int]]
+) -> tuple[NDArray[np.uint8], Grid]:
     """The class indices of a mask, and where its voxels lie."""
     if is_picture(path) and coding is not None:
         try:
@@ -217,9 +236,19 @@ def _read(path: Path, masks: Masks, coding: MaskCoding | None) -> tuple[NDArray[
             raise DataError(f"{path}: {error}") from error
     values, grid = read_labels(path)
     indices = class_indices(
-        values, path, masks.values, masks.ignored, masks.overlapping, masks.named_by
+        values, path, of_classes, masks.ignored, masks.overlapping, masks.named_by
     )
     return indices, grid
+
+
+def _without_names(error: str, pair: Pair) -> str:
+    """What is wrong with a pair, in the same words for every case; the truth is called so."""
+    found, true = pair.prediction, pair.truth
+    for name, called in ((str(found), ""), (str(true), "the true mask"), (found.name, ""),
+                         (true.name, "the true mask")):  # fmt: skip
+        error = error.replace(f"{name}: ", f"{called}: " if called else "")
+        error = error.replace(name, called or "it")
+    return error
 
 
 def _key(pair: Pair) -> str:

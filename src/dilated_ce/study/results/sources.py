@@ -259,6 +259,20 @@ def _differing(
     return notes
 
 
+def _beside_names(names: Sequence[str], truth: Mapping[str, Path]) -> str:
+    """What names have beside those of the true masks, if it is the same in all."""
+    beside = {
+        (name[: name.index(true)], name[name.index(true) + len(true) :])
+        for name in names
+        for true in truth
+        if true in name
+    }
+    if len(beside) != 1:
+        return ""
+    [(before, after)] = beside
+    return f"; rename them: each has {before or after!r} beside the name of a true one"
+
+
 def _pair_predictions(config: ReportConfig, opened: Opened, counting: Counting) -> None:
     """Each prediction with the true mask of its name."""
     assert config.truth is not None
@@ -275,7 +289,7 @@ def _pair_predictions(config: ReportConfig, opened: Opened, counting: Counting) 
         if len(extra) == len(found):
             problems.append(
                 f"{source.path}: no mask has the name of a true one; got {some(extra, 3)}, "
-                f"expected such as {some(list(truth), 3)}"
+                f"expected such as {some(list(truth), 3)}{_beside_names(extra, truth)}"
             )
         elif extra:
             opened.notes.append(

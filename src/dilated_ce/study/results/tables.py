@@ -1,32 +1,28 @@
 """Scores in tables: CSV and TSV, a row per case, class and method, or with columns of their own."""
 
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dilated_ce.study.data.cases import DataError
+from dilated_ce.study.results.cells import EMPTY, numbers_in, read_rows
 from dilated_ce.study.results.columns import (
     BACKGROUND,
     KEYS,
-    OVERALL,
-    STATISTICS,
     ColumnsOf,
     Layout,
+    is_row_of_statistics,
+    is_statistic,
     lay_out,
     plain,
 )
 from dilated_ce.study.results.read import Read
+from dilated_ce.study.results.scales import Scale, check_scale
 from dilated_ce.study.scores.table import IN_UNITS
-from dilated_ce.study.wording import count, listing, some
-
-EMPTY = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>", "null", "None", "-"]
-PERCENTILE = r"\s*\d+(\.\d+)?\s*(%|(th|st|nd|rd)?\s*percentile)\s*"  # as pandas and mist have it
-Scale = Literal["fractions", "percent"]
+from dilated_ce.study.wording import count, some
 
 
 def read_table(
@@ -60,10 +56,16 @@ def read_table(
     separator, header = _header(path)
     try:
         layout = lay_out(header, columns or {}, metrics, columns_of)
-        keys, values = _cells(path, separator, layout)
-        table, notes = _long(path, layout, keys, values, metrics)
+        rows = read_rows(path, separator, header)
+        values, read = _numbers(rows, layout, metrics, scale)
+        unnamed = rows.loc[:, [not name.strip() for name in header]]
+        if unnamed.apply(lambda column: column.str.strip() != "").any(axis=None):
+            read.append("columns without a name are not read")
+        table, notes = _long(path, layout, rows[list(layout.keys.values())], values, metrics)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        lines = [f"{path}: {line}" for line in str(error).splitlines()]
+        raise DataError("\n".join(lines)) from error
+    notes += [f"{path.name}: {note}" for note in read]
     table, also = _named(path, table, method)
     notes += also
     notes += [f"{path.name}: {note}" for note in layout.notes]
@@ -78,7 +80,7 @@ def read_table(
         table = table.drop(columns=unwanted)
     if layout.unread:
         notes.append(f"{path.name}: columns that are not read: {some(list(layout.unread), 8)}")
-    _check_range(path, table, scale)
+    notes += [f"{path.name}: {note}" for note in check_scale(path, table, scale)]
     if scale == "percent":
         bounded = [c for c in table if c not in KEYS and c not in IN_UNITS]
         table[bounded] = table[bounded] / 100
@@ -102,7 +104,8 @@ def _header(path: Path) -> tuple[str, list[str]]:
         raise DataError(f"{path} cannot be read: {error}") from error
     rows = {sep: next(csv.reader([line.rstrip("\r\n")], delimiter=sep), []) for sep in ",;\t"}
     separator, names = max(rows.items(), key=lambda row: len(row[1]))
-    twice = sorted({name for name in names if names.count(name) > 1})
+    # Spreadsheets write columns without a name where something once stood.
+    twice = sorted({name for name in names if names.count(name) > 1 and name.strip()})
     if len(names) < 2:
         raise DataError(
             f"{path}: got {line[:60].strip()!r} as its first line, expected the names of columns "
@@ -113,44 +116,15 @@ def _header(path: Path) -> tuple[str, list[str]]:
     return separator, names
 
 
-def _cells(path: Path, separator: str, layout: Layout) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The columns of names, and those of numbers."""
-    numbers = [*layout.scores.values(), *layout.methods]
-    of_keys = list(layout.keys.values())
-    try:
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            encoding="utf-8-sig",
-            usecols=[*of_keys, *numbers],
-            dtype=dict.fromkeys(of_keys, str),
-            keep_default_na=False,
-            na_values=dict.fromkeys(numbers, EMPTY),
-            decimal="," if separator == ";" and _has_decimal_commas(path) else ".",
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"cannot be read as a table: {error}") from error
-    if table.empty:
-        raise DataError("holds no row below the names of the columns")
-    problems = []
-    for name in numbers:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna()].dropna()
-            if len(wrong):
-                places = some([f"{value!r} in line {row + 2}" for row, value in wrong.items()], 3)
-                problems.append(f"{name}: expected numbers, got {places}")
-        table[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
-    if problems:
-        raise DataError("\n".join(problems))
-    return table[of_keys], table[numbers]
-
-
-def _has_decimal_commas(path: Path) -> bool:
-    """Whether the numbers of a table with semicolons are written 0,93."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        file.readline()
-        cells = file.readline().strip().split(";")
-    return any(cell.replace(",", "", 1).strip().isdigit() and "," in cell for cell in cells)
+def _numbers(
+    rows: pd.DataFrame, layout: Layout, metrics: Sequence[str] | None, scale: Scale
+) -> tuple[pd.DataFrame, list[str]]:
+    """The columns of scores as numbers, and what was taken for what."""
+    in_units = [column for (_, score), column in layout.scores.items() if score in IN_UNITS]
+    if metrics and metrics[0] in IN_UNITS:
+        in_units += layout.methods
+    columns = [*layout.scores.values(), *layout.methods]
+    return numbers_in(rows[columns], in_units, scale == "percent")
 
 
 def _long(
@@ -163,7 +137,7 @@ def _long(
     """A row per method, case and class with a column per score."""
     notes = []
     named = keys.rename(columns={column: key for key, column in layout.keys.items()})
-    is_case = ~named["case"].map(_is_statistic)
+    is_case = ~named["case"].map(is_row_of_statistics)
     if not is_case.all():
         left_out = some(named["case"][~is_case].unique().tolist(), 12)
         notes.append(f"{path.name}: rows that are no case are left out: {left_out}")
@@ -199,15 +173,9 @@ def _long(
     return pd.concat(parts, ignore_index=True), notes
 
 
-def _is_statistic(name: str) -> bool:
-    """Whether a row sums others up, and is no case."""
-    found = re.fullmatch(PERCENTILE, name, re.I)
-    return found is not None or plain(name) in STATISTICS | OVERALL
-
-
 def _is_no_class(name: str) -> bool:
     """Whether a row is of all classes, or of none."""
-    return _is_statistic(name) or plain(name) in BACKGROUND
+    return is_statistic(name) or plain(name) in BACKGROUND
 
 
 def _blanks(named: pd.DataFrame, layout: Layout) -> list[str]:
@@ -219,7 +187,7 @@ def _blanks(named: pd.DataFrame, layout: Layout) -> list[str]:
         if not blank.any():
             continue
         what = f"a {'patient' if key == 'group' else key.replace('dataset', 'data set')}"
-        lines = some([f"line {row + 2}" for row in named.index[blank]])
+        lines = some([f"line {line}" for line in named.index[blank]])
         fix = (
             "fill it in; a patient of one case may have the name of the case"
             if key == "group"
@@ -247,53 +215,3 @@ def _named(path: Path, table: pd.DataFrame, method: str | None) -> tuple[pd.Data
             "without a name"
         )
     return (table if method is None else table.assign(method=method)), []
-
-
-def _check_range(path: Path, table: pd.DataFrame, scale: Scale) -> None:
-    """Whether all scores are what they can be.
-
-    Raises:
-        DataError: with each column that is not.
-    """
-    problems = []
-    for name in [column for column in table if column not in KEYS]:
-        values = table[name]
-        infinite = np.isinf(values)
-        if infinite.any():
-            where = some([str(case) for case in table["case"][infinite].unique()], 3)
-            what = (
-                "a distance to nothing: write the diagonal of the image"
-                if name in IN_UNITS
-                else "no score is infinite"
-            )
-            problems.append(
-                f"{name}: {count(int(infinite.sum()), 'infinite value')} ({where}); {what}, or "
-                "leave the score out by naming the others: --metric dice"
-            )
-            continue
-        low, high = values.min(), values.max()
-        if name in IN_UNITS:
-            if low < 0:
-                problems.append(f"{name}: got {low:.4g}, expected 0 or more")
-            continue
-        most = 100 if scale == "percent" else 1
-        if low < 0 or high > most * (1 + 1e-9):
-            out = table[(values < 0) | (values > most)]
-            where = some(
-                [f"{row[name]:.4g} for {row['case']}" for _, row in out.head(4).iterrows()], 3
-            )
-            hint = (
-                "; if these are per cent, say so: --scale percent"
-                if scale == "fractions" and low >= 0 and high <= 100 and values.median() > 1
-                else ""
-            )
-            problems.append(
-                f"{name}: {count(len(out), 'value')} outside of 0 to {most} ({where}){hint}"
-            )
-        elif scale == "percent" and name != "ece" and 0 < high <= 1 and name != "false_alarm":
-            problems.append(
-                f"{name}: --scale percent is given, and no value is above 1: expected per cent; "
-                "fractions are read without it"
-            )
-    if problems:
-        raise DataError(listing(str(path), problems))
