@@ -15,7 +15,7 @@ from marked import renew, row, write_or_check
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of the evidence: what got better and what got worse, in few columns.
-SHOWN = ("dice", "hd95", "precision", "recall", "lesion_precision")
+SHOWN = ("dice", "hd95", "precision", "recall", "lesion_precision", "lesion_f1")
 
 
 def border_table() -> str:

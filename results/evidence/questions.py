@@ -10,7 +10,7 @@ import pandas as pd
 from dilated_ce.study.scores.table import IN_UNITS, LOWER_IS_BETTER
 from dilated_ce.study.statistics.comparison import FAMILY, compare_family, compare_to
 from dilated_ce.study.statistics.interval import estimate
-from dilated_ce.study.statistics.pooling import mean_over_data_sets
+from dilated_ce.study.statistics.pooling import mean_over_data_sets, smallest_error
 from dilated_ce.study.statistics.side_by_side import Scores, side_by_side
 
 MARGIN = 0.015  # of Dice
@@ -133,11 +133,16 @@ def over_data_sets(by_set: Mapping[str, pd.DataFrame], together: int) -> pd.Data
         if len(of_score) < 2:
             continue
         unit = of_score["of_reference"] if score in IN_UNITS else 1.0
+        bound = math.inf if score in IN_UNITS else 1.0
+        errors = pd.Series(
+            [smallest_error(row.error, row.patients, bound) for row in of_score.itertuples()],
+            of_score.index,
+        )
         mean = mean_over_data_sets(
             (of_score["difference"] / unit).to_list(),
-            (of_score["error"] / unit).to_list(),
+            (errors / unit).to_list(),
             comparisons=together,
-            bound=math.inf if score in IN_UNITS else 1.0,
+            bound=bound,
         )
         rows.append(
             {

@@ -1,11 +1,13 @@
 """Differences over several data sets, against statsmodels."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
-from dilated_ce.study.statistics.pooling import mean_over_data_sets
+from dilated_ce.study.statistics.pooling import mean_over_data_sets, smallest_error
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 20])
@@ -77,3 +79,11 @@ def test_comparisons_widen_and_bounds_hold():
     assert ten.low < one.low
     assert ten.low >= -1
     assert ten.high == 1
+
+
+def test_a_set_without_differences_is_weighed_by_its_patients():
+    """Its error is 0 as estimated; of so many patients one more may differ by all there is."""
+    assert smallest_error(0.0, 50, 1.0) == 0.02
+    assert smallest_error(0.001, 50, 1.0) == 0.001
+    assert smallest_error(0.0, 50, math.inf) == 0.0
+    assert math.isnan(smallest_error(math.nan, 1, 1.0))

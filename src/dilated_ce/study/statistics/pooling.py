@@ -62,15 +62,36 @@ def pool(by_data_set: Mapping[str, Sequence[Comparison]]) -> list[Pooled]:
     results = []
     for (loss, metric), of in several.items():
         parts = tuple(of.values())
+        bound = math.inf if metric in IN_UNITS else 1.0
         over = mean_over_data_sets(
             [part.difference for part in parts],
-            [part.error for part in parts],
+            [smallest_error(part.error, part.groups, bound) for part in parts],
             comparisons=len(several),
-            bound=math.inf if metric in IN_UNITS else 1.0,
+            bound=bound,
         )
         reference = parts[0].reference
         results.append(Pooled(metric, loss, reference, over, len(several), tuple(of), parts))
     return results
+
+
+def smallest_error(error: float, patients: int, bound: float) -> float:
+    """The standard error of a difference; where it is 0, that of one patient who differs.
+
+    If no patient of a data set differs, as where every method finds all lesions, the data set
+    would outweigh all others, or could not be weighed at all. But of `patients` others one might
+    differ, at most by `bound`: that moves the mean by bound / patients, which is also its error.
+
+    Args:
+        error: as estimated from the patients; NaN if there is one alone.
+        patients: that it is estimated from.
+        bound: the largest difference that there can be; of distances there is none, so that their
+            error is left as it is.
+
+    Examples:
+        >>> smallest_error(0.0, 50, 1.0), smallest_error(0.01, 50, 1.0)
+        (0.02, 0.01)
+    """
+    return bound / patients if error == 0 and math.isfinite(bound) else error
 
 
 def mean_over_data_sets(
