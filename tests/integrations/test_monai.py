@@ -6,6 +6,7 @@ import math
 import pickle
 
 import numpy as np
+import oracles
 import pytest
 import torch
 import torch.distributed as dist
@@ -303,13 +304,39 @@ class TestWeightMap:
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
 
     @pytest.mark.parametrize("size", [{}, {"num_voxels": 360}])
-    def test_with_the_volumes_of_the_data_set(self, size):
+    @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+    @pytest.mark.parametrize("volumes", [[340, 150, 120], [340, 150, 0]])
+    @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+    def test_with_the_volumes_of_the_data_set(self, reduction, volumes, weight, size):
+        """For a batch and for one image; with `num_voxels` the loss of the oracles, too."""
         logits, labels = self.batch()
-        options = {"volumes": [340, 150, 120], "ignore_index": 255, **size}
+        options = {"volumes": volumes, "ignore_index": 255, "weight": weight, **size}
         transform = DilatedBalancedWeights(2, num_classes=3, **options)
         weights = torch.stack([transform(label) for label in labels])
-        loss = DilatedBalancedCELoss(2, volumes=[340, 150, 120], ignore_index=255)
+        loss = DilatedBalancedCELoss(2, reduction=reduction, **options)
+        for part in (slice(0, 3), slice(1, 2), slice(2, 3)):
+            given = logits[part], labels[part]
+            torch.testing.assert_close(loss(*given, weights[part]), loss(*given))
+            if size and reduction == "mean":
+                expected = oracles.loss(logits[part], labels[part, 0], 2, **options)
+                torch.testing.assert_close(loss(*given, weights[part]), expected.float())
+        # A loss that does not know the data set scales to mean 1 over the batch.
+        loss = DilatedBalancedCELoss(2, volumes=volumes, weight=weight, ignore_index=255)
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
+
+    @pytest.mark.parametrize("channels", [1, 2])
+    def test_masks_with_the_volumes_of_the_data_set(self, channels):
+        target = (torch.rand(3, channels, 9, 8, generator=torch.manual_seed(0)) < 0.2).float()
+        target[1, 0], target[2, 0, :2] = 0, -100
+        logits = torch.randn(target.shape, generator=torch.manual_seed(1))
+        options = {"volumes": [[190.0, 140.0], [170.0, 130.0]][:channels], "num_voxels": 216}
+        options["weight"] = [2.0, 0.5][:channels]
+        transform = DilatedBalancedWeights(2, num_classes=channels, mode="multilabel", **options)
+        weights = torch.stack([transform(label) for label in target])
+        loss = DilatedBalancedCELoss(2, sigmoid=True, **options)
+        for part in (slice(0, 3), slice(1, 2)):
+            given = logits[part], target[part]
+            torch.testing.assert_close(loss(*given, weights[part]), loss(*given))
 
     @pytest.mark.parametrize("volumes", ["image", [[90.0, 40.0], [70.0, 30.0]]])
     @pytest.mark.parametrize("radius", [2, [2, 2], [1, 2], [2, 3]])

@@ -42,7 +42,9 @@ class _ForMonai:
             target: B1H[WD] with class indices, or BNH[WD] one-hot (with `sigmoid` or N = 1: masks).
             weight_map: weights of the voxels, as `DilatedBalancedWeightsd` or
                 `AdaptiveDilatedWeightsd` computes them, B1H[WD] (with `sigmoid` or N = 1: BNH[WD]).
-                They take the place of those computed here.
+                They take the place of those computed here. A loss without `num_voxels` scales them
+                to mean 1 over the batch; one with `num_voxels` takes them as they are, so that the
+                transform has to have the same `volumes` and `num_voxels`.
 
         Returns:
             A scalar, or for reduction="none" a map BH[WD] (BNH[WD] with `sigmoid` or N = 1).
@@ -205,6 +207,8 @@ def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: T
     size, total = (
         (of.movedim(1, 0) if by_channel else of[None]).flatten(1).sum(1) for of in (where, values)
     )
+    if loss.num_voxels is not None:  # the map has its mean of 1 over the data set
+        total = None
     weighed = WeightMap.of(values, valid, size, as_process_group(loss.process_group), total)
     return weighted_loss(logits, found, weighed, loss.label_smoothing, by_channel, loss.reduction)
 

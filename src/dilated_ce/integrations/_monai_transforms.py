@@ -61,10 +61,14 @@ class _Weights(Transform):
             self.num_classes, target.ndim - 2, spacing=self._spacing(label), **self.options
         )
         weighting = weighting.ignoring(found.ignore_index)
-        # Not scaled to mean 1: all images get the same factor, so that those with fewer classes
-        # keep their smaller part in the mean over the batch, as they have it in the loss.
-        weighed = weighting.weigh("label", found.labels).values * self._factor(weighting, target)
-        weights = weighed if self.mode == "multiclass" else weighed[0]
+        weighed = weighting.weigh("label", found.labels)
+        if weighting.num_voxels is None:
+            # Not scaled to mean 1: all images get the same factor, so that those with fewer classes
+            # keep their smaller part in the mean over the batch, as they have it in the loss.
+            weights = weighed.values * self._factor(weighting, target)
+        else:  # to mean 1 over the data set
+            weights = weighed.scaled()
+        weights = weights if self.mode == "multiclass" else weights[0]
         return (
             MetaTensor(weights, affine=label.affine) if isinstance(label, MetaTensor) else weights
         )
@@ -76,8 +80,7 @@ class _Weights(Transform):
         parts = 2 if self.mode == "multilabel" else self.num_classes
         if isinstance(weighting.volumes, str):
             return target[0, 0].numel() / parts
-        whole = weighting.num_voxels or weighting.volumes.max()
-        return whole / parts
+        return weighting.volumes.max() / parts
 
     def _spacing(self, label: Tensor | np.ndarray) -> Sequence[float] | None:
         if not isinstance(self.spacing, str):
@@ -94,8 +97,8 @@ class DilatedBalancedWeights(_Weights):
     """The weight map of one label image under a radius (the paper's idea), for a loss.
 
     The classes are balanced over this image (the patch, if it has been cropped), or over the data
-    set with `volumes`. Give the map to the loss as `weight_map`. The result is that of the loss
-    with volumes="image", or with the same `volumes`, if all images of a batch have the same size.
+    set with `volumes`. Give the map to the loss as `weight_map`. For any batch the result is that
+    of the loss with volumes="image", or with the same `volumes` and `num_voxels`.
 
     Args:
         radius: of the ball that the masks are dilated by; one number, or a list with one per class.
@@ -108,7 +111,8 @@ class DilatedBalancedWeights(_Weights):
             `transpose` of a tensor do not: it is then that of the old order of the axes. Use
             MONAI's Transposed or Orientationd instead.
         volumes: "image", or the volumes (C,) of the whole data set.
-        num_voxels: of that data set, as in `dilated_ce.dilated_balanced_weights`.
+        num_voxels: of that data set, as in `dilated_ce.dilated_balanced_weights`. Give it to the
+            loss as well, which scales the map to mean 1 over the batch otherwise.
         ignore_index: label of the voxels that take no part; None when every voxel has a class.
         weight: how much each class counts, as there.
 
