@@ -204,11 +204,11 @@ def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: T
     valid = valid_voxels(found.labels, found.ignore_index)
     where = torch.ones_like(weights, dtype=torch.bool) if valid is None else valid
     values = torch.where(where, weights, 0)
-    size, total = (
+    size, sums = (
         (of.movedim(1, 0) if by_channel else of[None]).flatten(1).sum(1) for of in (where, values)
     )
-    if loss.num_voxels is not None:  # the map has its mean of 1 over the data set
-        total = None
+    # With `num_voxels` the map has mean 1 over the data set, and is taken as it is.
+    total = sums if loss.num_voxels is None else None
     weighed = WeightMap.of(values, valid, size, as_process_group(loss.process_group), total)
     return weighted_loss(logits, found, weighed, loss.label_smoothing, by_channel, loss.reduction)
 
