@@ -30,19 +30,26 @@ from dilated_ce.options import (
 from dilated_ce.target import MODES
 from dilated_ce.weighting import Weighting
 
+# What `nn.CrossEntropyLoss` and `nn.BCEWithLogitsLoss` write into a checkpoint.
+_CLASS_WEIGHTS = ("weight", "pos_weight")
 
-def forget_class_weights(state_dict: dict[str, Any], prefix: str) -> None:
-    """Take out of a checkpoint the class weights of a loss that stood here."""
-    kept = ("weight", "pos_weight", "class_weight")
-    for key in [key for key in state_dict if key.startswith(prefix)]:
-        # Its own, or those of the losses that it adds up; not those of a network below.
-        names = key.removeprefix(prefix).split(".")
-        if names[-1] in kept and len(names) <= 2:
-            del state_dict[key]
+
+def forget_class_weights(state_dict: dict[str, Any], prefix: str, names: Sequence[str]) -> None:
+    """Take out of a checkpoint the class weights of the loss that stood at `prefix`.
+
+    Args:
+        state_dict: the checkpoint, which is changed.
+        prefix: of the keys of this module, such as "criterion.".
+        names: what such a loss calls them. Whatever else is there is told as unexpected.
+    """
+    for name in names:
+        state_dict.pop(prefix + name, None)
 
 
 class _Loss(nn.Module):
     """What both modules have in common: checked options, and no state."""
+
+    forgotten: tuple[str, ...] = _CLASS_WEIGHTS  # of a checkpoint, see `forget_class_weights`
 
     def __init__(self, radius: Radius | None, options: dict[str, Any]) -> None:
         super().__init__()
@@ -138,7 +145,7 @@ class _Loss(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
     ) -> None:
-        forget_class_weights(state_dict, prefix)
+        forget_class_weights(state_dict, prefix, self.forgotten)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -156,9 +163,9 @@ class DilatedBalancedCELoss(_Loss):
 
     The arguments are those of `dilated_balanced_cross_entropy`, where formula, shapes, units and
     sources are given. All are checked here as far as they can be without data. The module has no
-    state: its `state_dict()` is empty, and a checkpoint loads that holds the class weights of the
-    loss that it stands for. It can be pickled and copied, unless `process_group` is a group of
-    `torch.distributed` (these cannot be: use "world").
+    state: its `state_dict()` is empty, and a checkpoint loads that holds the class weights of a
+    PyTorch loss in the same place, `weight` and `pos_weight`. It can be pickled and copied, unless
+    `process_group` is a group of `torch.distributed` (these cannot be: use "world").
 
     Raises:
         TypeError, ValueError: as `dilated_balanced_cross_entropy`, at once or in the call.

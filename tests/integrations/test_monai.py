@@ -4,7 +4,9 @@ import copy
 import inspect
 import math
 import pickle
+import re
 
+import monai
 import numpy as np
 import oracles
 import pytest
@@ -572,6 +574,10 @@ class Network(torch.nn.Module):
 
 def test_checkpoints_with_the_weights_of_another_loss_load():
     weights = torch.tensor([1.0, 2.0, 3.0])
+    options = {"to_onehot_y": True, "weight": weights}
+    losses = [monai.losses.DiceCELoss, monai.losses.DiceFocalLoss, monai.losses.DiceLoss]
+    for old in (*losses, monai.losses.FocalLoss, monai.losses.GeneralizedDiceFocalLoss):
+        Network(DilatedBalancedCELoss(1)).load_state_dict(Network(old(**options)).state_dict())
     before = Network(DiceCELoss(to_onehot_y=True, softmax=True, weight=weights))
     for weight in (None, [1.0, 1.0, 2.0]):
         for loss in (
@@ -583,9 +589,9 @@ def test_checkpoints_with_the_weights_of_another_loss_load():
             after = Network(loss)
             after.load_state_dict(before.state_dict())
             torch.testing.assert_close(after.layer.weight, before.layer.weight)
-            wrong = {**before.state_dict(), "criterion.head.bias": weights}
-            with pytest.raises(RuntimeError, match=r"criterion\.head\.bias"):
-                after.load_state_dict(wrong)
+            for name in ("criterion.head.bias", "criterion.0.weight", "criterion.dice.weight"):
+                with pytest.raises(RuntimeError, match=re.escape(name)):
+                    after.load_state_dict({**before.state_dict(), name: weights})
 
 
 def test_the_scale_of_a_map_means_nothing():

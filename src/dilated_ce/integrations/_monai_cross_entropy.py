@@ -21,10 +21,22 @@ from dilated_ce.options import (
 from dilated_ce.target import as_labels, as_target, check_labels, plain, valid_voxels
 from dilated_ce.weighting import WeightMap
 
+# The class weights that losses of PyTorch and MONAI write into a checkpoint.
+CLASS_WEIGHTS = (
+    "weight",
+    "pos_weight",
+    "class_weight",
+    "dice.class_weight",
+    "focal.class_weight",
+    "cross_entropy.weight",
+    "binary_cross_entropy.pos_weight",
+)
+
 
 class _ForMonai:
     """Targets as MONAI users have them: what both losses do with them."""
 
+    forgotten: tuple[str, ...] = CLASS_WEIGHTS
     sigmoid: bool
     roi_size: tuple[int, ...] | None
 

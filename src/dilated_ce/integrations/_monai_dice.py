@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
 from dilated_ce.integrations._monai_cross_entropy import (
+    CLASS_WEIGHTS,
     AdaptiveDilatedCELoss,
     DilatedBalancedCELoss,
     check_shapes,
@@ -83,7 +84,7 @@ class _DiceAnd(_Loss):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
     ) -> None:
-        forget_class_weights(state_dict, prefix)
+        forget_class_weights(state_dict, prefix, CLASS_WEIGHTS)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
