@@ -7,7 +7,7 @@ a map to mean 1, and the only one in which processes add up what they have.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -129,10 +129,6 @@ class Weighting:
             None if ignore_index is None else int(ignore_index),
             as_process_group(process_group),
         )
-
-    def ignoring(self, ignore_index: int | None) -> "Weighting":
-        """The same, for labels in which another number stands for ignored voxels."""
-        return replace(self, ignore_index=ignore_index)
 
     def weigh(self, name: str, labels: Tensor, dtype: torch.dtype = torch.float32) -> WeightMap:
         """Weigh the voxels.

@@ -401,6 +401,99 @@ class TestWeightMap:
         loss = AdaptiveDilatedCELoss(reduction=reduction, **options)
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
 
+    @pytest.mark.parametrize("make", [list, np.array, torch.tensor])
+    def test_numbers_that_the_caller_changes_later_change_nothing(self, make):
+        """In transforms and losses alike, whatever holds the numbers."""
+        logits, labels = self.batch()
+        labels = labels.clamp(max=2)
+
+        def results(radius, volumes, weight):
+            options = {"volumes": volumes, "num_voxels": 360, "weight": weight}
+            dice = {"to_onehot_y": True, "softmax": True}
+            transforms = (
+                DilatedBalancedWeights(radius, num_classes=3, **options),
+                AdaptiveDilatedWeights(num_classes=3, weight=weight),
+            )
+            losses = (
+                DilatedBalancedCELoss(radius, **options),
+                AdaptiveDilatedCELoss(weight=weight),
+                DilatedBalancedDiceCELoss(radius=radius, **dice, **options),
+                AdaptiveDilatedDiceCELoss(weight=weight, **dice),
+            )
+            yield None
+            yield [transform(labels[0]) for transform in transforms]
+            yield [loss(logits, labels) for loss in losses]
+
+        given = [1.0, 2.0, 3.0], make([340.0, 150.0, 120.0]), make([1.0, 2.0, 0.5])
+        changed, expected = results(*given), results(*copy.deepcopy(given))
+        next(changed)
+        for numbers in given:
+            numbers[0], numbers[1] = 7.0, 9.0
+        next(expected)
+        for ours, wanted in zip(changed, expected, strict=True):
+            torch.testing.assert_close(ours, wanted, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        ("shape", "num_classes", "mode", "message"),
+        [
+            (
+                (1, 2, 3, 4, 5),
+                2,
+                "multiclass",
+                r"label: got shape \(1, 2, 3, 4, 5\), expected \(1,",
+            ),
+            ((2,), 2, "multiclass", r"label: got shape \(2,\), expected \(1, \*spatial\)"),
+            (
+                (3, 4, 4),
+                2,
+                "multiclass",
+                r"expected .* or \(2, \*spatial\) with a channel per class",
+            ),
+            (
+                (1, 4, 4),
+                2,
+                "multilabel",
+                r"label: got shape \(1, 4, 4\), expected \(2, \*spatial\)",
+            ),
+            (
+                (1, 4, 4),
+                1,
+                "multiclass",
+                r"num_classes: got 1 with mode='multiclass', expected at l",
+            ),
+        ],
+    )
+    def test_labels_that_do_not_fit_are_told_without_logits(
+        self, shape, num_classes, mode, message
+    ):
+        for weigh in (DilatedBalancedWeights, AdaptiveDilatedWeights):
+            arguments = [1] if weigh is DilatedBalancedWeights else []
+            with pytest.raises(ValueError, match=message) as error:
+                weigh(*arguments, num_classes=num_classes, mode=mode)(torch.zeros(shape))
+            assert "logits" not in str(error.value)
+
+    def test_one_mask_is_a_channel_of_its_own(self):
+        label = torch.zeros(1, 5, 6)
+        label[0, 2, 2] = 1
+        weights = DilatedBalancedWeights(1, num_classes=1, mode="multilabel")(label)
+        core = dilated_balanced_weights(label.long(), 1, num_classes=2)
+        torch.testing.assert_close(weights, core)
+
+    @pytest.mark.parametrize("wrong", [-1e-3, -math.inf, math.inf, math.nan])
+    @pytest.mark.parametrize("num_voxels", [None, 360])
+    def test_a_map_with_a_weight_that_is_none(self, num_voxels, wrong):
+        logits, labels = self.batch()
+        options = {"volumes": [340, 150, 120], "ignore_index": 255, "num_voxels": num_voxels}
+        weights = torch.ones(labels.shape)
+        weights[2, 0, 0, 0] = wrong  # an ignored voxel
+        losses = DilatedBalancedCELoss(1, **options), AdaptiveDilatedCELoss(ignore_index=255)
+        for loss in losses:
+            assert loss(logits, labels, weights).isfinite()
+        weights[0, 0, 3, 4] = wrong
+        for loss in losses:
+            with pytest.raises(ValueError, match=r"weight_map: got values from .* expected finite"):
+                loss(logits, labels, weights)
+
     def test_a_transform_knows_no_batch(self):
         with pytest.raises(ValueError, match="volumes: got 'batch', expected 'image'"):
             DilatedBalancedWeights(2, num_classes=3, volumes="batch")

@@ -1,6 +1,8 @@
 """The weight map as a transform of MONAI, for the workers of a data loader."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,13 +31,18 @@ class _Weights(Transform):
     ) -> None:
         check_num_classes(num_classes)
         check_choice("mode", mode, ("multiclass", "multilabel"))
+        if mode == "multiclass" and num_classes == 1:
+            raise ValueError(
+                "num_classes: got 1 with mode='multiclass', expected at least 2: the background is "
+                "a class of its own. For one mask use mode='multilabel'."
+            )
         if isinstance(spacing, str):
             check_choice("spacing", spacing, ("meta",))
         elif spacing is not None:
             spacing = as_spacing(spacing)
         self.mode, self.num_classes, self.spacing = mode, num_classes, spacing
-        self.options = {**options, "by_channel": mode == "multilabel"}
-        Weighting.checked(num_classes, 1, **self.options)
+        weighting = Weighting.checked(num_classes, 1, by_channel=mode == "multilabel", **options)
+        self.weighting = deepcopy(weighting)  # as the caller may go on counting in the numbers
 
     def __call__(self, label: Tensor | np.ndarray) -> Tensor:
         """The map of `label` (1, *spatial) or (C, *spatial).
@@ -45,22 +52,23 @@ class _Weights(Transform):
             `MetaTensor` with the affine matrix of the label, if that is one.
         """
         target = convert_to_tensor(label, track_meta=False)[None]
-        if target.ndim < 3 or target.shape[1] not in (1, self.num_classes):
+        single = self.mode == "multiclass"
+        channels = (1, self.num_classes) if single else (self.num_classes,)
+        if not 3 <= target.ndim <= 5 or target.shape[1] not in channels:
             raise ValueError(
-                f"label: got shape {tuple(target.shape[1:])}, expected (1, *spatial) with class "
-                f"indices or ({self.num_classes}, *spatial) with a channel per class. Use "
-                "EnsureChannelFirstd before this transform."
+                f"label: got shape {tuple(target.shape[1:])}, expected "
+                + ("(1, *spatial) with class indices or " if single else "")
+                + f"({self.num_classes}, *spatial) with a channel per class, 1 to 3 spatial axes. "
+                "Use EnsureChannelFirstd before this transform."
             )
-        if self.mode == "multiclass" and target.shape[1] != self.num_classes:
+        if single and target.shape[1] != self.num_classes:
             target = as_indices(target)
         shape = (1, self.num_classes, *target.shape[2:])
         # Only the shape of these logits is read.
         logits = torch.zeros((), device=target.device).expand(shape)
-        found = as_target(self.mode, logits, target, self.options["ignore_index"])
-        weighting = Weighting.checked(
-            self.num_classes, target.ndim - 2, spacing=self._spacing(label), **self.options
-        )
-        weighting = weighting.ignoring(found.ignore_index)
+        found = as_target(self.mode, logits, target, self.weighting.ignore_index)
+        spacing = as_spacing(self._spacing(label), target.ndim - 2)
+        weighting = replace(self.weighting, spacing=spacing, ignore_index=found.ignore_index)
         weighed = weighting.weigh("label", found.labels)
         if weighting.num_voxels is None:
             # Not scaled to mean 1: all images get the same factor, so that those with fewer classes
@@ -68,7 +76,7 @@ class _Weights(Transform):
             weights = weighed.values * self._factor(weighting, target)
         else:  # to mean 1 over the data set
             weights = weighed.scaled()
-        weights = weights if self.mode == "multiclass" else weights[0]
+        weights = weights if single else weights[0]
         return (
             MetaTensor(weights, affine=label.affine) if isinstance(label, MetaTensor) else weights
         )
