@@ -82,29 +82,30 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
     reach_x = max(half for disc in balls for _, half in disc.rows)
     reach_y = max(dy for disc in balls for dy, _ in disc.rows)
     reach_z = max(slices.last for disc in balls for slices in disc.slices)
-    # Bytes, all of them whole words. `gap` on either side holds what leaves a line.
+    # Sizes in bytes, a voxel each, and all of them whole words: of a line, a slice and a plane with
+    # the empty voxels behind them. `gap` on either side holds what leaves a line.
     gap = _whole_words(reach_x)
     line = _whole_words(width + reach_x)
     area = (height + (reach_y if depth > 1 else 0)) * line
     length = depth * area
     # What a part needs of others, on either side: of lines all that the ball reaches. Slices of a
-    # volume are too large for that, and go to others instead; `room` holds what leaves the volume.
+    # volume are too large for that, and go to others instead; `above` holds what leaves the volume.
     lines = height == 1 and depth > 1
     border = (reach_z if lines else reach_y) * line
-    room = 0 if lines else reach_z * area // WORD
+    above = 0 if lines else reach_z * area
     source = zeros(planes, (num_planes, gap + border + length + border + gap))
     inner = source.narrow(1, gap + border, length).view(num_planes, depth, -1, line)
     copy(inner[:, :, :height, :width], planes)
-    made = (num_planes, room + length // WORD + room)
+    shape = (num_planes, (above + length + above) // WORD)
     if lines:
-        dilated = planes.new_empty(made, dtype=torch.int64)
+        dilated = planes.new_empty(shape, dtype=torch.int64)
     else:
-        dilated = zeros(planes, made, torch.int64)
+        dilated = zeros(planes, shape, torch.int64)
     # The same byte 8 times.
     wide = None if bits is None else (bits * 0x0101_0101_0101_0101)[..., None]
-    halo = 2 * border if lines else 0
-    size = 2 * (border + gap) + min(length, WORD * PIECE)
-    keep = len(balls) > 1 and (reach_x + 1) * size <= KEPT
+    # Rows that several discs need are kept if there is room for them.
+    row_bytes = 2 * (border + gap) + min(length, WORD * PIECE)
+    keep = len(balls) > 1 and (reach_x + 1) * row_bytes <= KEPT
     groups = [balls[group] for group in pieces(len(balls), 1 if keep else TOGETHER)]
     # The rows of each group, as (half-length, dy, disc): the short ones first, as they are grown.
     rows_of = [
@@ -113,11 +114,11 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
     ]
     copies = reach_x if keep else min(reach_x, WORD) + len(groups[0])
     copies += reach_z if lines else 0
+    halo = 2 * border if lines else 0
     for which, part in _parts(source, length, border + gap, copies, halo):
-        near = source[which].narrow(
-            1, part.start, gap + border + part.stop - part.start + border + gap
-        )
-        start, size = part.start // WORD, (part.stop - part.start) // WORD
+        part_bytes = part.stop - part.start
+        near = source[which].narrow(1, part.start, gap + border + part_bytes + border + gap)
+        start, size = part.start // WORD, part_bytes // WORD  # words, as all below
         if lines:
             own = None if wide is None else wide[:, which]
             piled = _pile_up(_grow_rows(near, reach_x, gap), balls, own, line // WORD)
@@ -134,8 +135,9 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
             for half, dy, at in wanted:
                 while grown < half:
                     grown, row = grown + 1, next(rows)
-                for shift in {dy, -dy}:
-                    several[at].bitwise_or_(row.narrow(1, (border + shift * line) // WORD, size))
+                for lines_off in {dy, -dy}:
+                    first_word = (border + lines_off * line) // WORD
+                    several[at].bitwise_or_(row.narrow(1, first_word, size))
             for at, (from_nothing, _, slices) in enumerate(group):
                 disc = several[at]
                 if at > 0 and not from_nothing:
@@ -143,10 +145,10 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
                 for ball, first, last, _ in slices:
                     mine = disc if ball == 0 or wide is None else disc & wide[ball - 1, which]
                     for dz in range(first, last + 1):
-                        for shift in {dz, -dz}:
-                            to = dilated[which].narrow(1, room + start + shift * area // WORD, size)
-                            to.bitwise_or_(mine)
-    found = dilated.view(torch.uint8).narrow(1, room * WORD, length)
+                        for slices_off in {dz, -dz}:
+                            first_word = (above + slices_off * area) // WORD + start
+                            dilated[which].narrow(1, first_word, size).bitwise_or_(mine)
+    found = dilated.view(torch.uint8).narrow(1, above, length)
     result = torch.empty_like(planes)
     copy(result, found.view(num_planes, depth, -1, line)[:, :, :height, :width])
     return result
@@ -157,8 +159,10 @@ def _pile_up(
 ) -> Tensor:
     """Words (P, n) dilated by the balls whose slices are single rows.
 
-    The k-th slice has to move by k lines, up and down. As each slice holds those behind it, pairs
-    of them can be put together first, and then pairs of pairs.
+    The k-th slice has to move by k lines, up and down. Pairs of them are put together first, and
+    then pairs of pairs: slice 2 j + 1 moves by one line onto slice 2 j, and with it by 2 j. So it
+    comes to 2 j - 1 lines, too, where it does no harm: slices are nested, and it lies in slice
+    2 j - 1, which comes there anyway.
 
     Args:
         rows: the words, dilated by rows of the half-lengths 0, 1, 2 ...
@@ -194,7 +198,7 @@ def _pile_up(
 
 
 def _parts(
-    source: Tensor, length: int, border: int, reach: int, halo: int
+    source: Tensor, length: int, border: int, copies: int, halo: int
 ) -> Iterator[tuple[slice, slice]]:
     """Parts of planes to work on at a time: several of these, or an equal share of one.
 
@@ -202,16 +206,19 @@ def _parts(
         source: of the planes.
         length: of a plane, in bytes.
         border: bytes that a part needs on either side, and which it should be longer than.
-        reach: the number of copies of a part that are made.
+        copies: how many copies of a part are made.
         halo: bytes around a part that are worked on, too.
+
+    Yields:
+        Which planes, and which bytes of each.
     """
-    room = WORD * piece(source)
+    most = WORD * piece(source)  # bytes of a part, on all its planes
     if source.device.type != "cpu":
-        room //= WORD * (reach + 3)
-    together = max(1, room // (min(length, max(8 * border, WORD)) + halo))
+        most //= WORD * (copies + 3)
+    together = max(1, most // (min(length, max(8 * border, WORD)) + halo))
     for which in pieces(source.shape[0], together):
         planes = which.stop - which.start
-        number = -(-length * planes // max(room - halo * planes, room // 2))
+        number = -(-length * planes // max(most - halo * planes, most // 2))
         for part in pieces(length, _whole_words(-(-length // number))):
             yield which, part
 
