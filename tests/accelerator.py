@@ -11,9 +11,19 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dilated_ce import dilation, growing, masks, options, pieces, radius, target, weighting
+from dilated_ce import (
+    dilation,
+    growing,
+    masks,
+    options,
+    pieces,
+    radius,
+    target,
+    weighted_ce,
+    weighting,
+)
 
-MODULES = (dilation, growing, masks, options, pieces, radius, target, weighting)
+MODULES = (dilation, growing, masks, options, pieces, radius, target, weighted_ce, weighting)
 OPERATORS = ("dilate_masks", "look_up", "unpack", "most_probable", "channel_labels")
 # The host waits for each of these, as it needs a number or a size that only the device knows.
 WAITING = {

@@ -80,6 +80,35 @@ def test_targets_of_probabilities_compile_into_one_graph(name, mode, reduction):
         compiled(logits, target)
 
 
+@pytest.mark.parametrize("kind", ["indices", "one-hot", "unlabelled", "soft", "masks"])
+def test_a_class_of_probability_zero_adds_nothing(kind):
+    """Even if its logit is -inf; the masks also where it is inf and the mask holds the voxel."""
+    torch.compiler.reset()
+    generator = torch.manual_seed(0)
+    labels = torch.randint(0, 3, (2, 9, 8), generator=generator)
+    target = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
+    if kind == "unlabelled":
+        target[0, :, 0] = 0
+    if kind == "soft":
+        target = (target + target.roll(1, 1)) / 2
+    logits = torch.randn(target.shape, generator=generator)
+    logits[target == 0] = -math.inf
+    if kind == "masks":
+        logits[target == 1] = math.inf
+        logits[:, :, 4:] = 0
+    logits.requires_grad_()
+    target = labels if kind == "indices" else target
+    criterion = DilatedBalancedCELoss(1, mode="multilabel" if kind == "masks" else "multiclass")
+    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+    assert compiled(logits, target).isfinite()
+    torch.testing.assert_close(compiled(logits, target), criterion(logits, target))
+    found, expected = (
+        torch.autograd.grad(loss(logits, target), logits)[0] for loss in (compiled, criterion)
+    )
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_compiles_under_autocast(pair, name):
     logits, target = pair

@@ -1,6 +1,8 @@
 """Dilated masks, against scipy's exact distance transform."""
 
 import math
+import subprocess
+import sys
 
 import accelerator
 import hypothesis.strategies as st
@@ -16,6 +18,7 @@ from dilated_ce import (
     dilate_labels,
     dilated_balanced_weights,
     dilation,
+    growing,
     pieces,
 )
 
@@ -80,6 +83,56 @@ def test_large_images_and_radii(shape, spacing, radius):
     labels = torch.from_numpy((rng.random(shape) < 0.001).astype(np.int64))
     ours = dilate_labels(labels, radius, num_classes=2, spacing=spacing)
     np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, radius, 2, spacing))
+
+
+@pytest.mark.parametrize("kept", [0, 2**26])
+@pytest.mark.parametrize("together", [1, 2, 8])
+@pytest.mark.parametrize("piled", [0, 1000])
+@pytest.mark.parametrize(
+    "shape", [(3, 70), (3, 31, 29), (3, 1, 31, 29), (3, 31, 1, 29), (2, 9, 12, 11)]
+)
+def test_every_way_to_make_discs_gives_the_same(monkeypatch, shape, piled, together, kept):
+    """Rows may be kept or grown anew, discs made alone or together, rows of an image piled up."""
+    monkeypatch.setattr(growing, "KEPT", kept)
+    monkeypatch.setattr(growing, "TOGETHER", together)
+    monkeypatch.setattr(growing, "PILED", piled)
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy((rng.random(shape) < 0.02) * rng.integers(1, 4, shape))
+    spacing = (1.4, 0.6, 0.6)[-labels.ndim + 1 :]
+    for radius in (7.3, [1.0, 3.1, 7.0, 12.0], [2.0, 0.0, 9.5, math.inf]):
+        ours = dilate_labels(labels, radius, num_classes=4, spacing=spacing)
+        np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, radius, 4, spacing))
+
+
+LARGE_BALLS = """
+import resource, torch
+from dilated_ce import dilate_labels
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def dilate(shape, radius):
+    labels = torch.zeros(shape, dtype=torch.uint8)
+    labels.view(-1)[7] = 1
+    dilate_labels(labels, radius, num_classes=2)
+
+shapes = (1, 100_000), (1, 512, 512), (1, 8, 256, 256)
+for shape in shapes:
+    dilate(shape, 1)
+before = peak()
+for shape, radius in zip(shapes, (2000, 500, 250)):
+    dilate(shape, radius)
+    dilate(shape, [0.9 * radius, radius])
+print(peak() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_square_of_the_radius():
+    """All rows of a ball of 500 pixels took 1.2 GB, and those of two radii 2.2 GB."""
+    found = subprocess.run(
+        [sys.executable, "-c", LARGE_BALLS], check=True, capture_output=True, text=True
+    )
+    assert float(found.stdout) < 100  # MiB
 
 
 @pytest.mark.parametrize(

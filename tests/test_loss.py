@@ -524,11 +524,19 @@ class Training(torch.nn.Module):
         self.criterion = torch.nn.ModuleList([Training(criterion)]) if deep else criterion
 
 
+class Compound(torch.nn.Module):
+    """A cross entropy under the name that nnU-Net's losses give it."""
+
+    def __init__(self):
+        super().__init__()
+        self.ce = torch.nn.CrossEntropyLoss(torch.tensor([0.1, 0.9]))
+
+
 OLD_LOSSES = {
+    "compound": Compound,
     "weight": lambda: torch.nn.CrossEntropyLoss(torch.tensor([0.1, 0.9])),
     "pos_weight": lambda: torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3.0])),
     "both": lambda: torch.nn.BCEWithLogitsLoss(torch.ones(2), pos_weight=torch.tensor([3.0])),
-    "focal": lambda: torch.nn.ModuleDict({"ce": torch.nn.CrossEntropyLoss(torch.ones(2))}),
     "nothing": torch.nn.CrossEntropyLoss,
 }
 NEW_LOSSES = {
@@ -556,7 +564,17 @@ class TestOldCheckpoints:
     def test_what_is_of_no_loss_is_told(self, old, new, deep):
         saved = Training(OLD_LOSSES[old](), deep).state_dict()
         inside = "criterion.0.criterion" if deep else "criterion"
-        for key in (f"{inside}.scale", "criterion2.weight", "net.weight2", "weight"):
+        foreign = (
+            f"{inside}.scale",
+            f"{inside}.0.weight",
+            f"{inside}.conv.weight",
+            f"{inside}.ce.bias",
+            f"{inside}.weight.weight",
+            "criterion2.weight",
+            "net.weight2",
+            "weight",
+        )
+        for key in foreign:
             with pytest.raises(RuntimeError, match=f"Unexpected key.*{re.escape(key)}"):
                 Training(NEW_LOSSES[new](), deep).load_state_dict({**saved, key: torch.ones(2)})
         del saved["net.weight"]
@@ -572,6 +590,15 @@ def test_a_checkpoint_of_the_loss_alone_loads(new):
     new().load_state_dict(new().state_dict())
     with pytest.raises(RuntimeError, match="Unexpected key"):
         new().load_state_dict({"bias": torch.ones(2)})
+
+
+@pytest.mark.parametrize("new", NEW_LOSSES.values(), ids=NEW_LOSSES)
+def test_the_checkpoint_of_a_network_does_not_load_into_a_loss(new):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Conv2d(1, 1, 1))
+    with pytest.raises(RuntimeError, match=r'"0\.weight", "1\.weight", "1\.bias"'):
+        new().load_state_dict(network.state_dict(), strict=True)
+    result = new().load_state_dict(network.state_dict(), strict=False)
+    assert result.unexpected_keys == ["0.weight", "1.weight", "1.bias"]
 
 
 def test_class_weights_in_the_first_place_are_no_radii():
@@ -626,8 +653,6 @@ def test_only_the_class_weights_of_a_loss_are_taken_out_of_a_checkpoint(name):
     network = torch.nn.Module()
     network.criterion = MODULES[name]()
     network.load_state_dict({"criterion.weight": torch.ones(2)})
-    network.load_state_dict({"criterion.cross_entropy.weight": torch.ones(2)})
-    with pytest.raises(RuntimeError, match=r"criterion\.backbone\.conv1\.weight"):
-        network.load_state_dict({"criterion.backbone.conv1.weight": torch.ones(2)})
-    with pytest.raises(RuntimeError, match=r"criterion\.bias"):
-        network.load_state_dict({"criterion.bias": torch.ones(2)})
+    for name in ("cross_entropy.bias", "backbone.conv1.weight", "bias", "0.weight", "xweight"):
+        with pytest.raises(RuntimeError, match=rf"criterion\.{re.escape(name)}"):
+            network.load_state_dict({f"criterion.{name}": torch.ones(2)})

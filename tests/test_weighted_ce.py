@@ -352,6 +352,96 @@ def test_probabilities_at_ignored_voxels_that_are_not_finite(name):
     torch.testing.assert_close(gradient, wanted, **EXACT)
 
 
+def with_impossible_classes(kind):
+    """Logits that are infinite where a target has 0 (or 1, of masks), and numbers that act alike.
+
+    Returns:
+        The logits, those with -1e4 and 1e4 instead of infinities, the target, and the class
+        indices, -100 where there are none, if the target is one-hot.
+    """
+    generator = torch.manual_seed(0)
+    labels = torch.randint(0, 4, (2, 6, 5), generator=generator)
+    target = F.one_hot(labels, 4).movedim(-1, 1).double()
+    if kind == "soft":
+        target = (target + target.roll(1, 1)) / 2
+    elif kind == "masks":
+        target = (torch.rand(target.shape, generator=generator) < 0.4).double()
+    elif kind == "unlabelled":
+        target[0, :, 0], labels[0, 0] = 0, -100
+    logits = torch.randn(target.shape, generator=generator, dtype=torch.float64)
+    here = torch.rand(target.shape, generator=generator) < 0.5
+    finite = torch.where(here & (target == 0), -1e4, logits)
+    if kind == "masks":
+        finite = torch.where(here & (target == 1), 1e4, finite)
+    logits = torch.where(finite.abs() == 1e4, finite * math.inf, logits)
+    if kind == "indices":
+        target = labels
+    return logits, finite, target, None if kind in ("soft", "masks") else labels
+
+
+@pytest.mark.parametrize("on_host", [True, False])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("kind", ["indices", "one-hot", "unlabelled", "soft", "masks"])
+@both
+def test_a_class_of_probability_zero_adds_nothing(monkeypatch, name, kind, reduction, on_host):
+    """Even if its logit is -inf, as of class indices: value, gradient and second derivative."""
+    if not on_host:
+        monkeypatch.setattr("dilated_ce.weighted_ce.on_host", lambda tensor: False)
+        monkeypatch.setattr("dilated_ce.target.indices_of", lambda target: None)
+    logits, finite, target, labels = with_impossible_classes(kind)
+    options = {"mode": "multilabel"} if kind == "masks" else {}
+
+    def loss(z):
+        return LOSSES[name](z, target, reduction=reduction, **options)
+
+    def gradients(z):
+        z = z.clone().requires_grad_()
+        alone = torch.autograd.grad(loss(z).sum(), z, retain_graph=True)[0]
+        (first,) = torch.autograd.grad(loss(z).sum(), z, create_graph=True)
+        return alone, first, torch.autograd.grad(first.square().sum(), z)[0]
+
+    torch.testing.assert_close(loss(logits), loss(finite), **EXACT)
+    found = gradients(logits)
+    torch.testing.assert_close(found, gradients(finite), **EXACT)
+    assert all((gradient[logits.isinf()] == 0).all() for gradient in found)
+    if labels is not None:
+        weights = expected_weights(name, labels, 4)
+        leaf = logits.clone().requires_grad_()
+        expected = weights * F.cross_entropy(leaf, labels, reduction="none")
+        expected = expected if reduction == "none" else expected.sum() / (labels >= 0).sum()
+        torch.testing.assert_close(loss(logits), expected, **EXACT)
+        (wanted,) = torch.autograd.grad(expected.sum(), leaf)
+        torch.testing.assert_close(found[0], wanted, **EXACT)
+    if reduction == "mean":  # forward derivatives
+        tangent = torch.ones_like(logits).cumsum(-1)
+        ours, wanted = (torch.func.jvp(loss, (z,), (tangent,)) for z in (logits, finite))
+        torch.testing.assert_close(ours, wanted, **EXACT)
+
+
+@both
+def test_the_gradient_to_a_probability_of_zero_is_that_of_the_cross_entropy(name):
+    soft, logits = soft_and_logits(unlabelled=False)
+    with torch.no_grad():
+        soft[:, 0] = 0
+        soft /= soft.sum(1, keepdim=True)
+    soft.requires_grad_()
+    weights = expected_weights(name, soft.argmax(1))
+    losses = F.cross_entropy(logits, soft, reduction="none")
+    expected = torch.autograd.grad((weights * losses).mean(), (logits, soft))
+    found = torch.autograd.grad(LOSSES[name](logits, soft), (logits, soft))
+    torch.testing.assert_close(found, expected, **EXACT)
+
+
+@pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
+@both
+def test_an_infinite_logit_of_the_wrong_class_is_no_number_to_hide(name, mode):
+    """Nor is NaN."""
+    logits, _, target, _ = with_impossible_classes("masks" if mode == "multilabel" else "soft")
+    for wrong in (-math.inf, math.nan):
+        z = torch.where(target > 0, wrong, 0) if wrong < 0 else torch.full_like(logits, wrong)
+        assert not LOSSES[name](z, target, mode=mode).isfinite()
+
+
 def test_large_logits_stay_finite():
     labels, _ = labels_and_logits((2, 6, 6), dtype=torch.float32)
     logits = torch.full((2, 3, 6, 6), 3e38)

@@ -51,6 +51,17 @@ def discs(radii: tuple[float, ...], spacing: Spacing, shape: Shape) -> tuple[Dis
         shape: of the image.
 
     Examples:
+        The ball of a radius of 2 has five slices of three kinds: a voxel at -2 and 2, a disc with
+        3 rows at -1 and 1, to which the row of the middle and new ones are added at 0:
+
+        >>> for disc in discs((2.0,), (1.0, 1.0, 1.0), (9, 9, 9)):
+        ...     print(disc.rows, *disc.slices)
+        ((0, 0),) Slices(ball=0, first=2, last=2, new=True)
+        ((0, 1), (1, 1)) Slices(ball=0, first=1, last=1, new=True)
+        ((0, 2), (2, 0)) Slices(ball=0, first=0, last=0, new=True)
+
+        Two balls in an image, which is one slice:
+
         >>> for disc in discs((1.0, 2.0), (1.0, 1.0, 1.0), (1, 9, 9)):
         ...     print(disc.rows, *disc.slices)
         ((0, 1), (1, 0)) Slices(ball=0, first=0, last=0, new=True)

@@ -5,11 +5,13 @@ masks by any structuring element. Lines and slices get as many empty voxels behi
 reaches, so that a shift along any axis is a shift of one long row: what leaves a line falls into
 the gap. A ball is a stack of discs and a disc is a stack of rows (`ball.py`). Each row is made of
 shorter ones, and each disc of the disc before it and the rows that are longer; it goes to every
-slice of a ball that it is. Balls of several radii share all of this: each holds the smaller ones,
-and a mask takes part in those up to its own radius, by an AND with a byte that lies on the device.
+slice of a ball that it is. Rows are dropped when they are used, or kept where several discs need
+them and they are few. Balls of several radii share all of this: each holds the smaller ones, and a
+mask takes part in those up to its own radius, by an AND with a byte that lies on the device.
 Nothing is a float, nothing is read back from the device, and the result is exact.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,9 +21,13 @@ from torch import Tensor
 
 from dilated_ce.ball import Disc, Shape, Spacing, discs, norm
 from dilated_ce.masks import Masks
-from dilated_ce.pieces import copy, piece, pieces, zeros
+from dilated_ce.pieces import PIECE, copy, piece, pieces, zeros
 
 WORD = 8  # bytes
+# All rows are kept if they take up to so many bytes; else only the last ones, and so many discs are
+# made of them while they grow.
+KEPT, TOGETHER = 2**26, 8
+PILED = 32  # rows of an image: balls that reach further are made of discs, and not piled up
 _WIDTHS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, WORD: torch.int64}
 
 
@@ -37,17 +43,19 @@ def dilate(
             (len(radii) - 1, B, C); None if there is only one radius.
         spacing: size of a voxel along each spatial axis.
     """
-    # All are (depth, height, width). An image has a depth of 1; but where it has several balls, its
-    # rows are the slices of which each mask takes those of its own ball, and its height is 1.
+    # All are (depth, height, width), and an image has a depth of 1.
     ones = (1,) * (3 - len(spacing))
     shape: Shape = (*ones, *masks.planes.shape[1:])
     voxel: Spacing = (*(1.0 for _ in ones), *spacing)  # type: ignore[assignment]
-    if larger is not None and len(ones) == 1:
+    if shape[1] == 1:
+        shape, voxel = (1, shape[0], shape[2]), (1.0, voxel[0], voxel[2])
+    diagonal = norm(shape[0] - 1, shape[1] - 1, shape[2] - 1, voxel)
+    local = tuple(radius for radius in radii if radius < diagonal)
+    if shape[0] == 1 and len(local) > 1 and local[-1] <= PILED * voxel[1]:
+        # Rows as slices with a height of 1, of which each mask takes those of its own ball.
         shape, voxel = (shape[1], 1, shape[2]), (voxel[1], 1.0, voxel[2])
     planes = masks.planes.view(-1, *shape)
     bits = None if larger is None else masks.select(larger)
-    diagonal = norm(shape[0] - 1, shape[1] - 1, shape[2] - 1, voxel)
-    local = tuple(radius for radius in radii if radius < diagonal)
     if local:
         dilated = _dilate_by(discs(local, voxel, shape), planes, bits)
     else:
@@ -74,67 +82,87 @@ def _dilate_by(balls: Sequence[Disc], planes: Tensor, bits: Tensor | None) -> Te
     reach_x = max(half for disc in balls for _, half in disc.rows)
     reach_y = max(dy for disc in balls for dy, _ in disc.rows)
     reach_z = max(slices.last for disc in balls for slices in disc.slices)
-    # Bytes, all of them whole words. `gap` on either side holds what leaves a line.
+    # Sizes in bytes, a voxel each, and all of them whole words: of a line, a slice and a plane with
+    # the empty voxels behind them. `gap` on either side holds what leaves a line.
     gap = _whole_words(reach_x)
     line = _whole_words(width + reach_x)
     area = (height + (reach_y if depth > 1 else 0)) * line
     length = depth * area
     # What a part needs of others, on either side: of lines all that the ball reaches. Slices of a
-    # volume are too large for that, and go to others instead; `room` holds what leaves the volume.
+    # volume are too large for that, and go to others instead; `above` holds what leaves the volume.
     lines = height == 1 and depth > 1
     border = (reach_z if lines else reach_y) * line
-    room = 0 if lines else reach_z * area // WORD
+    above = 0 if lines else reach_z * area
     source = zeros(planes, (num_planes, gap + border + length + border + gap))
     inner = source.narrow(1, gap + border, length).view(num_planes, depth, -1, line)
     copy(inner[:, :, :height, :width], planes)
-    made = (num_planes, room + length // WORD + room)
+    shape = (num_planes, (above + length + above) // WORD)
     if lines:
-        dilated = planes.new_empty(made, dtype=torch.int64)
+        dilated = planes.new_empty(shape, dtype=torch.int64)
     else:
-        dilated = zeros(planes, made, torch.int64)
+        dilated = zeros(planes, shape, torch.int64)
     # The same byte 8 times.
     wide = None if bits is None else (bits * 0x0101_0101_0101_0101)[..., None]
+    # Rows that several discs need are kept if there is room for them.
+    row_bytes = 2 * (border + gap) + min(length, WORD * PIECE)
+    keep = len(balls) > 1 and (reach_x + 1) * row_bytes <= KEPT
+    groups = [balls[group] for group in pieces(len(balls), 1 if keep else TOGETHER)]
+    # The rows of each group, as (half-length, dy, disc): the short ones first, as they are grown.
+    rows_of = [
+        sorted((half, dy, at) for at, disc in enumerate(group) for dy, half in disc.rows)
+        for group in groups
+    ]
+    copies = reach_x if keep else min(reach_x, WORD) + len(groups[0])
+    copies += reach_z if lines else 0
     halo = 2 * border if lines else 0
-    for which, part in _parts(source, length, border + gap, reach_x + lines * reach_z, halo):
-        near = source[which].narrow(
-            1, part.start, gap + border + part.stop - part.start + border + gap
-        )
-        rows = [
-            row.narrow(1, gap, row.shape[1] - 2 * gap).view(torch.int64)
-            for row in _grow_rows(near, reach_x)
-        ]
-        start, size = part.start // WORD, (part.stop - part.start) // WORD
+    for which, part in _parts(source, length, border + gap, copies, halo):
+        part_bytes = part.stop - part.start
+        near = source[which].narrow(1, part.start, gap + border + part_bytes + border + gap)
+        start, size = part.start // WORD, part_bytes // WORD  # words, as all below
         if lines:
             own = None if wide is None else wide[:, which]
-            piled = _pile_up(rows, balls, own, line // WORD)
+            piled = _pile_up(_grow_rows(near, reach_x, gap), balls, own, line // WORD)
             dilated[which].narrow(1, start, size).copy_(piled.narrow(1, border // WORD, size))
             continue
+        kept = list(_grow_rows(near, reach_x, gap)) if keep else None
         disc = dilated.new_zeros(near.shape[0], size)
-        for from_nothing, longer, slices in balls:
-            if from_nothing:
+        for group, wanted in zip(groups, rows_of, strict=True):
+            # The first goes on from the disc before, the others are put on top of it.
+            several = [disc, *(torch.zeros_like(disc) for _ in group[1:])]
+            if group[0].from_nothing:
                 disc.zero_()
-            for dy, half in longer:
-                for shift in {dy, -dy}:
-                    disc.bitwise_or_(rows[half].narrow(1, (border + shift * line) // WORD, size))
-            for ball, first, last, _ in slices:
-                mine = disc if ball == 0 or wide is None else disc & wide[ball - 1, which]
-                for dz in range(first, last + 1):
-                    for shift in {dz, -dz}:
-                        to = dilated[which].narrow(1, room + start + shift * area // WORD, size)
-                        to.bitwise_or_(mine)
-    found = dilated.view(torch.uint8).narrow(1, room * WORD, length)
+            rows, grown = iter(kept or _grow_rows(near, reach_x, gap)), -1
+            for half, dy, at in wanted:
+                while grown < half:
+                    grown, row = grown + 1, next(rows)
+                for lines_off in {dy, -dy}:
+                    first_word = (border + lines_off * line) // WORD
+                    several[at].bitwise_or_(row.narrow(1, first_word, size))
+            for at, (from_nothing, _, slices) in enumerate(group):
+                disc = several[at]
+                if at > 0 and not from_nothing:
+                    disc.bitwise_or_(several[at - 1])
+                for ball, first, last, _ in slices:
+                    mine = disc if ball == 0 or wide is None else disc & wide[ball - 1, which]
+                    for dz in range(first, last + 1):
+                        for slices_off in {dz, -dz}:
+                            first_word = (above + slices_off * area) // WORD + start
+                            dilated[which].narrow(1, first_word, size).bitwise_or_(mine)
+    found = dilated.view(torch.uint8).narrow(1, above, length)
     result = torch.empty_like(planes)
     copy(result, found.view(num_planes, depth, -1, line)[:, :, :height, :width])
     return result
 
 
 def _pile_up(
-    rows: Sequence[Tensor], balls: Sequence[Disc], wide: Tensor | None, line: int
+    rows: Iterator[Tensor], balls: Sequence[Disc], wide: Tensor | None, line: int
 ) -> Tensor:
     """Words (P, n) dilated by the balls whose slices are single rows.
 
-    The k-th slice has to move by k lines, up and down. As each slice holds those behind it, pairs
-    of them can be put together first, and then pairs of pairs.
+    The k-th slice has to move by k lines, up and down. Pairs of them are put together first, and
+    then pairs of pairs: slice 2 j + 1 moves by one line onto slice 2 j, and with it by 2 j. So it
+    comes to 2 j - 1 lines, too, where it does no harm: slices are nested, and it lies in slice
+    2 j - 1, which comes there anyway.
 
     Args:
         rows: the words, dilated by rows of the half-lengths 0, 1, 2 ...
@@ -143,12 +171,15 @@ def _pile_up(
         line: words from a line to the next.
     """
     depth = 1 + max(slices.last for disc in balls for slices in disc.slices)
-    stack = rows[0].new_empty(depth, *rows[0].shape)
-    together = piece(stack) // rows[0].numel()
+    grown, row = 0, next(rows)
+    stack = row.new_empty(depth, *row.shape)
+    together = piece(stack) // row.numel()
     for _, ((_, half),), slices in balls:
+        while grown < half:
+            grown, row = grown + 1, next(rows)
         for ball, first, last, new in slices:
             own: Any = -1 if ball == 0 or wide is None else wide[ball - 1]
-            mine = rows[half] if new else rows[half] & own
+            mine = row if new else row & own
             for part in pieces(last + 1 - first, together):
                 to = stack[first : last + 1][part]
                 if new:
@@ -167,7 +198,7 @@ def _pile_up(
 
 
 def _parts(
-    source: Tensor, length: int, border: int, reach: int, halo: int
+    source: Tensor, length: int, border: int, copies: int, halo: int
 ) -> Iterator[tuple[slice, slice]]:
     """Parts of planes to work on at a time: several of these, or an equal share of one.
 
@@ -175,42 +206,46 @@ def _parts(
         source: of the planes.
         length: of a plane, in bytes.
         border: bytes that a part needs on either side, and which it should be longer than.
-        reach: the number of copies of a part that are made.
+        copies: how many copies of a part are made.
         halo: bytes around a part that are worked on, too.
+
+    Yields:
+        Which planes, and which bytes of each.
     """
-    room = WORD * piece(source)
+    most = WORD * piece(source)  # bytes of a part, on all its planes
     if source.device.type != "cpu":
-        room //= WORD * (reach + 3)
-    together = max(1, room // (min(length, max(8 * border, WORD)) + halo))
+        most //= WORD * (copies + 3)
+    together = max(1, most // (min(length, max(8 * border, WORD)) + halo))
     for which in pieces(source.shape[0], together):
         planes = which.stop - which.start
-        number = -(-length * planes // max(room - halo * planes, room // 2))
+        number = -(-length * planes // max(most - halo * planes, most // 2))
         for part in pieces(length, _whole_words(-(-length // number))):
             yield which, part
 
 
-def _grow_rows(near: Tensor, reach: int) -> list[Tensor]:
-    """Bytes (P, n) dilated by rows of the half-lengths 0 to `reach`.
+def _grow_rows(near: Tensor, reach: int, gap: int) -> Iterator[Tensor]:
+    """Bytes (P, n) dilated by rows of the half-lengths 0, 1, 2 ... `reach`: words, without gaps.
 
     Two rows of the half-length h - a, moved apart by a each way, make one of h if a is at most
     h - a. Moves by 2, 4 and 8 bytes are moves by one number that is as wide. As many bytes as the
-    half-length are wrong at both ends, as they lack neighbours.
+    half-length are wrong at both ends, as they lack neighbours: they lie in the gap.
     """
-    rows = [near]
-    for half in range(1, reach + 1):
-        move = next(move for move in (8, 4, 2, 1) if 2 * move <= half or move == 1)
-        row = torch.empty_like(near, memory_format=torch.contiguous_format)
-        shorter, longer = rows[half - move].view(_WIDTHS[move]), row.view(_WIDTHS[move])
-        inner = longer.shape[1] - 2
-        for part in pieces(inner, piece(near) // near.shape[0]):
-            count = part.stop - part.start
-            to = longer.narrow(1, part.start + 1, count)
-            right = shorter.narrow(1, part.start + 2, count)
-            torch.bitwise_or(shorter.narrow(1, part.start, count), right, out=to)
-            if half == 1:
-                to.bitwise_or_(shorter.narrow(1, part.start + 1, count))
-        rows.append(row)
-    return rows
+    rows = deque([near], maxlen=WORD)
+    for half in range(reach + 1):
+        if half > 0:
+            move = next(move for move in (8, 4, 2, 1) if 2 * move <= half or move == 1)
+            row = torch.empty_like(near, memory_format=torch.contiguous_format)
+            shorter, longer = rows[-move].view(_WIDTHS[move]), row.view(_WIDTHS[move])
+            inner = longer.shape[1] - 2
+            for part in pieces(inner, piece(near) // near.shape[0]):
+                count = part.stop - part.start
+                to = longer.narrow(1, part.start + 1, count)
+                right = shorter.narrow(1, part.start + 2, count)
+                torch.bitwise_or(shorter.narrow(1, part.start, count), right, out=to)
+                if half == 1:
+                    to.bitwise_or_(shorter.narrow(1, part.start + 1, count))
+            rows.append(row)
+        yield rows[-1].narrow(1, gap, near.shape[1] - 2 * gap).view(torch.int64)
 
 
 def _whole_words(size: int) -> int:

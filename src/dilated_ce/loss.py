@@ -68,8 +68,9 @@ def dilated_balanced_cross_entropy(
             mode="multiclass", 1 in mode="binary". Half precision is computed in float32.
         target: in mode="multiclass" class indices (B, *spatial) or (B, 1, *spatial), any integer
             dtype; or (B, C, *spatial) with a probability for each class, one-hot included, of any
-            dtype: masks hold the most probable class, CE takes the probabilities, and a voxel with
-            0 for all classes is ignored. In mode="multilabel" (B, C, *spatial) with 0 and 1 or
+            dtype: masks hold the most probable class, CE takes the probabilities (a class with 0
+            adds nothing, even if its logit is -inf), and a voxel with 0 for all classes is ignored.
+            In mode="multilabel" (B, C, *spatial) with 0 and 1 or
             probabilities, of any dtype: masks hold what is above 0.5. In mode="binary" such a
             target with one channel, or without the channel axis.
         radius: >= 0, `math.inf`, or a list with one such number per class (per channel in

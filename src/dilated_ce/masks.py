@@ -79,8 +79,10 @@ class Masks:
         # The bits of the classes, and if some voxels are not valid all bits of those that are.
         made = masks.planes.new_empty(1 if valid is None else 2, *masks.planes.shape)
         planes = made.view(len(made), masks.planes.shape[0] // depth, depth, size)
-        # The bit of each class in its plane. In another plane its power is below 0 or above 7,
-        # which no byte holds. Not by shifts, which were wrong for bytes on Apple's GPUs.
+        # In plane `level` class c has the bit 2 ** (c - 8 level). For the classes of other planes
+        # that is 0 as a byte: an integer power below 0, or a multiple of 256. One table has all
+        # powers, from 8 - 8 depth on; a plane starts in it where its class 0 is. Not by shifts,
+        # which were wrong for bytes on Apple's GPUs.
         powers = 2 ** torch.arange(BITS - BITS * depth, num_classes, device=labels.device)
         powers = powers.to(torch.uint8)
         for which, part in blocks(images, lanes):

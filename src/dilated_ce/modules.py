@@ -30,15 +30,26 @@ from dilated_ce.options import (
 from dilated_ce.target import MODES
 from dilated_ce.weighting import Weighting
 
+# The class weights that losses of PyTorch, of MONAI and of nnU-Net write into a checkpoint.
+_CLASS_WEIGHTS = (
+    *("weight", "pos_weight"),
+    *("class_weight", "dice.class_weight", "focal.class_weight"),
+    *("cross_entropy.weight", "binary_cross_entropy.pos_weight"),
+    "ce.weight",
+)
+
 
 def forget_class_weights(state_dict: dict[str, Any], prefix: str) -> None:
-    """Take out of a checkpoint the class weights of a loss that stood here."""
-    kept = ("weight", "pos_weight", "class_weight")
-    for key in [key for key in state_dict if key.startswith(prefix)]:
-        # Its own, or those of the losses that it adds up; not those of a network below.
-        names = key.removeprefix(prefix).split(".")
-        if names[-1] in kept and len(names) <= 2:
-            del state_dict[key]
+    """Take out of a checkpoint the class weights of the loss that stood at `prefix`.
+
+    Whatever else is there is told as unexpected.
+
+    Args:
+        state_dict: the checkpoint, which is changed.
+        prefix: of the keys of this module, such as "criterion.".
+    """
+    for name in _CLASS_WEIGHTS:
+        state_dict.pop(prefix + name, None)
 
 
 class _Loss(nn.Module):
@@ -156,9 +167,9 @@ class DilatedBalancedCELoss(_Loss):
 
     The arguments are those of `dilated_balanced_cross_entropy`, where formula, shapes, units and
     sources are given. All are checked here as far as they can be without data. The module has no
-    state: its `state_dict()` is empty, and a checkpoint loads that holds the class weights of the
-    loss that it stands for. It can be pickled and copied, unless `process_group` is a group of
-    `torch.distributed` (these cannot be: use "world").
+    state: its `state_dict()` is empty, and a checkpoint loads that holds the class weights of a
+    loss of PyTorch, MONAI or nnU-Net in the same place. It can be pickled and copied, unless
+    `process_group` is a group of `torch.distributed` (these cannot be: use "world").
 
     Raises:
         TypeError, ValueError: as `dilated_balanced_cross_entropy`, at once or in the call.

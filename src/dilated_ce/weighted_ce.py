@@ -1,12 +1,13 @@
 """Cross entropy under a weight map, for every kind of target, in little time and memory."""
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dilated_ce.target import Target, without_ignored
+from dilated_ce.target import Target, on_host, without_ignored
 
 
 def weighted_cross_entropy(
@@ -19,6 +20,9 @@ def weighted_cross_entropy(
     by_voxel: bool,
 ) -> Tensor:
     """The sum of w(x) CE(x) over the voxels, or the map of them.
+
+    A class that a voxel has with probability 0 adds nothing, even if its logit is -inf, as of
+    classes that are masked out: of probabilities as of the class indices that say the same.
 
     Args:
         logits: (B, C, *spatial).
@@ -39,8 +43,14 @@ def weighted_cross_entropy(
             truth = truth * (1 - label_smoothing) + label_smoothing / 2
         if valid is not None:  # 0 times infinity, where an ignored entry is out of bounds
             logits, truth = torch.where(valid, logits, 0), torch.where(valid, truth, 0)
-        loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        return weights * loss if by_voxel else (weights * loss).sum()
+        loss = weights * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        if not by_voxel and on_host(loss):
+            total = loss.sum()
+            if not total.isnan():
+                return total
+        # PyTorch has inf - inf where an infinite logit is right: nothing, and so is its gradient.
+        loss = torch.where(logits.isinf() & (truth == (logits > 0)), 0, loss)
+        return loss if by_voxel else loss.sum()
 
     labels = None if truth is not None else target.labels.long()
     # Compilers fuse plain operations, and forward derivatives, as of torch.func.hessian, need them.
@@ -50,15 +60,22 @@ def weighted_cross_entropy(
         apply: Any = _WeightedCrossEntropy.apply  # which PyTorch leaves without types
         labels = None if labels is None else without_ignored(labels, valid)
         ignored = None if valid is None else ~valid
-        total: Tensor = apply(logits, labels, truth, weights, ignored, label_smoothing)[0]
-        return total
+        found: Tensor = apply(logits, labels, truth, weights, ignored, label_smoothing)[0]
+        return found
     logits = logits.to(dtype)
     if valid is not None:
         logits = torch.where(valid[:, None], logits, 0)
         labels = None if labels is None else torch.where(valid, labels, 0)
         truth = None if truth is None else torch.where(valid[:, None], truth, 0)
-    found: Any = labels if truth is None else truth
-    loss = F.cross_entropy(logits, found, label_smoothing=label_smoothing, reduction="none")
+    if labels is not None:
+        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    else:
+        assert truth is not None
+        if label_smoothing > 0:
+            truth = truth * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+        log_p = F.log_softmax(logits, 1)
+        log_p = torch.where((truth == 0) & (log_p == -math.inf), 0, log_p)
+        loss = -(truth * log_p).sum(1)
     return weights * loss if by_voxel else (weights * loss).sum()
 
 
@@ -87,7 +104,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
             log_likelihood = log_p.gather(1, labels[:, None])[:, 0]
         else:
             assert truth is not None
-            log_likelihood = (truth * log_p).sum(1)
+            log_likelihood = _log_likelihood(truth, log_p)
         if label_smoothing > 0:
             log_likelihood.mul_(1 - label_smoothing).add_(log_p.mean(1), alpha=label_smoothing)
         if ignored is not None:  # 0 times infinity, where an ignored voxel is out of bounds
@@ -136,6 +153,18 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         if ignored is not None:
             result.masked_fill_(ignored[:, None], 0)
         return result.to(logits.dtype), *(None,) * 5
+
+
+def _log_likelihood(truth: Tensor, log_p: Tensor) -> Tensor:
+    """The sum of truth log_p over classes; one of truth 0 adds nothing, even if log_p is -inf.
+
+    On a CPU one number tells whether there is any such class, which saves time.
+    """
+    if on_host(log_p):
+        found = (truth * log_p).sum(1)
+        if not found.sum().isnan():
+            return found
+    return (truth * log_p).masked_fill_(truth == 0, 0).sum(1)
 
 
 def _smoothed(

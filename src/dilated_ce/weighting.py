@@ -7,7 +7,7 @@ a map to mean 1, and the only one in which processes add up what they have.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -58,7 +58,8 @@ class WeightMap(NamedTuple):
     ) -> "WeightMap":
         """Find the scale of a map, and what else the mean of a loss needs.
 
-        A map has mean 1 already, unless its sum is given, or its scale.
+        Either nothing is given, for a map that has mean 1 already; or `total`, and the scale gives
+        it mean 1 over the batch of all processes; or `scale`, where the data set tells it.
 
         Args:
             values: the map, 0 where ignored.
@@ -75,9 +76,9 @@ class WeightMap(NamedTuple):
         num_valid = sums[0].sum()
         if process_group is not None:
             num_valid = num_valid / dist.get_world_size(process_group)
-        if total is not None:
+        if total is not None:  # 0 where nothing is valid, or nothing weighs anything
             scale = (sums[0] / sums[1]).nan_to_num(0.0, 0.0)
-        if scale is not None:
+        if scale is not None:  # of channels (C,): one for each of (B, C, *spatial)
             scale = scale.view(() if len(sizes) == 1 else (-1, *[1] * (values.ndim - 2)))
         return WeightMap(values, scale, num_valid, valid)
 
@@ -129,10 +130,6 @@ class Weighting:
             None if ignore_index is None else int(ignore_index),
             as_process_group(process_group),
         )
-
-    def ignoring(self, ignore_index: int | None) -> "Weighting":
-        """The same, for labels in which another number stands for ignored voxels."""
-        return replace(self, ignore_index=ignore_index)
 
     def weigh(self, name: str, labels: Tensor, dtype: torch.dtype = torch.float32) -> WeightMap:
         """Weigh the voxels.

@@ -4,8 +4,11 @@ import copy
 import inspect
 import math
 import pickle
+import re
 
+import monai
 import numpy as np
+import oracles
 import pytest
 import torch
 import torch.distributed as dist
@@ -303,13 +306,39 @@ class TestWeightMap:
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
 
     @pytest.mark.parametrize("size", [{}, {"num_voxels": 360}])
-    def test_with_the_volumes_of_the_data_set(self, size):
+    @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+    @pytest.mark.parametrize("volumes", [[340, 150, 120], [340, 150, 0]])
+    @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+    def test_with_the_volumes_of_the_data_set(self, reduction, volumes, weight, size):
+        """For a batch and for one image; with `num_voxels` the loss of the oracles, too."""
         logits, labels = self.batch()
-        options = {"volumes": [340, 150, 120], "ignore_index": 255, **size}
+        options = {"volumes": volumes, "ignore_index": 255, "weight": weight, **size}
         transform = DilatedBalancedWeights(2, num_classes=3, **options)
         weights = torch.stack([transform(label) for label in labels])
-        loss = DilatedBalancedCELoss(2, volumes=[340, 150, 120], ignore_index=255)
+        loss = DilatedBalancedCELoss(2, reduction=reduction, **options)
+        for part in (slice(0, 3), slice(1, 2), slice(2, 3)):
+            given = logits[part], labels[part]
+            torch.testing.assert_close(loss(*given, weights[part]), loss(*given))
+            if size and reduction == "mean":
+                expected = oracles.loss(logits[part], labels[part, 0], 2, **options)
+                torch.testing.assert_close(loss(*given, weights[part]), expected.float())
+        # A loss that does not know the data set scales to mean 1 over the batch.
+        loss = DilatedBalancedCELoss(2, volumes=volumes, weight=weight, ignore_index=255)
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
+
+    @pytest.mark.parametrize("channels", [1, 2])
+    def test_masks_with_the_volumes_of_the_data_set(self, channels):
+        target = (torch.rand(3, channels, 9, 8, generator=torch.manual_seed(0)) < 0.2).float()
+        target[1, 0], target[2, 0, :2] = 0, -100
+        logits = torch.randn(target.shape, generator=torch.manual_seed(1))
+        options = {"volumes": [[190.0, 140.0], [170.0, 130.0]][:channels], "num_voxels": 216}
+        options["weight"] = [2.0, 0.5][:channels]
+        transform = DilatedBalancedWeights(2, num_classes=channels, mode="multilabel", **options)
+        weights = torch.stack([transform(label) for label in target])
+        loss = DilatedBalancedCELoss(2, sigmoid=True, **options)
+        for part in (slice(0, 3), slice(1, 2)):
+            given = logits[part], target[part]
+            torch.testing.assert_close(loss(*given, weights[part]), loss(*given))
 
     @pytest.mark.parametrize("volumes", ["image", [[90.0, 40.0], [70.0, 30.0]]])
     @pytest.mark.parametrize("radius", [2, [2, 2], [1, 2], [2, 3]])
@@ -371,6 +400,99 @@ class TestWeightMap:
         assert torch.equal(weights, by_key)
         loss = AdaptiveDilatedCELoss(reduction=reduction, **options)
         torch.testing.assert_close(loss(logits, labels, weights), loss(logits, labels))
+
+    @pytest.mark.parametrize("make", [list, np.array, torch.tensor])
+    def test_numbers_that_the_caller_changes_later_change_nothing(self, make):
+        """In transforms and losses alike, whatever holds the numbers."""
+        logits, labels = self.batch()
+        labels = labels.clamp(max=2)
+
+        def results(radius, volumes, weight):
+            options = {"volumes": volumes, "num_voxels": 360, "weight": weight}
+            dice = {"to_onehot_y": True, "softmax": True}
+            transforms = (
+                DilatedBalancedWeights(radius, num_classes=3, **options),
+                AdaptiveDilatedWeights(num_classes=3, weight=weight),
+            )
+            losses = (
+                DilatedBalancedCELoss(radius, **options),
+                AdaptiveDilatedCELoss(weight=weight),
+                DilatedBalancedDiceCELoss(radius=radius, **dice, **options),
+                AdaptiveDilatedDiceCELoss(weight=weight, **dice),
+            )
+            yield None
+            yield [transform(labels[0]) for transform in transforms]
+            yield [loss(logits, labels) for loss in losses]
+
+        given = [1.0, 2.0, 3.0], make([340.0, 150.0, 120.0]), make([1.0, 2.0, 0.5])
+        changed, expected = results(*given), results(*copy.deepcopy(given))
+        next(changed)
+        for numbers in given:
+            numbers[0], numbers[1] = 7.0, 9.0
+        next(expected)
+        for ours, wanted in zip(changed, expected, strict=True):
+            torch.testing.assert_close(ours, wanted, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        ("shape", "num_classes", "mode", "message"),
+        [
+            (
+                (1, 2, 3, 4, 5),
+                2,
+                "multiclass",
+                r"label: got shape \(1, 2, 3, 4, 5\), expected \(1,",
+            ),
+            ((2,), 2, "multiclass", r"label: got shape \(2,\), expected \(1, \*spatial\)"),
+            (
+                (3, 4, 4),
+                2,
+                "multiclass",
+                r"expected .* or \(2, \*spatial\) with a channel per class",
+            ),
+            (
+                (1, 4, 4),
+                2,
+                "multilabel",
+                r"label: got shape \(1, 4, 4\), expected \(2, \*spatial\)",
+            ),
+            (
+                (1, 4, 4),
+                1,
+                "multiclass",
+                r"num_classes: got 1 with mode='multiclass', expected at l",
+            ),
+        ],
+    )
+    def test_labels_that_do_not_fit_are_told_without_logits(
+        self, shape, num_classes, mode, message
+    ):
+        for weigh in (DilatedBalancedWeights, AdaptiveDilatedWeights):
+            arguments = [1] if weigh is DilatedBalancedWeights else []
+            with pytest.raises(ValueError, match=message) as error:
+                weigh(*arguments, num_classes=num_classes, mode=mode)(torch.zeros(shape))
+            assert "logits" not in str(error.value)
+
+    def test_one_mask_is_a_channel_of_its_own(self):
+        label = torch.zeros(1, 5, 6)
+        label[0, 2, 2] = 1
+        weights = DilatedBalancedWeights(1, num_classes=1, mode="multilabel")(label)
+        core = dilated_balanced_weights(label.long(), 1, num_classes=2)
+        torch.testing.assert_close(weights, core)
+
+    @pytest.mark.parametrize("wrong", [-1e-3, -math.inf, math.inf, math.nan])
+    @pytest.mark.parametrize("num_voxels", [None, 360])
+    def test_a_map_with_a_weight_that_is_none(self, num_voxels, wrong):
+        logits, labels = self.batch()
+        options = {"volumes": [340, 150, 120], "ignore_index": 255, "num_voxels": num_voxels}
+        weights = torch.ones(labels.shape)
+        weights[2, 0, 0, 0] = wrong  # an ignored voxel
+        losses = DilatedBalancedCELoss(1, **options), AdaptiveDilatedCELoss(ignore_index=255)
+        for loss in losses:
+            assert loss(logits, labels, weights).isfinite()
+        weights[0, 0, 3, 4] = wrong
+        for loss in losses:
+            with pytest.raises(ValueError, match=r"weight_map: got values from .* expected finite"):
+                loss(logits, labels, weights)
 
     def test_a_transform_knows_no_batch(self):
         with pytest.raises(ValueError, match="volumes: got 'batch', expected 'image'"):
@@ -545,6 +667,10 @@ class Network(torch.nn.Module):
 
 def test_checkpoints_with_the_weights_of_another_loss_load():
     weights = torch.tensor([1.0, 2.0, 3.0])
+    options = {"to_onehot_y": True, "weight": weights}
+    losses = [monai.losses.DiceCELoss, monai.losses.DiceFocalLoss, monai.losses.DiceLoss]
+    for old in (*losses, monai.losses.FocalLoss, monai.losses.GeneralizedDiceFocalLoss):
+        Network(DilatedBalancedCELoss(1)).load_state_dict(Network(old(**options)).state_dict())
     before = Network(DiceCELoss(to_onehot_y=True, softmax=True, weight=weights))
     for weight in (None, [1.0, 1.0, 2.0]):
         for loss in (
@@ -556,9 +682,9 @@ def test_checkpoints_with_the_weights_of_another_loss_load():
             after = Network(loss)
             after.load_state_dict(before.state_dict())
             torch.testing.assert_close(after.layer.weight, before.layer.weight)
-            wrong = {**before.state_dict(), "criterion.head.bias": weights}
-            with pytest.raises(RuntimeError, match=r"criterion\.head\.bias"):
-                after.load_state_dict(wrong)
+            for name in ("criterion.head.bias", "criterion.0.weight", "criterion.dice.weight"):
+                with pytest.raises(RuntimeError, match=re.escape(name)):
+                    after.load_state_dict({**before.state_dict(), name: weights})
 
 
 def test_the_scale_of_a_map_means_nothing():

@@ -1,5 +1,6 @@
 """The losses without Dice, with the targets and the arguments that MONAI users have."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from dilated_ce.options import (
     as_numbers,
     as_process_group,
 )
-from dilated_ce.target import as_labels, as_target, check_labels, plain, valid_voxels
+from dilated_ce.target import as_labels, as_target, check_labels, on_host, plain, valid_voxels
 from dilated_ce.weighting import WeightMap
 
 
@@ -42,14 +43,18 @@ class _ForMonai:
             target: B1H[WD] with class indices, or BNH[WD] one-hot (with `sigmoid` or N = 1: masks).
             weight_map: weights of the voxels, as `DilatedBalancedWeightsd` or
                 `AdaptiveDilatedWeightsd` computes them, B1H[WD] (with `sigmoid` or N = 1: BNH[WD]).
-                They take the place of those computed here.
+                They take the place of those computed here. A loss without `num_voxels` scales them
+                to mean 1 over the batch; one with `num_voxels` takes them as they are, so that the
+                transform has to have the same `volumes` and `num_voxels`. On a CPU they are
+                checked to be finite and not below 0, elsewhere nothing waits for that.
 
         Returns:
             A scalar, or for reduction="none" a map BH[WD] (BNH[WD] with `sigmoid` or N = 1).
 
         Raises:
             ValueError: when input and target differ in their number of dimensions or in a size,
-                or the target has neither 1 channel nor as many as the input.
+                or the target has neither 1 channel nor as many as the input; or a weight map that
+                does not fit.
         """
         check_shapes(input, target)
         input, target = plain(input), plain(target)
@@ -202,9 +207,18 @@ def _loss_under(loss: Any, weights: Tensor, mode: str, logits: Tensor, target: T
     valid = valid_voxels(found.labels, found.ignore_index)
     where = torch.ones_like(weights, dtype=torch.bool) if valid is None else valid
     values = torch.where(where, weights, 0)
-    size, total = (
+    if on_host(values) and values.numel() > 0:
+        low, high = (value.item() for value in values.aminmax())
+        if not 0 <= low <= high < math.inf:  # nor NaN
+            raise ValueError(
+                f"weight_map: got values from {low:g} to {high:g}, expected finite numbers >= 0. "
+                "Put the transform behind all that interpolate or change intensities."
+            )
+    size, sums = (
         (of.movedim(1, 0) if by_channel else of[None]).flatten(1).sum(1) for of in (where, values)
     )
+    # With `num_voxels` the map has mean 1 over the data set, and is taken as it is.
+    total = sums if loss.num_voxels is None else None
     weighed = WeightMap.of(values, valid, size, as_process_group(loss.process_group), total)
     return weighted_loss(logits, found, weighed, loss.label_smoothing, by_channel, loss.reduction)
 

@@ -40,7 +40,7 @@ class _DiceAnd(_Loss):
             raise ValueError("lambda_dice should be no less than 0.0.")
         if lambda_ce < 0.0:
             raise ValueError("lambda_ce should be no less than 0.0.")
-        dice_weight = None if weight is None else as_numbers("weight", weight)
+        dice_weight = None if weight is None else as_numbers("weight", weight).clone()
         if dice_weight is not None and not include_background and dice_weight.ndim > 0:
             dice_weight = dice_weight[1:]
         self.dice = DiceLoss(

@@ -1,6 +1,8 @@
 """The weight map as a transform of MONAI, for the workers of a data loader."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,13 +31,18 @@ class _Weights(Transform):
     ) -> None:
         check_num_classes(num_classes)
         check_choice("mode", mode, ("multiclass", "multilabel"))
+        if mode == "multiclass" and num_classes == 1:
+            raise ValueError(
+                "num_classes: got 1 with mode='multiclass', expected at least 2: the background is "
+                "a class of its own. For one mask use mode='multilabel'."
+            )
         if isinstance(spacing, str):
             check_choice("spacing", spacing, ("meta",))
         elif spacing is not None:
             spacing = as_spacing(spacing)
         self.mode, self.num_classes, self.spacing = mode, num_classes, spacing
-        self.options = {**options, "by_channel": mode == "multilabel"}
-        Weighting.checked(num_classes, 1, **self.options)
+        weighting = Weighting.checked(num_classes, 1, by_channel=mode == "multilabel", **options)
+        self.weighting = deepcopy(weighting)  # as the caller may go on counting in the numbers
 
     def __call__(self, label: Tensor | np.ndarray) -> Tensor:
         """The map of `label` (1, *spatial) or (C, *spatial).
@@ -45,26 +52,31 @@ class _Weights(Transform):
             `MetaTensor` with the affine matrix of the label, if that is one.
         """
         target = convert_to_tensor(label, track_meta=False)[None]
-        if target.ndim < 3 or target.shape[1] not in (1, self.num_classes):
+        single = self.mode == "multiclass"
+        channels = (1, self.num_classes) if single else (self.num_classes,)
+        if not 3 <= target.ndim <= 5 or target.shape[1] not in channels:
             raise ValueError(
-                f"label: got shape {tuple(target.shape[1:])}, expected (1, *spatial) with class "
-                f"indices or ({self.num_classes}, *spatial) with a channel per class. Use "
-                "EnsureChannelFirstd before this transform."
+                f"label: got shape {tuple(target.shape[1:])}, expected "
+                + ("(1, *spatial) with class indices or " if single else "")
+                + f"({self.num_classes}, *spatial) with a channel per class, 1 to 3 spatial axes. "
+                "Use EnsureChannelFirstd before this transform."
             )
-        if self.mode == "multiclass" and target.shape[1] != self.num_classes:
+        if single and target.shape[1] != self.num_classes:
             target = as_indices(target)
         shape = (1, self.num_classes, *target.shape[2:])
         # Only the shape of these logits is read.
         logits = torch.zeros((), device=target.device).expand(shape)
-        found = as_target(self.mode, logits, target, self.options["ignore_index"])
-        weighting = Weighting.checked(
-            self.num_classes, target.ndim - 2, spacing=self._spacing(label), **self.options
-        )
-        weighting = weighting.ignoring(found.ignore_index)
-        # Not scaled to mean 1: all images get the same factor, so that those with fewer classes
-        # keep their smaller part in the mean over the batch, as they have it in the loss.
-        weighed = weighting.weigh("label", found.labels).values * self._factor(weighting, target)
-        weights = weighed if self.mode == "multiclass" else weighed[0]
+        found = as_target(self.mode, logits, target, self.weighting.ignore_index)
+        spacing = as_spacing(self._spacing(label), target.ndim - 2)
+        weighting = replace(self.weighting, spacing=spacing, ignore_index=found.ignore_index)
+        weighed = weighting.weigh("label", found.labels)
+        if weighting.num_voxels is None:
+            # Not scaled to mean 1: all images get the same factor, so that those with fewer classes
+            # keep their smaller part in the mean over the batch, as they have it in the loss.
+            weights = weighed.values * self._factor(weighting, target)
+        else:  # to mean 1 over the data set
+            weights = weighed.scaled()
+        weights = weights if single else weights[0]
         return (
             MetaTensor(weights, affine=label.affine) if isinstance(label, MetaTensor) else weights
         )
@@ -76,8 +88,7 @@ class _Weights(Transform):
         parts = 2 if self.mode == "multilabel" else self.num_classes
         if isinstance(weighting.volumes, str):
             return target[0, 0].numel() / parts
-        whole = weighting.num_voxels or weighting.volumes.max()
-        return whole / parts
+        return weighting.volumes.max() / parts
 
     def _spacing(self, label: Tensor | np.ndarray) -> Sequence[float] | None:
         if not isinstance(self.spacing, str):
@@ -94,8 +105,8 @@ class DilatedBalancedWeights(_Weights):
     """The weight map of one label image under a radius (the paper's idea), for a loss.
 
     The classes are balanced over this image (the patch, if it has been cropped), or over the data
-    set with `volumes`. Give the map to the loss as `weight_map`. The result is that of the loss
-    with volumes="image", or with the same `volumes`, if all images of a batch have the same size.
+    set with `volumes`. Give the map to the loss as `weight_map`. For any batch the result is that
+    of the loss with volumes="image", or with the same `volumes` and `num_voxels`.
 
     Args:
         radius: of the ball that the masks are dilated by; one number, or a list with one per class.
@@ -108,7 +119,8 @@ class DilatedBalancedWeights(_Weights):
             `transpose` of a tensor do not: it is then that of the old order of the axes. Use
             MONAI's Transposed or Orientationd instead.
         volumes: "image", or the volumes (C,) of the whole data set.
-        num_voxels: of that data set, as in `dilated_ce.dilated_balanced_weights`.
+        num_voxels: of that data set, as in `dilated_ce.dilated_balanced_weights`. Give it to the
+            loss as well, which scales the map to mean 1 over the batch otherwise.
         ignore_index: label of the voxels that take no part; None when every voxel has a class.
         weight: how much each class counts, as there.
 
