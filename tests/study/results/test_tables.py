@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from written_tables import scores, write
+from written_tables import read_text, scores, write
 
 from dilated_ce.study.data.cases import DataError
 from dilated_ce.study.results.tables import read_table
@@ -20,7 +20,7 @@ def test_a_long_table(tmp_path):
 def test_columns_are_known_by_other_names_and_by_options(tmp_path):
     table = scores()
     other = table.set_axis(
-        ["Algorithm", "run", "Subject_ID", "organ", "DSC", "Hausdorff Distance 95"], axis=1
+        ["Algorithm", "repeat", "Subject_ID", "organ", "DSC", "Hausdorff Distance 95"], axis=1
     )
     for separator in ",;\t":
         path = write(tmp_path / "a.csv", other, sep=separator)
@@ -109,7 +109,9 @@ def test_a_column_for_each_method(tmp_path):
     path = write(tmp_path / "a.csv", wide)
     with pytest.raises(DataError, match=r"if each method has a column.*--metric dice"):
         read_table(path)
-    read = read_table(path, metrics=["dice"])
+    with pytest.raises(DataError, match="each of U-Net, my net holds dice: are these methods or"):
+        read_table(path, metrics=["dice"])
+    read = read_table(path, metrics=["dice"], columns_of="methods")
     assert read.cases[["case", "loss", "dice"]].to_numpy().tolist() == [
         ["a", "U-Net", 0.5],
         ["b", "U-Net", 0.6],
@@ -129,12 +131,6 @@ def test_names_keep_their_commas_quotes_and_letters(tmp_path):
     names = ("Dice, CE", 'the "best"', "Verlust ü 損失", "NA")
     read = read_table(write(tmp_path / "a.csv", scores(names, cases=2)))
     assert list(dict.fromkeys(read.cases["loss"])) == list(names)
-
-
-def read_text(tmp_path, text, **how):
-    path = tmp_path / "a.csv"
-    path.write_text(text)
-    return read_table(path, **how)
 
 
 WORDS = ("mean", "std", "SD", "avg", "min", "Max", "median", "CI", "train", "val")
@@ -193,7 +189,8 @@ def test_rows_that_are_no_case_or_no_class(tmp_path):
     assert read_text(tmp_path, "case,class,dice\na,all,.5\n").cases["dice"].tolist() == [0.5]
     with pytest.raises(DataError, match="holds no class but mean, background"):
         read_text(tmp_path, "case,class,dice\na,mean,.5\na,background,.9\n")
-    read = read_text(tmp_path, "case,net,mean,std\na,.5,.5,.1\n", metrics=["dice"])
+    how = {"metrics": ["dice"], "columns_of": "methods"}
+    read = read_text(tmp_path, "case,net,mean,std\na,.5,.5,.1\n", **how)
     assert set(read.cases["loss"]) == {"net"}
 
 
@@ -284,7 +281,7 @@ def change(table, score, value, rows=(0,)):
         (scores().drop(columns="class").assign(liver_dice=1.0), "remove one of the two"),
         (scores().iloc[:0], "holds no row"),
         (change(scores(), "case", ""), "case: one row without the name of a case: line 2"),
-        (change(scores(), "method", ""), "rows without the name of a method"),
+        (change(scores(), "method", ""), "one row without the name of a method; fill it in"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, table, said):
@@ -352,7 +349,9 @@ def test_decimal_commas_in_any_row(tmp_path, separator, first):
     assert read.cases["dice"].tolist() == expected
     assert any("numbers are read with decimal commas, such as" in note for note in read.notes)
     texts.loc[5, "dice"] = "fehlt"
-    with pytest.raises(DataError, match=r"dice: expected numbers, got 'fehlt' in line 7$"):
+    with pytest.raises(
+        DataError, match=r"dice: expected numbers, got 'fehlt' in line 7; leave a cell"
+    ):
         read_table(write(path, texts, sep=separator))
     texts.loc[5, "dice"] = "0.5"
     with pytest.raises(DataError, match=r"decimal comma \(.*\) and with a point \('0.5' in line 7"):
@@ -399,8 +398,12 @@ def test_rows_of_other_lengths(tmp_path):
     assert "a.csv: columns without a name are not read" in read_table(path).notes
 
 
-ROWS = ["Mittelwert", "Mean ± SD", "mean_all", "Average (n=24)", "Écart-type", "std of dice",
-        "Mean (over 24 cases)", "Median [IQR]"]  # fmt: skip
+ROWS = (
+    *("Mittelwert", "25quantile", "Std. Error of Mean", "3rd Qu.", "fold0_mean", "meanDice"),
+    *("Test average", "Mean (24)", "SUMMARY", "Mean over test set", "Std.-Abweichung", "mean_all"),
+    *("Mean ± SD", "Average (n=24)", "Écart-type", "std of dice", "Mean (over 24 cases)"),
+    "Median [IQR]",
+)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -414,7 +417,7 @@ def test_rows_that_sum_up_are_no_cases(tmp_path, row):
     assert f"a.csv: rows that are no case are left out: {row}" in read.notes
 
 
-@pytest.mark.parametrize("name", ["max_01", "case_mean", "all_12", "Min-jun", "test 5", "n 24"])
+@pytest.mark.parametrize("name", ["max_01", "P1 mean", "all_12", "Min-jun", "test 5", "n 24"])
 def test_names_of_cases_that_hold_such_a_word(tmp_path, name):
     table = scores()
     table["case"] = table["case"].replace("p00", name)

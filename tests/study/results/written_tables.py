@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from dilated_ce.study.results.tables import read_table
+
 
 def scores(methods=("ce", "dbce"), seeds=1, cases=24, classes=("liver", "tumor"), shift=0):
     """A long table in which every method is better than the one before it."""
@@ -23,3 +25,9 @@ def scores(methods=("ce", "dbce"), seeds=1, cases=24, classes=("liver", "tumor")
 def write(path, table, **how):
     table.to_csv(path, index=False, **how)
     return path
+
+
+def read_text(tmp_path, text, **how):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    return read_table(path, **how)

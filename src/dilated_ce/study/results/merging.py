@@ -22,6 +22,7 @@ from dilated_ce.study.results.checks import (
 )
 from dilated_ce.study.results.empty_cells import without_empty_cells
 from dilated_ce.study.results.read import Read
+from dilated_ce.study.results.units import other_units
 from dilated_ce.study.scores.settings import Empty
 from dilated_ce.study.scores.table import COUNTS, SCORES
 from dilated_ce.study.wording import count, listing, some
@@ -72,6 +73,7 @@ def merge(
     table, also, numbered = _together(reads)
     found += also
     notes += numbered
+    found += other_units(reads)
     found += repeated(table)
     found += in_several_folds(table)
     found += told_twice(table)

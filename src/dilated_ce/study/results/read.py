@@ -17,4 +17,5 @@ class Read:
     notes: tuple[str, ...] = ()  # what was taken for what, and what is missing
     lesions: pd.DataFrame | None = None
     unit: str | None = None  # of distances
+    tolerance: str | None = None  # of the surface Dice, with its unit, where the source names it
     classes_of_columns: bool = False  # they were taken from columns such as a_dice and b_dice

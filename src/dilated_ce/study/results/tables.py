@@ -1,6 +1,6 @@
 """Scores in tables: CSV and TSV, a row per case, class and method, or with columns of their own."""
 
-import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,21 +8,23 @@ from typing import Any
 import pandas as pd
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.results.cells import EMPTY, numbers_in, read_rows
-from dilated_ce.study.results.columns import (
+from dilated_ce.study.results.cells import EMPTY, numbers_in, read_texts
+from dilated_ce.study.results.columns import ColumnsOf, Layout, lay_out
+from dilated_ce.study.results.names import (
     BACKGROUND,
     KEYS,
-    ColumnsOf,
-    Layout,
+    PARTS,
+    PARTS_BY,
     is_row_of_statistics,
     is_statistic,
-    lay_out,
     plain,
 )
 from dilated_ce.study.results.read import Read
 from dilated_ce.study.results.scales import Scale, check_scale
-from dilated_ce.study.scores.table import IN_UNITS
+from dilated_ce.study.scores.table import COUNTS, IN_UNITS
 from dilated_ce.study.wording import count, some
+
+BY_NUMBER = "class {} is taken for the background, and left out; if it is none, name it by a word"
 
 
 def read_table(
@@ -53,19 +55,18 @@ def read_table(
     Raises:
         DataError: with everything that is wrong with the table.
     """
-    separator, header = _header(path)
     try:
-        layout = lay_out(header, columns or {}, metrics, columns_of)
-        rows = read_rows(path, separator, header)
+        rows = read_texts(path)
+        layout = lay_out(
+            list(rows.columns), columns or {}, metrics, columns_of, has_method=method is not None
+        )
+        notes = [*_check_parts(rows), *_taken(rows, layout)]
         values, read = _numbers(rows, layout, metrics, scale)
-        unnamed = rows.loc[:, [not name.strip() for name in header]]
-        if unnamed.apply(lambda column: column.str.strip() != "").any(axis=None):
-            read.append("columns without a name are not read")
-        table, notes = _long(path, layout, rows[list(layout.keys.values())], values, metrics)
+        table, also = _long(rows[list(layout.keys.values())], layout, values, metrics)
     except DataError as error:
         lines = [f"{path}: {line}" for line in str(error).splitlines()]
         raise DataError("\n".join(lines)) from error
-    notes += [f"{path.name}: {note}" for note in read]
+    notes = [f"{path.name}: {note}" for note in (*also, *notes, *read)]
     table, also = _named(path, table, method)
     notes += also
     notes += [f"{path.name}: {note}" for note in layout.notes]
@@ -76,44 +77,61 @@ def read_table(
             notes.append(f"{path.name}: Dice is computed from the IoU, 2 IoU / (1 + IoU)")
         table = table.drop(columns="iou")
     if metrics is not None:
-        unwanted = [c for c in table if c not in KEYS and c != "method" and c not in metrics]
+        unwanted = [c for c in table if c not in KEYS and c not in (*COUNTS, *metrics)]
         table = table.drop(columns=unwanted)
     if layout.unread:
         notes.append(f"{path.name}: columns that are not read: {some(list(layout.unread), 8)}")
     notes += [f"{path.name}: {note}" for note in check_scale(path, table, scale)]
     if scale == "percent":
-        bounded = [c for c in table if c not in KEYS and c not in IN_UNITS]
+        bounded = [c for c in table if c not in KEYS and c not in IN_UNITS and c not in COUNTS]
         table[bounded] = table[bounded] / 100
         notes.append(f"{path.name}: scores are read as per cent, as --scale percent says")
     classes = {name for name, _ in layout.scores if name is not None}
     return Read(
         table.rename(columns={"method": "loss"}),
         tuple(notes),
+        unit=layout.units.get("hd95") or layout.units.get("assd"),
+        tolerance=layout.units.get("nsd"),
         classes_of_columns=len(classes) > 1 and layout.named_after == "class",
     )
 
 
-def _header(path: Path) -> tuple[str, list[str]]:
-    """The separator and the names of the columns."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no UTF-8 text; save it as CSV in UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    rows = {sep: next(csv.reader([line.rstrip("\r\n")], delimiter=sep), []) for sep in ",;\t"}
-    separator, names = max(rows.items(), key=lambda row: len(row[1]))
-    # Spreadsheets write columns without a name where something once stood.
-    twice = sorted({name for name in names if names.count(name) > 1 and name.strip()})
-    if len(names) < 2:
-        raise DataError(
-            f"{path}: got {line[:60].strip()!r} as its first line, expected the names of columns "
-            "with commas, semicolons or tabs between them"
-        )
-    if twice:
-        raise DataError(f"{path}: two columns have one name: {some(twice)}")
-    return separator, names
+def _check_parts(rows: pd.DataFrame) -> list[str]:
+    """Notes on a column that says which part of the data a row is of.
+
+    Raises:
+        DataError: there are several: a method is not judged on what it was trained on.
+    """
+    for name in rows:
+        if plain(name) not in PARTS_BY:
+            continue
+        parts = rows[name].str.strip()
+        kinds = parts.map(plain)
+        if not set(kinds) <= PARTS:
+            continue
+        if kinds.nunique() > 1:
+            found = [f"{part} ({count(n, 'row')})" for part, n in parts.value_counts().items()]
+            raise DataError(f"{name}: holds {some(found)}: keep the rows of one part, the test")
+        return [f"all rows are of the part {parts.iloc[0]!r}, by the column {name}"]
+    return []
+
+
+def _taken(rows: pd.DataFrame, layout: Layout) -> list[str]:
+    """Notes on columns that were taken for something, and on those without a name."""
+    notes = []
+    if "group" in layout.keys:
+        column = layout.keys["group"]
+        number = count(rows[column].nunique(), "patient")
+        notes.append(f"the column {column!r} names the patients: {number}")
+    notes += [
+        f"the column {layout.keys[key]!r} numbers the {key}s"
+        for key in ("seed", "fold")
+        if key in layout.keys and layout.keys[key] != key
+    ]
+    unnamed = rows.loc[:, [not name.strip() for name in rows]]
+    if unnamed.apply(lambda column: column.str.strip() != "").any(axis=None):
+        notes.append("columns without a name are not read")
+    return notes
 
 
 def _numbers(
@@ -124,15 +142,20 @@ def _numbers(
     if metrics and metrics[0] in IN_UNITS:
         in_units += layout.methods
     columns = [*layout.scores.values(), *layout.methods]
-    return numbers_in(rows[columns], in_units, scale == "percent")
+    named = [
+        column
+        for (_, score), column in layout.scores.items()
+        if layout.units.get(score) == "%" and score not in IN_UNITS
+    ]
+    values, notes = numbers_in(rows[columns], in_units, scale == "percent", named)
+    if layout.size is not None:
+        sizes, _ = numbers_in(rows[[layout.size]], [layout.size], per_cent=False)
+        values = values.join(sizes)
+    return values, notes
 
 
 def _long(
-    path: Path,
-    layout: Layout,
-    keys: pd.DataFrame,
-    values: pd.DataFrame,
-    metrics: Sequence[str] | None,
+    keys: pd.DataFrame, layout: Layout, values: pd.DataFrame, metrics: Sequence[str] | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """A row per method, case and class with a column per score."""
     notes = []
@@ -140,7 +163,7 @@ def _long(
     is_case = ~named["case"].map(is_row_of_statistics)
     if not is_case.all():
         left_out = some(named["case"][~is_case].unique().tolist(), 12)
-        notes.append(f"{path.name}: rows that are no case are left out: {left_out}")
+        notes.append(f"rows that are no case are left out: {left_out}")
         named, values = named[is_case], values[is_case]
     if named.empty:
         raise DataError("holds no row of a case")
@@ -148,29 +171,52 @@ def _long(
     if problems:
         raise DataError("\n".join(problems))
     if "class" in named:
+        whose = [key for key in ("class", "method", "dataset", "seed") if key in named]
+        if named["case"].nunique() > 1 and not named.duplicated(whose).any():
+            raise DataError(
+                f"{layout.keys['class']}: names another class in every row, such as "
+                f"{some(named['class'].tolist(), 2)}: remove the column, or say which names the "
+                "class: --column class=NAME"
+            )
         is_class = ~named["class"].map(_is_no_class)
         if not is_class.any() and named["class"].nunique() > 1:
             raise DataError(f"holds no class but {some(named['class'].unique().tolist())}")
         if is_class.any() and not is_class.all():
             left_out = some(named["class"][~is_class].unique().tolist(), 12)
-            notes.append(f"{path.name}: rows that are no class are left out: {left_out}")
+            notes.append(f"rows that are no class are left out: {left_out}")
+            named, values = named[is_class], values[is_class]
+        if zero := _background_among(named["class"].unique().tolist()):
+            notes.append(BY_NUMBER.format(zero))
+            is_class = named["class"] != zero
             named, values = named[is_class], values[is_class]
     if layout.methods:
         assert metrics is not None
         notes.append(
-            f"{path.name}: each of {some(list(layout.methods), 8)} is read as a method, with "
-            f"{metrics[0]} in its column"
+            f"each of {some(list(layout.methods), 8)} is read as a method, with {metrics[0]} in "
+            "its column"
         )
         parts = [named.assign(method=name, **{metrics[0]: values[name]}) for name in layout.methods]
         return pd.concat(parts, ignore_index=True), notes
     by_class: dict[str | None, dict[str, Any]] = {}
     for (name, score), column in layout.scores.items():
         by_class.setdefault(name, {})[score] = values[column]
+    if layout.named_after == "class" and (zero := _background_among(list(by_class))):
+        notes.append(BY_NUMBER.format(zero))
+        del by_class[zero]
+    if layout.size is not None and None in by_class:
+        by_class[None]["true_voxels"] = values[layout.size]
     parts = [
         named.assign(**({} if name is None else {layout.named_after: name}), **scores)
         for name, scores in by_class.items()
     ]
     return pd.concat(parts, ignore_index=True), notes
+
+
+def _background_among(names: Sequence[str | None]) -> str | None:
+    """The class that is called 0 beside others that are called by numbers, too."""
+    numbered = [name for name in names if name and re.fullmatch(r"\d+(\.0+)?", name.strip())]
+    zero = [name for name in numbered if float(name) == 0]
+    return zero[0] if zero and len(numbered) == len(names) > 1 else None
 
 
 def _is_no_class(name: str) -> bool:
@@ -207,11 +253,15 @@ def _named(path: Path, table: pd.DataFrame, method: str | None) -> tuple[pd.Data
         note = [] if method else [f"{path.name}: no column names the method; it is {name!r}"]
         return table.assign(method=name), note
     there = table["method"].unique().tolist()
-    if "" in there:
-        raise DataError(f"{path}: rows without the name of a method")
+    if any(not name.strip() for name in there):
+        number = count(int((table["method"].str.strip() == "").sum()), "row")
+        raise DataError(
+            f"{path}: {number} without the name of a method; fill it in (merged cells of a "
+            "spreadsheet are empty below the first)"
+        )
     if method is not None and len(there) > 1:
         raise DataError(
             f"{path}: --method says {method}, and a column holds {some(there)}; give the table "
-            "without a name"
+            "without --method, or remove the column"
         )
     return (table if method is None else table.assign(method=method)), []
