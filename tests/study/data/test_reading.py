@@ -690,6 +690,31 @@ def test_what_is_no_data(tmp_path, what):
         open_at(path)
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("imaging.nii.gz", "segmentation.nii.gz"), r"imagesTr/NAME_0000\.nii\.gz .*dataset\.json"),
+        (("anat/T1w.nii.gz", "anat/seg.nii"), r"labelsTr/NAME\.nii\.gz"),
+        (("image.png", "mask.png"), r"images/NAME\.png and masks/NAME\.png"),
+    ],
+)
+def test_a_folder_for_each_case(tmp_path, names, said):
+    """As KiTS, BIDS and others have it: how to bring it into a form that is read."""
+    for case in ("case_0", "case_1"):
+        for name in names:
+            path = tmp_path / "data" / case / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"A folder for each case is not read: .*{said}"):
+        open_at(tmp_path / "data")
+    for case in ("case_0", "case_1"):
+        for path in (tmp_path / "data" / case).rglob("*.*"):
+            path.unlink()
+    with pytest.raises(DataError) as caught:
+        open_at(tmp_path / "data")
+    assert "for each case" not in str(caught.value)
+
+
 def test_a_folder_that_may_not_be_read(images, monkeypatch):
     def refuse(folder):
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))

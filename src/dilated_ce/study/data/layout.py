@@ -26,6 +26,8 @@ from dilated_ce.study.data.paths import (
     absence,
     files_in,
     is_dead,
+    is_picture,
+    is_readable,
     one_form,
     pictures_in,
     subfolders,
@@ -72,7 +74,7 @@ def places_in(folder: Path) -> list[Place]:
     if not ways and not images:
         raise DataError(
             f"{folder}: expected images/ and masks/ in it, or train/ and test/ that hold them, or "
-            f"a dataset.json.{instead(folder)}"
+            f"a dataset.json.{instead(folder)}{_of_single_cases(folder)}"
         )
     if above:
         places = {part: _place(part, path) for part, path in above.items()}
@@ -102,6 +104,24 @@ def places_in(folder: Path) -> list[Place]:
             f"{second.relative_to(folder)}: are both of one kind? Give these folders one name."
         )
     return [places[part] for part in ("train", "validation", "test") if part in places]
+
+
+def _of_single_cases(folder: Path) -> str:
+    """What to do with a folder that holds one for each case, as BIDS, BraTS and KiTS have it."""
+    cases = subfolders(folder)
+    files = [path for case in cases for path in case.rglob("*") if is_readable(path)]
+    if len(cases) < 2 or not files:
+        return ""
+    if any(is_picture(path) for path in files):
+        return (
+            " A folder for each case is not read: link or copy the files to images/NAME.png and "
+            "masks/NAME.png."
+        )
+    return (
+        " A folder for each case is not read: link or copy the files to imagesTr/NAME_0000.nii.gz "
+        "(and _0001, ... for further channels) and labelsTr/NAME.nii.gz, beside a dataset.json as "
+        "nnU-Net has it."
+    )
 
 
 def _place(part: str, folder: Path) -> Place:
