@@ -84,8 +84,9 @@ def test_units_in_names_have_to_agree(tmp_path, one, two, said):
     merge([reads[0], reads[0].__class__(reads[1].cases)])  # a source without a unit
 
 
-def test_a_unit_in_a_name_is_that_of_the_report(tmp_path):
-    table = scores().rename(columns={"hd95": "HD95 (px)"})
+@pytest.mark.parametrize("name", ["HD95 (px)", "hd_95 px", "Hausdorff 95 [pixels]", "hd95_px"])
+def test_a_unit_in_a_name_is_that_of_the_report(tmp_path, name):
+    table = scores().rename(columns={"hd95": name})
     assert read_table(write(tmp_path / "a.csv", table)).unit == "px"
 
 

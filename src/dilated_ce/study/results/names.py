@@ -91,7 +91,8 @@ FINEST = ("image_id", "image", "filename", "file_name", "file", "name")
 SURE = {"case", "case_id", "caseid", "case_name"}
 # As pandas, mist and the BraTS evaluation have them: 25%, 95th percentile, 25quantile.
 PERCENTILE = r"\s*\d+(\.\d+)?\s*(%|(th|st|nd|rd)?\s*(percentile|quantile|quartile))\s*"
-TOLERANCE = r"@?\s*([\d.]*)\s*(mm|cm|px|pixels?|voxels?|vox|%|percent|fractions?)"  # NSD (2 mm)
+NUMBER = r"\d+(?:\.\d+)?"
+UNIT = "(mm|cm|px|pixels?|voxels?|vox|%|percent|fractions?)"
 UNITS = {"pixel": "px", "pixels": "px", "vox": "voxels", "voxel": "voxels", "percent": "%"}
 SCORE_OF = {name: score for score, names in NAMES.items() for name in names}
 
@@ -141,11 +142,11 @@ def is_row_of_statistics(name: str) -> bool:
     words = [re.sub(r"^([a-z]+)\d+$", r"\1 n", word) for word in whole.split("_")]  # fold0
     words = [part for word in words for part in word.split()]
     letters = {word for word in words if not word.isdigit()}
-    interval = "ci" in letters or whole.endswith("_ci")  # Mean, 95 % CI
+    numbered = any(word.isdigit() for word in words)  # n = 24, 95 % CI; but max_01 is a case
     return (
-        not sums.isdisjoint((words[0], words[-1], re.sub(r"^\d+", "", words[0])))
+        not sums.isdisjoint((words[0], words[-1]))
         and letters <= sums | BESIDE_STATISTICS | COUNTED
-        and (len(letters) == len({*words}) or interval or not letters.isdisjoint(COUNTED))
+        and not (numbered and letters.isdisjoint(COUNTED | {"ci"}))
     )
 
 
@@ -158,12 +159,14 @@ def score_of(column: str) -> Found | None:
         >>> score_of("dice_loss"), score_of("LesionWise_Dice"), score_of("ΔDice")
         (None, None, None)
     """
-    ending = re.search(rf"[\W_]+{TOLERANCE}\s*[)\]]?$", column.strip(), flags=re.I)
-    found = _of_name(column.strip() if ending is None else column.strip()[: ending.start()])
-    if found is None or ending is None:
-        return found
-    unit = UNITS.get(ending[2].lower(), ending[2].lower())
-    return replace(found, unit=f"{float(ending[1]):g} {unit}" if ending[1] else unit)
+    column = column.strip()
+    for number in (NUMBER, ""):  # of the tolerance; in `HD 95 mm` it is none
+        ending = re.search(rf"[\W_]+@?\s*({number})\s*{UNIT}\s*[)\]]?$", column, flags=re.I)
+        found = None if ending is None else _of_name(column[: ending.start()])
+        if ending is not None and found is not None:
+            unit = UNITS.get(ending[2].lower(), ending[2].lower())
+            return replace(found, unit=f"{float(ending[1]):g} {unit}" if ending[1] else unit)
+    return _of_name(column)
 
 
 def is_complement(column: str, columns: Sequence[str]) -> bool:
