@@ -343,6 +343,12 @@ def test_the_tables_of_the_pages(study, monkeypatch):
     learning = answer_tables.learning_table().splitlines()
     assert learning[0] == "|  | Kvasir-SEG | nuclei |"
     assert learning[2:] == ["| CE | +4.0 | -1.0 |"]
+    curves = pd.read_csv(study / "kvasir" / "curves.csv")
+    pd.concat([curves, curves[curves["seed"] == 0].assign(arm="dice", dice=0.9)]).to_csv(
+        study / "kvasir" / "curves.csv", index=False
+    )  # a rival that is under way, and is the only arm on another set
+    curves.assign(arm="dice").to_csv(study / "busi" / "curves.csv", index=False)
+    assert answer_tables.learning_table().splitlines() == learning
     # A fold that was broken off has some of the arms only, and is in no row.
     pd.DataFrame(
         {"step": [2, 4, 6] * 3, "dice": [0.1, 0.2, 0.3, 0.1, 0.2, 0.4, 0.1, 0.2, 0.9],

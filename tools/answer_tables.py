@@ -34,6 +34,7 @@ ARMS = {
     "dice-top-k": "Dice + top-k",
     "dice-boundary": "Dice + boundary",
 }
+MAIN = tuple(ARMS)[: list(ARMS).index("no-dilation")]
 # What stands side by side, at the same size: what got better and what got worse.
 SCORES = {
     "dice": "Dice",
@@ -206,14 +207,18 @@ def sensitivity_table(group: str = "main") -> str:
 
 
 def learning_table(file: str = "curves.csv") -> str:
-    """Points of validation Dice gained over the last third of the training, by arm.
+    """Points of validation Dice gained over the last third of the training, by main arm.
 
-    Of the runs that all arms have: what else is there was broken off.
+    Of the runs that all arms have: what else is there was broken off. Arms of other groups lie in
+    the same files, and may be under way.
     """
     curves = {}
     for name in SETS:
         if (path := EVIDENCE / name / file).exists() and name != "healthy":
             table = pd.read_csv(path)
+            table = table[table["arm"].isin(MAIN)]
+            if table.empty:
+                continue
             steps = sorted(table["step"].unique())
             dice = table.pivot_table("dice", ["arm", "seed", "fold"], "step")
             arms = dice.index.unique("arm")
