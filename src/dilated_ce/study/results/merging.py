@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.patients import own_name
+from dilated_ce.study.data.patients import ask_for_patients, own_name
 from dilated_ce.study.results.checks import (
     CASE,
     ROW,
@@ -91,6 +91,8 @@ def merge(
     found += two_groups(table)
     if found:
         raise _not_comparable(found)
+    if group_by is None:
+        notes = [*_patients_asked_for(table, reads), *notes]
     notes += _runs_that_differ(table)
     lesions = [read.lesions for read in reads if read.lesions is not None]
     return Merged(
@@ -207,6 +209,25 @@ def _lacking_classes(of_run: pd.DataFrame, run: str, of: str) -> list[str]:
                 f"others have one, in {run}: {some(cases)}"
             )
     return said
+
+
+def _patients_asked_for(table: pd.DataFrame, reads: Sequence[Read]) -> list[str]:
+    """Notes of data sets whose names of cases look as if patients had several, and none says so."""
+    told = {
+        name
+        for read in reads
+        if "group" in read.cases
+        for name in (read.cases["dataset"] if "dataset" in read.cases else table["dataset"])
+    }
+    return [
+        prefix(name) + note
+        for name, of_set in table.groupby("dataset", sort=False)
+        if name not in told
+        for note in ask_for_patients(
+            of_set["case"].unique().tolist(),
+            "verdicts may be surer than the patients allow",
+        )
+    ]
 
 
 def _grouped(table: pd.DataFrame, pattern: str) -> tuple[pd.DataFrame, list[str]]:
