@@ -13,6 +13,7 @@ from dilated_ce.study.files import moved_in, write_json
 from dilated_ce.study.folder import locked
 from dilated_ce.study.report.page import Subject, Written, write_report
 from dilated_ce.study.report.pooled import write_pooled
+from dilated_ce.study.results.checks import no_run_shared
 from dilated_ce.study.results.merging import Merged, merge
 from dilated_ce.study.results.sources import read_sources
 from dilated_ce.study.runs.store import StudyError
@@ -168,7 +169,8 @@ def choose_reference(config: ReportConfig, cases: pd.DataFrame) -> str:
     """The method that the others are compared with.
 
     Raises:
-        DataError: it is none of the methods, or some data set lacks it.
+        DataError: it is none of the methods, some data set lacks it, or a method has no run that
+            it has.
     """
     methods = list(dict.fromkeys(cases["loss"]))
     if config.reference is not None and config.reference not in methods:
@@ -195,6 +197,9 @@ def choose_reference(config: ReportConfig, cases: pd.DataFrame) -> str:
         problems.append(
             f"every data set needs the reference: add its results, or leave out the data set{other}"
         )
+        raise DataError(listing("These results cannot be compared", problems))
+    problems = no_run_shared(cases, reference)
+    if problems:
         raise DataError(listing("These results cannot be compared", problems))
     return reference
 

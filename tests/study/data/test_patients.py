@@ -64,6 +64,14 @@ def test_a_group_does_not_depend_on_the_part(patient, scans, parts):
         [f"{name}{scan}" for name in ("smith", "jones", "li", "ray") for scan in range(3)],
         ["p1_1", "p1_2", "p2_1", "p2_2", "p3_1", "scout"],
         ["train/p01_1", "p01_2", "test/p01_1", "p02_1", "p02_2", "p03_1", "p04_1"],
+        [f"sub-{case:02}_ses-{day:02}_FLAIR" for case in range(4) for day in range(6)],
+        [f"sub-{case:02}_{image}" for case in range(4) for image in ("T1w", "FLAIR")],
+        [f"p{case}_{image}" for case in range(4) for image in ("T1", "T2")],
+        [f"psma_{case}_{year}-04-{case}" for case in (16, 17, 18) for year in (2018, 2019)],
+        [f"fdg_{case}_{day}" for case in ("95b8", "9ff0") for day in ("2018-04-16", "2018-05-17")],
+        [f"p{case}_z{image:03}_seg.nii.gz" for case in range(4) for image in range(3)],
+        [f"patient{case:03}_frame{frame:02}" for case in range(4) for frame in (1, 12)],  # ACDC
+        [f"BraTS-GLI-{case:05}-{visit:03}" for case in range(4) for visit in (0, 1)],
     ],
 )
 def test_names_of_several_cases_of_a_patient_are_asked_about(names):
@@ -89,6 +97,17 @@ def test_names_of_several_cases_of_a_patient_are_asked_about(names):
         ["benign (1)", "benign (2)", "malignant (1)", "malignant (2)"],  # BUSI
         ["a", "b", "c"],
         ["p1_1", "p1_2", "p2_1", "p3_1", "p4_1"],  # few share one
+        [f"hippocampus_{case:03}" for case in range(6)],
+        [f"liver_{case}" for case in range(6)] + [f"lung_{case}" for case in range(6)],
+        [f"ISIC_{case:07}" for case in range(12255, 12270)],
+        [f"img{case:04}" for case in range(6)],
+        [f"BraTS-GLI-{case:05}-000" for case in range(6)],
+        [f"sub-{case:02}_FLAIR" for case in range(6)],
+        [f"p{case}_T1" for case in range(6)],
+        [f"patient{case:03}_frame01" for case in range(6)],
+        [f"psma_{case}_2018-04-{case}" for case in range(10, 20)],
+        [f"case_{case:03}_0000.nii.gz" for case in range(6)],
+        [f"{case:02}_manual1" for case in range(6)],
     ],
 )
 def test_other_names_are_not(names):

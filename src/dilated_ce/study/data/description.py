@@ -27,6 +27,20 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """The classes that `dataset.json` names."""
+
+    names: tuple[str, ...]  # background first
+    values: tuple[tuple[int, ...], ...]  # in the label files, of each class: a region has several
+    ignored: int | None  # the value of voxels that nobody labelled
+
+    @property
+    def are_regions(self) -> bool:
+        """Whether classes are made of several values, so that they overlap."""
+        return any(len(values) > 1 for values in self.values)
+
+
+@dataclass(frozen=True)
 class Description:
     """What `dataset.json` says."""
 
@@ -51,24 +65,13 @@ def read_description(path: Path) -> Description:
     Raises:
         DataError: no JSON, or a field that is missing, wrong, or can be read in two ways.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        contents = json.loads(text, object_pairs_hook=_each_key_once)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(contents, dict):
-        raise DataError(f"{path}: expected an object with channel_names and labels.")
+    contents = _contents(path)
     names = contents.get("channel_names", contents.get("modality"))
     if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}
     if not isinstance(names, dict) or not names:
         raise DataError(f'{path}: channel_names is missing; expected such as {{"0": "MRI"}}.')
-    labels = _labels(path, contents.get("labels"))
-    ignored = _ignored(path, labels)
-    _check_labels(path, labels, ignored, contents.get("regions_class_order"))
-    classes = sorted(labels, key=lambda name: labels[name] if labels[name] == (0,) else (1,))
-    if not any(len(values) > 1 for values in labels.values()):
-        classes = sorted(labels, key=labels.__getitem__)
+    classes = _classes(path, contents)
     training = _training(path, contents.get("training"))
     listed = _dataset(path, contents.get("dataset"))
     ending = contents.get("file_ending")
@@ -84,14 +87,45 @@ def read_description(path: Path) -> Description:
     number = contents.get("numTraining")
     return Description(
         tuple(str(names[key]) for key in sorted(names, key=_number)),
-        tuple(classes),
-        tuple(labels[name] for name in classes),
-        ignored,
+        classes.names,
+        classes.values,
+        classes.ignored,
         ending,
         listed,
         () if listed else training,
         number if isinstance(number, int) else None,
     )
+
+
+def read_classes(path: Path) -> Classes | None:
+    """The classes of a `dataset.json`, whatever else it lacks; None if it names none.
+
+    Raises:
+        DataError: no JSON, or labels that are wrong or can be read in two ways.
+    """
+    contents = _contents(path)
+    return _classes(path, contents) if "labels" in contents else None
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        contents = json.loads(text, object_pairs_hook=_each_key_once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(contents, dict):
+        raise DataError(f"{path}: expected an object with channel_names and labels.")
+    return contents
+
+
+def _classes(path: Path, contents: dict[str, Any]) -> Classes:
+    labels = _labels(path, contents.get("labels"))
+    ignored = _ignored(path, labels)
+    _check_labels(path, labels, ignored, contents.get("regions_class_order"))
+    names = sorted(labels, key=lambda name: labels[name] if labels[name] == (0,) else (1,))
+    if not any(len(values) > 1 for values in labels.values()):
+        names = sorted(labels, key=labels.__getitem__)
+    return Classes(tuple(names), tuple(labels[name] for name in names), ignored)
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -35,8 +35,12 @@ class MaskCoding:
     by_index: bool = False  # palette images mean their indices, and not their greys
     white: int = 1  # the value of white in an image of one bit
 
-    def labels(self, mask: Image.Image) -> NDArray[np.uint8]:
+    def labels(self, mask: Image.Image, is_predicted: bool = False) -> NDArray[np.uint8]:
         """The label map (H, W) of a mask.
+
+        Args:
+            mask: what the file holds.
+            is_predicted: so that it is to have the values of the true masks.
 
         Raises:
             ValueError: a mask of another kind, or a value that is no class.
@@ -51,7 +55,7 @@ class MaskCoding:
                 )
             labels = (values > self.threshold).astype(np.uint8)
         else:
-            labels = self._classes(values, ignored)
+            labels = self._classes(values, ignored, is_predicted)
         labels[ignored] = IGNORE_INDEX
         return labels
 
@@ -93,7 +97,9 @@ class MaskCoding:
             raise ValueError("is JPEG, which changes values: none in it can be ignored")
         return values if self.threshold is not None else black_and_white(values)
 
-    def _classes(self, values: NDArray, ignored: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def _classes(
+        self, values: NDArray, ignored: NDArray[np.bool_], is_predicted: bool
+    ) -> NDArray[np.uint8]:
         known = np.array(self.values)
         order = known.argsort()
         labels = order[np.searchsorted(known[order], values).clip(max=len(known) - 1)]
@@ -103,6 +109,8 @@ class MaskCoding:
             shown = self._shown(int(unknown[0]))
             low, high = min(self.values), max(self.values)
             fix = "" if self.ignored is not None else f", or --ignore-value {shown}"
+            if is_predicted:
+                fix = ", which the true masks hold: save it with these values"
             if len(self.values) == 2 and low < unknown[0] < high and not self.in_colour:
                 fix = f"; for masks with soft edges: --mask-threshold {(low + high) // 2}"
             raise ValueError(

@@ -43,6 +43,9 @@ BETWEEN = 0.9  # of such pixels, at least, lie between a lower and a higher one
 PLATEAUS = ((5, 64, 20), (3, 8, 10))
 
 
+Holding = tuple[str, set[int]]  # the name of a mask, for people, and its values
+
+
 @dataclass(frozen=True)
 class Held:
     """What a mask holds: its values, ascending, and of each the pixels, all and some."""
@@ -159,23 +162,35 @@ def check_values(found: Survey, values: Sequence[int]) -> None:
         DataError: with both.
     """
     _check_smoothing(found, values)
+    check_codings([(held.name, {*found.values_of(held)}) for held in found.masks], values)
+
+
+def check_codings(masks: Sequence[Holding], values: Sequence[int]) -> None:
+    """Stop where masks are coded in two ways, or 255 may be a class, or pixels without a label.
+
+    Args:
+        masks: the name of each and the values that it holds.
+        values: of all, without ignored ones.
+
+    Raises:
+        DataError: with both readings.
+    """
     small = {value for value in values if 0 < value < SMALL}
     large = {value for value in values if value >= SMALL}
-    holds = [{*found.values_of(held)} for held in found.masks]
 
     def together(some: set[int], others: set[int]) -> bool:
-        return any(held & some and held & others for held in holds)
+        return any(held & some and held & others for _, held in masks)
 
     if small and large and not together(small, large) and (1 in small or large <= UNLABELLED):
-        raise _two_codings(found, small, large)
+        raise _two_codings(masks, values, small, large)
     if large >= UNLABELLED and not together({255}, {65535}):
-        raise _two_codings(found, {255}, {65535})
+        raise _two_codings(masks, values, {255}, {65535})
     if small and len(large) == 1 and large <= UNLABELLED:
         (void,) = large
         raise DataError(
-            f"{_first_with(found, large)} beside small ones: a class, or pixels that nobody "
+            f"{first_with(masks, large)} beside small ones: a class, or pixels that nobody "
             f"labelled? Set --ignore-value {void}, or name each class with its value: "
-            f"--mask-classes {_named(values)}."
+            f"--mask-classes {as_classes(values)}."
         )
 
 
@@ -257,6 +272,7 @@ def _check_palettes(found: Survey) -> None:
 
 
 def _check_smoothing(found: Survey, values: Sequence[int]) -> None:
+    masks = [(held.name, {*found.values_of(held)}) for held in found.masks]
     pixels, solid, between = (found.count(which) for which in ("pixels", "solid", "between"))
     middle = [value for value in values if values[0] < value < values[-1]]
     lining = [
@@ -271,37 +287,38 @@ def _check_smoothing(found: Survey, values: Sequence[int]) -> None:
     near_white = [value for value in middle if value >= WHITE - NEAR]
     if is_black_and_white and (lining or (near_white and near_black + near_white == middle)):
         raise DataError(
-            f"{_first_with(found, {*(lining or near_white)})}, and the masks hold 0 and 255: are "
+            f"{first_with(masks, {*(lining or near_white)})}, and the masks hold 0 and 255: are "
             "they black and white, smoothed or once saved as JPEG, or are these classes? Set "
             "--mask-threshold 127, or name each class with its value: --mask-classes "
-            f"{_named(values)}."
+            f"{as_classes(values)}."
         )
     if lining:
         raise DataError(
-            f"{_first_with(found, {*lining})}, which only lines the borders of others: is it a "
+            f"{first_with(masks, {*lining})}, which only lines the borders of others: is it a "
             "class, or smoothing? Name each class with its value: --mask-classes "
-            f"{_named(values)}; or set --mask-threshold, or save the masks without smoothing."
+            f"{as_classes(values)}; or set --mask-threshold, or save the masks without smoothing."
         )
 
 
-def _two_codings(found: Survey, some_values: set[int], others: set[int]) -> DataError:
+def _two_codings(
+    masks: Sequence[Holding], values: Sequence[int], some_values: set[int], others: set[int]
+) -> DataError:
     return DataError(
-        f"the masks are coded in two ways: {_first_with(found, some_values)}, "
-        f"{_first_with(found, others)}. Save all with the same values, or, if each value is a "
-        f"class, name them: --mask-classes {_named(found.values)}."
+        f"the masks are coded in two ways: {first_with(masks, some_values)}, "
+        f"{first_with(masks, others)}. Save all with the same values, or, if each value is a "
+        f"class, name them: --mask-classes {as_classes(values)}."
     )
 
 
-def _first_with(found: Survey, values: set[int]) -> str:
-    """A mask and what it holds, in words."""
-    for held in found.masks:
-        here = values.intersection(found.values_of(held))
-        if here:
-            return f"{held.name} holds the value {min(here)}"
+def first_with(masks: Sequence[Holding], values: set[int]) -> str:
+    """A mask and what it holds of some values, in words."""
+    for name, held in masks:
+        if here := values & held:
+            return f"{name} holds the value {min(here)}"
     return "the masks"
 
 
-def _named(values: Sequence[int]) -> str:
+def as_classes(values: Sequence[int]) -> str:
     """The values as classes that are yet to be named."""
     shown = ",".join(f"NAME={value}" for value in values[1:4])
     return f"background={values[0]},{shown}" + (",NAME=..." if len(values) > 4 else "")

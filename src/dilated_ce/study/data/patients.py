@@ -11,6 +11,13 @@ from dilated_ce.study.wording import some
 PREFIX = re.compile(r"(?:train|validation|test)/")
 # The last number of a name, or a side such as L, and what joins it to the rest.
 LAST = re.compile(r"(?:[_. -]*\d+|(?:(?<=\d)|[_. -]+)(?i:l|r|left|right|od|os))$")
+# What names end with beside numbers: a day, what an image shows, and what all names of a set have.
+DATE = re.compile(r"[_. -]*(?<!\d)(?:19|20)\d\d[_.-]?(?:0\d|1[0-2])[_.-]?(?:[0-2]\d|3[01])$")
+MODALITY = re.compile(
+    r"[_. -]+(?i:t[12](?:w|ce|c|gd|n|f|star)?|flair|dwi|adc|swi|pdw?|bold|mr[ia]?|cta?|pet|suv|us)$"
+)
+WORD = re.compile(r"[_. -]+[A-Za-z][A-Za-z0-9]*$")
+BIDS = re.compile(r"^(?:.*/)?(sub-[A-Za-z0-9]+)_")
 FEWEST_STEMS = 4  # of names whose beginning has no number, such as benign_1 and malignant_1
 # Regular expressions for patients, the simplest first.
 PATTERNS = (
@@ -21,7 +28,9 @@ PATTERNS = (
     r"^(.*\D)\d+$",
     r"^(.*\d)(?:[_. -]*(?i:l|r|left|right|od|os))$",
     rf"^(.+?)(?:{LAST.pattern}|$)",
+    r"^(.*)_\d+-\d+-\d+$",
 )
+TRAINS_AND_TESTS = "one patient may train and test"
 
 
 def own_name(name: str) -> str:
@@ -68,11 +77,16 @@ def find_groups(names: Sequence[str], pattern: str | None) -> dict[str, str]:
     return groups
 
 
-def ask_for_patients(names: Sequence[str]) -> tuple[str, ...]:
+def ask_for_patients(names: Sequence[str], so_that: str = TRAINS_AND_TESTS) -> tuple[str, ...]:
     """A note, if names look as if several cases were of one patient, and nobody said which.
 
-    That is: most names share what stands before their last number, or side, with another, and
-    there are two such beginnings or more.
+    That is: most names share what stands before their last number, side or day with another, and
+    there are two such beginnings or more. An image's modality at the end, or words that all names
+    end with, are no part of it.
+
+    Args:
+        names: of the cases.
+        so_that: what happens if a patient's cases count as those of several.
 
     Examples:
         >>> (note,) = ask_for_patients(["p1_0", "p1_1", "p2_0", "p2_1"])
@@ -81,7 +95,7 @@ def ask_for_patients(names: Sequence[str]) -> tuple[str, ...]:
         >>> ask_for_patients(["c1", "c2", "c3"])
         ()
     """
-    stems = {own_name(name): LAST.sub("", own_name(name)) or own_name(name) for name in names}
+    stems = _stems(list(dict.fromkeys(map(own_name, names))))
     times = Counter(stems[name] for name in map(own_name, names) if stems[name] != name)
     shared = [stem for stem, number in times.items() if number > 1]
     with_numbers = sum(any(map(str.isdigit, stem)) for stem in shared)
@@ -96,9 +110,35 @@ def ask_for_patients(names: Sequence[str]) -> tuple[str, ...]:
     how = f"--group-by '{pattern}'" if pattern else "--group-by, a regular expression for them"
     return (
         f"several cases of one patient, such as {some(of_first, 3)}? Here each case counts as a "
-        "patient of its own, and one patient may train and test. "
+        f"patient of its own, and {so_that}. "
         f"If so: {how}; if each is of another patient: --group-by '(.*)'",
     )
+
+
+def _stems(names: list[str]) -> dict[str, str]:
+    """What each name begins with: the patient, if several names share it.
+
+    Examples:
+        >>> list(_stems(["p01_T1", "p01_T2", "p02_T1", "p02_T2"]).values())
+        ['p01', 'p01', 'p02', 'p02']
+        >>> list(_stems(["x_2010-01-10", "x_2011-02-11"]).values())
+        ['x', 'x']
+    """
+    left = names
+    while len(ends := {found[0] if (found := WORD.search(name)) else "" for name in left}) == 1:
+        if ends == {""} or ends & set(left):
+            break
+        left = [WORD.sub("", name) for name in left]
+    bases = {name: MODALITY.sub("", short) or name for name, short in zip(names, left, strict=True)}
+    several = Counter(bases.values())
+    return {
+        name: bids[1]
+        if (bids := BIDS.match(name))
+        else base
+        if several[base] > 1
+        else (DATE if DATE.search(base) else LAST).sub("", base) or name
+        for name, base in bases.items()
+    }
 
 
 def _pattern(stems: dict[str, str]) -> str | None:

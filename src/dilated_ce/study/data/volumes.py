@@ -126,11 +126,12 @@ def class_indices(
             f"{path.name}: holds the label {unknown[0]}, expected one of "
             f"{', '.join(map(str, named))}, by {named_by}: save it with these values"
         )
-    table = np.zeros(int(present.max()) + 1, np.uint8)
-    table[present] = [codes[value] for value in present.tolist()]
+    lowest = min(int(present.min()), 0)  # a value below 0 is that of voxels that nobody labelled
+    table = np.zeros(int(present.max()) - lowest + 1, np.uint8)
+    table[present - lowest] = [codes[value] for value in present.tolist()]
     if labels.dtype == np.uint8 and (table[present] == present).all():
         return labels.astype(np.uint8, copy=False)
-    return table[labels]
+    return table[labels - lowest] if lowest else table[labels]
 
 
 def as_stack(case: Case) -> Case:

@@ -46,7 +46,7 @@ def _without_absent_classes(table: pd.DataFrame) -> Told:
     absent = table["dice"].isna()
     nowhere = pd.Series(False, table.index)
     if "true_voxels" in table:
-        nowhere = table["true_voxels"] == 0
+        nowhere = _true_size(table) == 0
         absent |= nowhere & (table["dice"] == 1)
     if "false_alarm" in table:
         absent &= ~(table["false_alarm"] > 0)
@@ -73,6 +73,12 @@ def _without_absent_classes(table: pd.DataFrame) -> Told:
     return table[left], [], notes
 
 
+def _true_size(table: pd.DataFrame) -> pd.Series:
+    """The size of each row's truth, which one method may tell for all of them."""
+    truth = [table[name] for name in TRUTH]
+    return table["true_voxels"].groupby(truth, sort=False).transform("max")
+
+
 def _names(rows: pd.DataFrame) -> dict[str, list[str]]:
     """Classes by the data set."""
     return {
@@ -86,12 +92,12 @@ def _classes(names: list[str]) -> str:
 
 def _of_held_classes(table: pd.DataFrame, lacking: pd.Series) -> list[str]:
     """Empty cells of classes that the truth holds: predictions that are missing."""
-    # What is above 0 under any method and in any run shows that the truth holds the class; so does
-    # a recall, which exists only there.
+    # What is above 0 under any method and in any run shows that the truth holds the class. A recall
+    # of 0 does not: some write it where there is nothing to be found.
     shows = table["dice"] > 0
     for name in ("recall", "true_voxels"):
         if name in table:
-            shows |= table[name].notna() if name == "recall" else table[name] > 0
+            shows |= table[name] > 0
     held = shows.groupby([table[name] for name in TRUTH], sort=False).transform("max")
     wrong = table[lacking & held]
     if "false_alarm" in table:

@@ -7,16 +7,21 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.patients import own_name
+from dilated_ce.study.data.patients import ask_for_patients, own_name
 from dilated_ce.study.results.checks import (
     CASE,
     ROW,
     RUN,
+    alike,
+    given_twice,
     in_several_folds,
+    methods_alike,
+    never_predicted,
     other_classes,
     other_truths,
     prefix,
     repeated,
+    shown_pairs,
     told_twice,
     two_groups,
 )
@@ -74,25 +79,36 @@ def merge(
     found += also
     notes += numbered
     found += other_units(reads)
-    found += repeated(table)
-    found += in_several_folds(table)
+    twice = repeated(table)
+    found += twice
+    folds_differ = in_several_folds(table, _without_folds(reads))
+    found += folds_differ
+    one_method = methods_alike(table)
+    found += one_method
     found += told_twice(table)
     found += other_truths(table)
     classes_differ = other_classes(table)
     found += classes_differ
-    table, lacking, left_out = _same_cases(table, only_shared, CASE if classes_differ else ROW)
-    found += lacking
-    notes += left_out
+    if not folds_differ and not one_method:  # in which every case would lack
+        failure = "save an empty mask" if _are_masks(reads) else "give it the score of a failure, 0"
+        table, lacking, left_out = _same_cases(
+            table, only_shared, CASE if classes_differ else ROW, failure
+        )
+        found += lacking
+        notes += left_out
     if not found:
         table, odd, taken = without_empty_cells(table, empty)
         found += odd
-        notes += taken
+        notes += [*taken, *given_twice(table), *never_predicted(table)]
     if group_by is not None:
         table, odd = _grouped(table, group_by)
         found += odd
-    found += two_groups(table)
+    if not twice:
+        found += two_groups(table)
     if found:
         raise _not_comparable(found)
+    if group_by is None:
+        notes = [*_patients_asked_for(table, reads), *notes]
     notes += _runs_that_differ(table)
     lesions = [read.lesions for read in reads if read.lesions is not None]
     return Merged(
@@ -141,6 +157,19 @@ def _together(reads: Sequence[Read]) -> tuple[pd.DataFrame, list[str], list[str]
     return table[[*columns, *scores]], problems, notes
 
 
+def _without_folds(reads: Sequence[Read]) -> list[str]:
+    """Methods whose sources say nothing of folds, where others do."""
+    silent = [read.cases for read in reads if "fold" not in read.cases]
+    if len(silent) == len(reads):
+        return []
+    return list(dict.fromkeys(str(name) for cases in silent for name in cases["loss"]))
+
+
+def _are_masks(reads: Sequence[Read]) -> bool:
+    """Whether all scores are those of masks, of which one that predicts nothing may be missing."""
+    return all(read.lesions is not None for read in reads)
+
+
 def _whole(values: pd.Series, name: str) -> tuple[pd.Series, list[str], list[str]]:
     """Seeds or folds as numbers, problems, and notes; names are numbered in their order."""
     numbers = pd.to_numeric(values, errors="coerce")
@@ -149,6 +178,11 @@ def _whole(values: pd.Series, name: str) -> tuple[pd.Series, list[str], list[str
     texts = values.astype(str).str.strip()
     if (texts == "").any():
         return numbers.fillna(0).astype(int), [f"{name}: empty in some rows"], []
+    # One source may say fold_0 where another says 0.
+    numbers = pd.to_numeric(texts.str.replace(rf"^{name}[\s_-]*", "", case=False, regex=True),
+                            errors="coerce")  # fmt: skip
+    if numbers.notna().all() and (numbers == numbers.round()).all():
+        return numbers.astype(int), [], []
     digits = texts.str.extract(r"^\D*(\d+)$")[0].astype(float)  # fold_0, seed1
     if digits.notna().all() and digits.nunique() == texts.nunique():
         return digits.astype(int), [], []
@@ -158,11 +192,12 @@ def _whole(values: pd.Series, name: str) -> tuple[pd.Series, list[str], list[str
 
 
 def _same_cases(
-    table: pd.DataFrame, only_shared: bool, keys: list[str]
+    table: pd.DataFrame, only_shared: bool, keys: list[str], failure: str
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Whether all methods of a run have the same cases, or the rows of those that all have.
 
-    By `ROW`, a case that lacks the row of a class is one that the method does not have.
+    By `ROW`, a case that lacks the row of a class is one that the method does not have. `failure`
+    is what to do about a method that failed.
     """
     methods = table.groupby(RUN, sort=False)["loss"].transform("nunique")
     having = table.groupby(keys, sort=False)["loss"].transform("nunique")
@@ -170,7 +205,10 @@ def _same_cases(
     unshared = table[having < methods]
     if unshared.empty:
         return table, [], []
-    said = []
+    pairs = alike(sorted(set(unshared["case"])))
+    said = [
+        f"names of cases differ in form alone: {shown_pairs(pairs)}: write them alike"
+    ] if pairs else []  # fmt: skip
     for (name, seed, fold), of_run in unshared.groupby(RUN, sort=False):
         in_run = (table[RUN] == [name, seed, fold]).all(axis=1)
         cases = set(of_run["case"])
@@ -189,10 +227,11 @@ def _same_cases(
             return table, [*said, "no case is shared by all methods of a run"], []
         cases = unshared.groupby("dataset")["case"].nunique().sum()
         return left, [], [f"{count(int(cases), 'case')} left out that not all methods have", *said]
-    said.append(
-        "a case that is left out for a method that failed on it flatters the method: give it the "
-        "score of a failure, 0, or compare on the shared cases alone: --cases shared"
-    )
+    if not pairs:
+        said.append(
+            f"a case that is left out for a method that failed on it flatters the method: "
+            f"{failure}, or compare on the shared cases alone: --cases shared"
+        )
     return table, said, []
 
 
@@ -209,6 +248,25 @@ def _lacking_classes(of_run: pd.DataFrame, run: str, of: str) -> list[str]:
                 f"others have one, in {run}: {some(cases)}"
             )
     return said
+
+
+def _patients_asked_for(table: pd.DataFrame, reads: Sequence[Read]) -> list[str]:
+    """Notes of data sets whose names of cases look as if patients had several, and none says so."""
+    told = {
+        name
+        for read in reads
+        if "group" in read.cases
+        for name in (read.cases["dataset"] if "dataset" in read.cases else table["dataset"])
+    }
+    return [
+        prefix(name) + note
+        for name, of_set in table.groupby("dataset", sort=False)
+        if name not in told
+        for note in ask_for_patients(
+            of_set["case"].unique().tolist(),
+            "verdicts may be surer than the patients allow",
+        )
+    ]
 
 
 def _grouped(table: pd.DataFrame, pattern: str) -> tuple[pd.DataFrame, list[str]]:

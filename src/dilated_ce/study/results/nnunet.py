@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from dilated_ce.study.data.cases import DataError
-from dilated_ce.study.data.description import read_description
+from dilated_ce.study.data.description import read_classes
 from dilated_ce.study.results.predictions import case_name
 from dilated_ce.study.results.read import Read
 from dilated_ce.study.scores.score import FALSE_ALARMS, overlap_scores
@@ -261,10 +261,12 @@ def _labels(folder: Path) -> tuple[dict[Label, str], int | None]:
     for place in (folder, folder.parent, *_of_nnunet(folder.parent.name)):
         if (place / "dataset.json").is_file():
             try:
-                found = read_description(place / "dataset.json")
+                found = read_classes(place / "dataset.json")
             except DataError:  # one that another tool wrote; classes keep their labels
                 continue
-            pairs = zip(found.values, found.classes, strict=True)
+            if found is None:
+                continue
+            pairs = zip(found.values, found.names, strict=True)
             return {values: name for values, name in pairs if values != (0,)}, found.ignored
     return {}, None
 

@@ -21,10 +21,13 @@ from dilated_ce.study.data.mask_coding import MaskCoding
 from dilated_ce.study.data.paths import (
     PICTURE_ENDINGS,
     VOLUME_ENDINGS,
+    absence,
     files_in,
+    is_dead,
     is_picture,
     is_readable,
     one_form,
+    subfolders,
 )
 from dilated_ce.study.data.volume_files import Grid, turned
 from dilated_ce.study.data.volumes import check_grids, class_indices, read_labels
@@ -92,12 +95,31 @@ def masks_in(folder: Path) -> dict[str, Path]:
         raise DataError(f"{folder} cannot be read: {error}") from error
     found: dict[str, Path] = {}
     for path in files:
+        if is_dead(path):
+            raise DataError(f"{path}: {absence(path)}")
         name = case_name(path.name)
         if name in found:
             raise DataError(f"{folder}: {found[name].name} and {path.name} are of one case")
         found[name] = path
     if not found:
-        raise DataError(f"{folder}: holds no mask (NIfTI, NRRD, MHA, PNG or another picture)")
+        inner = _folders_of_masks(folder)
+        where = f"; its folders do ({some(inner, 2)}): name one, or move the masks up" * bool(inner)
+        raise DataError(
+            f"{folder}: holds no mask (NIfTI, NRRD, MHA, PNG or another picture){where}"
+        )
+    return found
+
+
+def _folders_of_masks(folder: Path) -> list[str]:
+    """The folders in a folder that hold masks, each with the first one."""
+    found = []
+    for inner in subfolders(folder):
+        try:
+            first = next((path for path in files_in(inner) if is_readable(path)), None)
+        except OSError:  # one that may not be read
+            continue
+        if first is not None:
+            found.append(f"{inner.name}/{first.name}")
     return found
 
 
@@ -193,6 +215,7 @@ def score_pair(pair: Pair) -> Scored:
             masks,
             masks.of_predictions or masks.coding,
             masks.predicted_values or masks.values,
+            is_predicted=True,
         )
         found, other = turned(found, other, grid)
         if found.shape != truth.shape:
@@ -226,12 +249,16 @@ def score_pair(pair: Pair) -> Scored:
 
 
 def _read(
-    path: Path, masks: Masks, coding: MaskCoding | None, of_classes: Sequence[Sequence[int]]
+    path: Path,
+    masks: Masks,
+    coding: MaskCoding | None,
+    of_classes: Sequence[Sequence[int]],
+    is_predicted: bool = False,
 ) -> tuple[NDArray[np.uint8], Grid]:
     """The class indices of a mask, and where its voxels lie."""
     if is_picture(path) and coding is not None:
         try:
-            return coding.labels(decoded(path)), Grid((1.0, 1.0))
+            return coding.labels(decoded(path), is_predicted), Grid((1.0, 1.0))
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
     values, grid = read_labels(path)
@@ -247,7 +274,8 @@ def _without_names(error: str, pair: Pair) -> str:
     for name, called in ((str(found), ""), (str(true), "the true mask"), (found.name, ""),
                          (true.name, "the true mask")):  # fmt: skip
         error = error.replace(f"{name}: ", f"{called}: " if called else "")
-        error = error.replace(name, called or "it")
+        for written in (f'"{name}"', f"'{name}'", name):
+            error = error.replace(written, called or "the file")
     return error
 
 

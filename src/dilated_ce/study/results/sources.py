@@ -259,18 +259,27 @@ def _differing(
     return notes
 
 
-def _beside_names(names: Sequence[str], truth: Mapping[str, Path]) -> str:
-    """What names have beside those of the true masks, if it is the same in all."""
-    beside = {
-        (name[: name.index(true)], name[name.index(true) + len(true) :])
-        for name in names
-        for true in truth
-        if true in name
-    }
-    if len(beside) != 1:
-        return ""
-    [(before, after)] = beside
-    return f"; rename them: each has {before or after!r} beside the name of a true one"
+def _beside_names(names: Sequence[str], truth: Sequence[str]) -> str:
+    """What names have beside those of the true masks, or these beside them, if it is one thing."""
+    for longer, shorter, said in (
+        (names, truth, "each has {} beside the name of a true one"),
+        (truth, names, "each true one has {} beside the name of a predicted one"),
+    ):
+        beside = {_beside(name, shorter) for name in longer}
+        if len(beside) == 1 and beside != {None}:
+            [(before, after)] = filter(None, beside)
+            shown = " and ".join(repr(part) for part in (before, after) if part)
+            return f"; rename them: {said.format(shown)}"
+    return ""
+
+
+def _beside(name: str, parts: Sequence[str]) -> tuple[str, str] | None:
+    """What stands before and after the longest of some parts in a name: case_10, not case_1."""
+    inside = max((part for part in parts if part in name), key=len, default=None)
+    if inside is None:
+        return None
+    before, _, after = name.partition(inside)
+    return before, after
 
 
 def _pair_predictions(config: ReportConfig, opened: Opened, counting: Counting) -> None:
@@ -289,7 +298,7 @@ def _pair_predictions(config: ReportConfig, opened: Opened, counting: Counting) 
         if len(extra) == len(found):
             problems.append(
                 f"{source.path}: no mask has the name of a true one; got {some(extra, 3)}, "
-                f"expected such as {some(list(truth), 3)}{_beside_names(extra, truth)}"
+                f"expected such as {some(list(truth), 3)}{_beside_names(extra, list(truth))}"
             )
         elif extra:
             opened.notes.append(
