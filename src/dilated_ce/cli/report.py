@@ -245,8 +245,11 @@ def _counted(cases: "pd.DataFrame") -> str:
         names = [str(name) for name in cases[column].unique()]
         return f"{count(len(names), what, several)} ({some(names, 8)})"
 
+    number = len(cases[["dataset", "case"]].drop_duplicates())
+    patients = len(cases[["dataset", "group"]].drop_duplicates())
+    of = "" if patients == number else f" of {count(patients, 'patient')}"
     parts = [
-        count(len(cases[["dataset", "case"]].drop_duplicates()), "case"),
+        count(number, "case") + of,
         named("loss", "method"),
         named("class", "class", "classes"),
     ]
