@@ -204,3 +204,10 @@ def test_tables_as_r_and_excel_write_them(tmp_path):
     assert read.cases["dice"].tolist() == [0.5]
     with pytest.raises(DataError, match="got 'x' in line 4"):
         read_text(tmp_path, 'case,"Dice\n(fraction)"\na,.5\nb,x\n')
+
+
+def test_a_row_number_beside_a_path_and_scores_below_each_other(tmp_path):
+    with pytest.raises(DataError, match="'id' and 'image_path' may each name the case: say which"):
+        read_text(tmp_path, "id,image_path,dice\n0,/x/b.png,.5\n1,/x/a.png,.4\n")
+    with pytest.raises(DataError, match="Give each score a column of its own, as pandas' pivot"):
+        read_text(tmp_path, "case,metric,value\na,dice,.5\na,hd95,3\n")

@@ -112,6 +112,11 @@ def lay_out(
             }
             return Layout(keys, of_classes, (), left, notes)
     said = "".join(f"; {note}" for note in notes)
+    if {"metric", "value"} <= {plain(column) for column in columns}:
+        raise DataError(
+            f"a column of names of scores and one of values; there are {some(columns, 30)}. Give "
+            "each score a column of its own, as pandas' pivot does"
+        )
     raise DataError(
         f"no column holds a score; there are {some(columns, 30)}{said}. Name it, --column "
         "dice=NAME, or, if each method has a column, say what they hold, --metric dice "

@@ -14,6 +14,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "case": (
         *("case", "case_id", "caseid", "case_name", "id", "subject_name", "subject", "subject_id"),
         *("image", "image_id", "name", "filename", "file_name", "file", "patient", "patient_id"),
+        *("image_path", "file_path", "filepath", "path"),
     ),
     "class": ("class", "class_name", "label", "structure", "organ", "region", "roi", "target"),
     "group": ("group", "patient", "patient_id", "subject", "subject_id"),
@@ -87,7 +88,7 @@ PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  
 PARTS_BY = {"split", "phase", "subset", "partition", "part", "set"}  # columns that name them
 BACKGROUND = {"background", "bg"}
 # Of several names of the case, those that tell cases apart more finely come first.
-FINEST = ("image_id", "image", "filename", "file_name", "file", "name")
+FINEST = ("image_id", "image", "filename", "file_name", "file", "name", "image_path", "file_path")
 SURE = {"case", "case_id", "caseid", "case_name"}
 # As pandas, mist and the BraTS evaluation have them: 25%, 95th percentile, 25quantile.
 PERCENTILE = r"\s*\d+(\.\d+)?\s*(%|(th|st|nd|rd)?\s*(percentile|quantile|quartile))\s*"
