@@ -99,9 +99,10 @@ def test_every_way_to_make_discs_gives_the_same(monkeypatch, shape, piled, toget
     rng = np.random.default_rng(0)
     labels = torch.from_numpy((rng.random(shape) < 0.02) * rng.integers(1, 4, shape))
     spacing = (1.4, 0.6, 0.6)[-labels.ndim + 1 :]
-    for radius in (7.3, [1.0, 3.1, 7.0, 12.0], [2.0, 0.0, 9.5, math.inf]):
-        ours = dilate_labels(labels, radius, num_classes=4, spacing=spacing)
-        np.testing.assert_array_equal(ours, oracles.dilated_masks(labels, radius, 4, spacing))
+    for radius in (7.3, [1.0, 3.1, 7.0, 12.0], [2.0, 0.0, 9.5, math.inf], [12.0, 7.0, 3.1, 1.0]):
+        for some in (labels, 3 - labels):  # the first class is everywhere, or nearly nowhere
+            ours = dilate_labels(some, radius, num_classes=4, spacing=spacing)
+            np.testing.assert_array_equal(ours, oracles.dilated_masks(some, radius, 4, spacing))
 
 
 LARGE_BALLS = """
