@@ -12,6 +12,7 @@ def summary(hd95):
     means = {
         "dice": (0.85, 0.87), "nsd": (0.9, 0.9), "hd95": hd95, "recall": (0.8, 0.8),
         "precision": (0.8, 0.8), "lesion_recall": (1, 1), "lesion_precision": (0.5, 0.5),
+        "lesion_f1": (0.7, 0.7),
         "ece": (None, None),
     }  # fmt: skip
     pairs = [
@@ -40,5 +41,5 @@ def test_means_and_differences_stand_side_by_side(tmp_path):
     assert rows[2] == "| HD95 (less is better) | 2.0 mm | 3.0 mm | +1.0 (+1.0 to +1.0), ± 0.0 |"
     assert [row.split(" | ")[0] for row in rows] == [
         *("| Dice", "| surface Dice", "| HD95 (less is better)", "| recall", "| precision"),
-        *("| lesion recall", "| lesion precision"),
+        *("| lesion recall", "| lesion precision", "| lesion F1"),
     ]
